@@ -1,0 +1,72 @@
+//! What a client's session wants done.
+
+use crate::id::{RunId, Seq, WorkerId};
+use crate::outcome::{Admission, Delivery};
+use crate::spec::Request;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection; resume the session if there was one, naming how many notices were taken.
+    Dial {
+        /// How many notices have been taken so far.
+        taken: u64,
+    },
+    /// Send requests, in order.
+    Send {
+        /// Which.
+        requests: Vec<Request>,
+    },
+    /// The first `taken` notices have been taken.
+    AcknowledgeNotices {
+        /// How many, since the session was opened.
+        taken: u64,
+    },
+    /// Hand outcomes to whoever waits for them.
+    Deliver {
+        /// Which.
+        deliveries: Vec<Delivery>,
+    },
+    /// These tasks run.
+    MarkStarted {
+        /// Which.
+        tasks: Vec<Seq>,
+    },
+    /// Pieces of a run that are over.
+    ShowProgress {
+        /// Which run.
+        run: RunId,
+        /// How many so far.
+        done: u64,
+    },
+    /// A worker's name.
+    NameWorker {
+        /// Which.
+        worker: WorkerId,
+        /// Its name for people.
+        name: Box<str>,
+    },
+    /// Whether the user's program may submit.
+    Admit {
+        /// Whether.
+        admission: Admission,
+    },
+    /// The coordinator is lost for good: everything pending fails with that.
+    GiveUp {
+        /// How it came to that.
+        loss: Loss,
+    },
+    /// Say goodbye and close the connection.
+    SayGoodbye,
+}
+
+/// How a coordinator was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It could not be reached again in time.
+    Unreachable,
+    /// It answered, and does not know this session.
+    Refused,
+}

@@ -1,0 +1,104 @@
+//! Every bound of plait, with its unit and its reason. Nothing grows without a name here.
+
+use core::time::Duration;
+
+/// Largest hello, in bytes: machine facts and versions, nothing more.
+pub const HELLO_BYTES: usize = 4 << 10;
+/// Largest control message, in bytes; more is a protocol error.
+pub const CONTROL_BYTES: usize = 1 << 20;
+/// Largest value that travels inside a control frame, in bytes; larger ones follow as data frames.
+pub const INLINE_VALUE_BYTES: usize = 128 << 10;
+/// Largest sum of inline values in one frame, in bytes.
+pub const INLINE_FRAME_BYTES: usize = 1 << 20;
+/// Largest data frame, in bytes: what a heartbeat may have to wait for.
+pub const DATA_FRAME_BYTES: usize = 256 << 10;
+/// Most segments of one value: the pickle stream and its out-of-band buffers.
+pub const VALUE_SEGMENTS: usize = 64 << 10;
+/// Most messages of one kind batched into one control message: keeps a message under [`CONTROL_BYTES`].
+pub const BATCH_ITEMS: usize = 1_000;
+
+/// Credit of one connection and direction, in bytes: what may be on the way before the receiver's step has taken it.
+pub const CONNECTION_CREDIT_BYTES: u64 = 64 << 20;
+/// What a message costs beyond its values, in bytes of credit: bounds the number of tiny messages on the way.
+pub const MESSAGE_COST_BYTES: u64 = 64;
+/// A receiver returns credit once this much is owed, in bytes: one small message per batch at the most.
+pub const CREDIT_RETURN_BYTES: u64 = CONNECTION_CREDIT_BYTES / 16;
+
+/// Most pending tasks of one session; then `submit` waits.
+pub const SESSION_TASKS: u64 = 5_000_000;
+/// Most inputs of one task that the client names one by one.
+pub const TASK_INPUTS: usize = 1 << 20;
+/// Longest name, label or tag, in bytes of UTF-8.
+pub const NAME_BYTES: usize = 256;
+/// Longest single field of an error, in bytes of UTF-8.
+pub const FIELD_BYTES: usize = 4 << 10;
+/// Longest text of an error with its traceback, in bytes of UTF-8.
+pub const ERROR_TEXT_BYTES: usize = 64 << 10;
+/// How much of an executor's stderr is kept for the story of its death, in bytes.
+pub const LOG_TAIL_BYTES: usize = 4 << 10;
+/// Most named resources of a task or a worker.
+pub const NAMED_RESOURCES: usize = 32;
+
+/// How many adjacent results one fold merges: enough to spare messages, few enough to start early.
+pub const FOLD_INPUTS: usize = 16;
+/// Inputs of a combine that travel in one message; the rest follows as it is taken.
+pub const STREAMED_INPUTS: usize = 256;
+
+/// Attempts that an executor holds at the most, the running one included: its ring in the shared page.
+pub const EXECUTOR_QUEUE: usize = 64;
+/// Attempts that a worker offers to hold per slot: covers a round trip to the coordinator at full speed.
+pub const WORKER_QUEUE_PER_SLOT: u32 = 256;
+
+/// How many executors a task may kill before it fails, unless its options say otherwise.
+pub const CRASH_LIMIT: u32 = 3;
+/// Executors of one worker that may die in a row without finishing anything before the worker waits before the next.
+pub const SPAWN_FAILURES: u32 = 5;
+/// How long a worker then waits before it starts another.
+pub const SPAWN_PAUSE: Duration = Duration::from_secs(1);
+/// How long an executor may take to say that it is ready.
+pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// "Started" travels only for attempts alive longer than this.
+pub const STARTED_AFTER: Duration = Duration::from_millis(10);
+/// A finished result waits in the executor at most this long behind a running task.
+pub const FLUSH_AFTER: Duration = Duration::from_micros(200);
+
+/// A quiet connection says that it is alive this often.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+/// A peer that has been silent this long gets nothing new.
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(6);
+/// A peer that has been silent this long is given up.
+pub const FENCE_AFTER: Duration = Duration::from_secs(10);
+/// Unacknowledged TCP data older than this closes the connection (`TCP_USER_TIMEOUT`).
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(8);
+/// A session whose connection is lost is kept this long.
+pub const SESSION_KEPT: Duration = Duration::from_secs(60);
+/// A task that no present worker can ever run fails after this; with embedded workers alone, after [`UNSCHEDULABLE_EMBEDDED`].
+pub const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
+/// The same where no other worker can ever come.
+pub const UNSCHEDULABLE_EMBEDDED: Duration = Duration::from_millis(200);
+/// How long running work may go on after SIGTERM to a worker.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between the polite and the final signal to an executor.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
+
+/// Everything up to the hello must be done within this.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that have not authenticated yet, in total; the oldest goes first.
+pub const UNAUTHENTICATED_TOTAL: usize = 1_024;
+/// The same per source network (/24 or /56).
+pub const UNAUTHENTICATED_PER_SOURCE: usize = 64;
+/// After this many failures a source is slowed down to [`ACCEPTS_PER_SECOND`].
+pub const FAILURES_BEFORE_SLOWDOWN: u32 = 64;
+/// Accepted connections per second and slowed-down source.
+pub const ACCEPTS_PER_SECOND: u32 = 200;
+/// Sources whose failures are remembered; the oldest is forgotten first.
+pub const SOURCES_REMEMBERED: usize = 4_096;
+/// How long a client tries to reach its coordinator before it says so.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker tries to reach its coordinator the first time.
+pub const WORKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest pause between two attempts to reach a coordinator; each is drawn between zero and the current one.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The first such pause.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(50);

@@ -1,0 +1,258 @@
+//! How an attempt ends, and what a task came to.
+
+use crate::id::{Attempt, AttemptId, TaskId, WorkerId};
+use crate::value::Value;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// How one attempt ended, as its worker reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The function returned.
+    Returned(Value),
+    /// A chunk that folds its own items left all of them out: there is no value, and nothing failed.
+    Skipped,
+    /// The function raised; the value is the pickled exception with its traceback.
+    Raised {
+        /// The pickled exception.
+        error: Value,
+        /// Whether the task's `retry_on` covers it.
+        retry: Retry,
+    },
+    /// The executor died under it.
+    Crashed(Box<Death>),
+    /// It was stopped because it was cancelled, or never begun for that reason.
+    Cancelled,
+    /// The result is larger than may be held.
+    TooLarge {
+        /// Bytes of the result.
+        size: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+}
+
+/// Whether an exception counts as one that a retry may cure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retry {
+    /// The task's `retry_on` covers it.
+    Allowed,
+    /// It does not, or the retries were used up in place.
+    Denied,
+}
+
+/// The end of an executor, told well enough to find the cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The machine's name.
+    pub host: Box<str>,
+    /// The executor's process id there.
+    pub pid: u32,
+    /// How it ended.
+    pub exit: Exit,
+    /// Its peak resident memory in bytes; 0 where unknown.
+    pub peak_memory: u64,
+    /// The end of what it wrote to stderr.
+    pub log_tail: Box<str>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// Somebody else reaped it first.
+    Unknown,
+}
+
+/// What a task came to: its one outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Its result.
+    Value(Value),
+    /// Left out (see [`Ending::Skipped`]).
+    Skipped,
+    /// The user's exception, pickled.
+    Raised(Value),
+    /// Cancelled.
+    Cancelled,
+    /// plait could not get it done.
+    Failed(Box<Failure>),
+}
+
+/// Why plait could not get a task done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// It killed as many executors as it may.
+    Crashed(Vec<Death>),
+    /// A dependency failed or was cancelled; this is the first one that did.
+    Dependency {
+        /// The task whose outcome it was.
+        task: TaskId,
+        /// That outcome: never a value, never itself a failed dependency.
+        cause: Outcome,
+    },
+    /// No worker can ever run it.
+    Unschedulable {
+        /// What was asked for.
+        asked: Box<str>,
+        /// The worker that comes nearest, or nothing if there is none.
+        best: Box<str>,
+        /// What is missing there.
+        missing: Box<str>,
+    },
+    /// Its result is larger than may be held.
+    ResultTooLarge {
+        /// Bytes of the result.
+        size: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The outcome cannot be known.
+    Unknown(Box<str>),
+}
+
+impl Outcome {
+    /// Whether there is a value.
+    #[must_use]
+    pub const fn is_value(&self) -> bool {
+        matches!(self, Self::Value(_))
+    }
+
+    /// Bytes of payload in it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Value(value) | Self::Raised(value) => value.len(),
+            Self::Failed(failure) => match &**failure {
+                Failure::Dependency { cause, .. } => cause.len(),
+                _ => 0,
+            },
+            Self::Skipped | Self::Cancelled => 0,
+        }
+    }
+
+    /// Whether it carries no payload.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value or pickled exception in it, for whoever puts announced bytes back.
+    pub fn value_mut(&mut self) -> Option<&mut Value> {
+        match self {
+            Self::Value(value) | Self::Raised(value) => Some(value),
+            Self::Failed(failure) => match &mut **failure {
+                Failure::Dependency { cause, .. } => cause.value_mut(),
+                _ => None,
+            },
+            Self::Skipped | Self::Cancelled => None,
+        }
+    }
+
+    /// The value or pickled exception in it.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Value(value) | Self::Raised(value) => Some(value),
+            Self::Failed(failure) => match &**failure {
+                Failure::Dependency { cause, .. } => cause.value(),
+                _ => None,
+            },
+            Self::Skipped | Self::Cancelled => None,
+        }
+    }
+}
+
+/// What a worker says about an attempt that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// How it ended.
+    pub ending: Ending,
+    /// How long it ran, in microseconds.
+    pub run_micros: u64,
+}
+
+/// What a client hears about a task that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Which task of the session.
+    pub seq: crate::id::Seq,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The story behind it.
+    pub story: Story,
+}
+
+/// The little that is remembered of how a task went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    /// How many attempts there were.
+    pub attempts: Attempt,
+    /// Where the last one ran.
+    pub worker: Option<WorkerId>,
+    /// How long that one ran, in microseconds.
+    pub run_micros: u64,
+    /// From the coordinator's acceptance to the end, in microseconds.
+    pub total_micros: u64,
+}
+
+const _: () = assert!(size_of::<Outcome>() <= 40, "an outcome is held per task and must stay small");
+
+/// What a client is told, in order. Each notice of a session is counted, as its requests are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// These tasks are over.
+    Ended(Vec<Delivery>),
+    /// These have been running for a while.
+    Started(Vec<crate::id::Seq>),
+    /// Pieces of a run that are over, so far.
+    Progressed {
+        /// Which run.
+        run: crate::id::RunId,
+        /// How many.
+        done: u64,
+    },
+    /// Before a story first mentions it.
+    WorkerNamed {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its name for people.
+        name: Box<str>,
+    },
+    /// Whether more tasks are welcome.
+    Admission(Admission),
+}
+
+/// Whether a session may submit more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// It may.
+    #[default]
+    Open,
+    /// What lives with the coordinator has reached its bound: `submit` waits.
+    Closed,
+}
+
+impl Notice {
+    /// Bytes of payload in it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Ended(deliveries) => deliveries.iter().map(|d| d.outcome.len() + 32).sum(),
+            Self::Started(tasks) => 8 * tasks.len() as u64,
+            Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) => 0,
+        }
+    }
+
+    /// Whether it carries nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,115 @@
+//! What the scheduler wants done. Actions for one addressee are to be carried out in order; none can fail.
+
+use crate::id::{AttemptId, SessionId, WorkerId};
+use crate::outcome::{Notice, Outcome};
+use crate::spec::{Cancel, FunctionSpec, Start};
+use alloc::vec::Vec;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Tell a worker a function before the first start that needs it.
+    DefineFunction {
+        /// Whom to tell.
+        worker: WorkerId,
+        /// Whose function it is.
+        session: SessionId,
+        /// The function.
+        function: FunctionSpec,
+    },
+    /// Hand attempts to a worker.
+    StartAttempts {
+        /// Whom.
+        worker: WorkerId,
+        /// What, in the order in which it should begin.
+        starts: Vec<Start>,
+    },
+    /// Send further inputs of an attempt whose start did not carry them all.
+    AppendInputs {
+        /// Whom.
+        worker: WorkerId,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The next inputs, in order.
+        inputs: Vec<Outcome>,
+    },
+    /// Attempts are no longer wanted; each is still answered by a report.
+    CancelAttempts {
+        /// Whom.
+        worker: WorkerId,
+        /// Which.
+        attempts: Vec<AttemptId>,
+        /// How hard.
+        cancel: Cancel,
+    },
+    /// Ask for attempts back that have not begun; those that have are reported as ever.
+    RecallAttempts {
+        /// Whom.
+        worker: WorkerId,
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// Nothing of this session is left: its functions may go.
+    ForgetSession {
+        /// Whom.
+        worker: WorkerId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// Give credit back for reports that this step has taken.
+    AcknowledgeReports {
+        /// Whom.
+        worker: WorkerId,
+        /// Credit, in bytes.
+        cost: u64,
+    },
+    /// A worker is given up: tell it if it can be told, and close its connection.
+    FenceWorker {
+        /// Whom.
+        worker: WorkerId,
+    },
+    /// A drained worker has nothing left: say goodbye and close its connection.
+    DismissWorker {
+        /// Whom.
+        worker: WorkerId,
+    },
+    /// Answer an opened or resumed session.
+    Welcome {
+        /// Which session.
+        session: SessionId,
+        /// How many requests it has taken so far.
+        taken: u64,
+    },
+    /// Tell a client.
+    Notify {
+        /// Which session.
+        session: SessionId,
+        /// What, in order.
+        notices: Vec<Notice>,
+    },
+    /// The first `taken` requests of the session have been taken.
+    AcknowledgeRequests {
+        /// Which session.
+        session: SessionId,
+        /// How many, since the session was opened.
+        taken: u64,
+    },
+    /// Close a client's connection: say why.
+    EndSession {
+        /// Which session.
+        session: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a client is sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It said goodbye first.
+    Closed,
+    /// The session it wants to resume is not, or no longer, known here.
+    Gone,
+    /// It broke the rules: more than its credit, a number used twice, an acknowledgement of what was never sent.
+    Misbehaved,
+}

@@ -1,0 +1,112 @@
+//! What can happen to the scheduler. Events are facts; unknown, late and repeated ones are harmless.
+
+use crate::id::{AttemptId, SessionId, WorkerId};
+use crate::outcome::Report;
+use crate::spec::{Offer, Request};
+use alloc::vec::Vec;
+
+/// One fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client opened a session.
+    SessionOpened {
+        /// Its new id: one more than the last.
+        session: SessionId,
+        /// The secret that a reconnecting client must name.
+        token: u128,
+    },
+    /// A client came back over a new connection.
+    SessionResumed {
+        /// Which session it says it is.
+        session: SessionId,
+        /// The secret it names.
+        token: u128,
+        /// How many notices it has taken so far.
+        taken: u64,
+    },
+    /// The connection of a session is gone, without a goodbye.
+    SessionCut {
+        /// Which session.
+        session: SessionId,
+    },
+    /// A client said goodbye.
+    SessionClosed {
+        /// Which session.
+        session: SessionId,
+    },
+    /// A client asked for something.
+    Requested {
+        /// Which session.
+        session: SessionId,
+        /// What it asked for.
+        request: Request,
+    },
+    /// A client has taken the first `taken` notices of its session.
+    NoticesTaken {
+        /// Which session.
+        session: SessionId,
+        /// How many, since the session was opened.
+        taken: u64,
+    },
+    /// A worker joined.
+    WorkerJoined {
+        /// Its new id: one more than the last.
+        worker: WorkerId,
+        /// What it brings.
+        offer: Offer,
+        /// How its silence is judged.
+        watch: Watch,
+    },
+    /// Something arrived from a worker, if only a heartbeat.
+    WorkerHeard {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker takes nothing new; what it has not begun it returns by itself.
+    WorkerDraining {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker's connection is gone, with or without a goodbye.
+    WorkerLost {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// Attempts that have been running for a while.
+    AttemptsStarted {
+        /// Where.
+        worker: WorkerId,
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// Attempts that ended.
+    AttemptsEnded {
+        /// Where.
+        worker: WorkerId,
+        /// Which, and how.
+        reports: Vec<Report>,
+    },
+    /// Attempts that a worker gives back without having begun them.
+    AttemptsReturned {
+        /// Where.
+        worker: WorkerId,
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// A worker's step has taken messages of this cost.
+    StartsTaken {
+        /// Which worker.
+        worker: WorkerId,
+        /// Credit given back, in bytes.
+        cost: u64,
+    },
+}
+
+/// How a peer's silence is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// In the same process: it cannot be silent.
+    None,
+    /// Across a network: suspected, then fenced.
+    Heartbeat,
+}

@@ -1,0 +1,107 @@
+//! What a worker's brain wants done.
+
+use super::Entry;
+use crate::id::{AttemptId, ExecutorId, SessionId};
+use crate::outcome::{Outcome, Report};
+use crate::spec::{FunctionSpec, Start};
+use alloc::vec::Vec;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start an executor process.
+    Spawn {
+        /// Its new id.
+        executor: ExecutorId,
+        /// The slots it serves, for its thread settings.
+        cpus: u32,
+    },
+    /// Tell an executor a function before the first entry that needs it.
+    Define {
+        /// Whom.
+        executor: ExecutorId,
+        /// Whose function.
+        session: SessionId,
+        /// The function.
+        function: FunctionSpec,
+    },
+    /// Put entries into an executor's queue: offer them in the shared page, then send them.
+    Give {
+        /// Whom.
+        executor: ExecutorId,
+        /// What, in order.
+        orders: Vec<Order>,
+    },
+    /// Send further inputs of an entry.
+    GiveInputs {
+        /// Whom.
+        executor: ExecutorId,
+        /// Which entry.
+        entry: Entry,
+        /// The next inputs, in order.
+        inputs: Vec<Outcome>,
+    },
+    /// Take entries back that have not begun; answered at once by `EntriesRevoked`.
+    Revoke {
+        /// From whom.
+        executor: ExecutorId,
+        /// Which.
+        entries: Vec<Entry>,
+    },
+    /// Look at the shared page of every executor that has something to do; each is answered by `ExecutorSeen`.
+    Observe {
+        /// Whose.
+        executors: Vec<ExecutorId>,
+    },
+    /// Send a signal to an executor (its whole process group for `Kill`).
+    Signal {
+        /// Whom.
+        executor: ExecutorId,
+        /// Which.
+        signal: Signal,
+    },
+    /// Tell the coordinator how attempts ended.
+    Report {
+        /// Which and how.
+        reports: Vec<Report>,
+    },
+    /// Tell the coordinator what has been running for a while.
+    ReportStarted {
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// Give attempts back to the coordinator.
+    Return {
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// Give credit back for starts that this step has taken.
+    AcknowledgeStarts {
+        /// Credit, in bytes.
+        cost: u64,
+    },
+    /// Tell the coordinator that nothing new is taken.
+    AnnounceDrain,
+    /// Nothing is left to do here: say goodbye and end.
+    Leave,
+}
+
+/// An attempt in an executor's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its number in that queue.
+    pub entry: Entry,
+    /// What to do.
+    pub start: Start,
+}
+
+/// How an executor is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: the task sees `KeyboardInterrupt`.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL, to the process group.
+    Kill,
+}

@@ -1,0 +1,124 @@
+//! What can happen to a worker.
+
+use super::Entry;
+use crate::id::{AttemptId, ExecutorId, SessionId};
+use crate::outcome::{Death, Ending, Outcome};
+use crate::spec::{Cancel, FunctionSpec, Start};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// One fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The coordinator is there: nothing is held yet.
+    LinkOpened,
+    /// The coordinator is gone, or has fenced this worker: what runs is killed, what waits is forgotten.
+    LinkLost,
+    /// The coordinator told a function.
+    FunctionDefined {
+        /// Whose.
+        session: SessionId,
+        /// The function.
+        function: FunctionSpec,
+    },
+    /// The coordinator handed attempts over.
+    AttemptsAssigned {
+        /// What, in the order in which it should begin.
+        starts: Vec<Start>,
+    },
+    /// Further inputs of an attempt arrived.
+    InputsAppended {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The next inputs, in order.
+        inputs: Vec<Outcome>,
+    },
+    /// The coordinator no longer wants these.
+    AttemptsCancelled {
+        /// Which.
+        attempts: Vec<AttemptId>,
+        /// How hard.
+        cancel: Cancel,
+    },
+    /// The coordinator wants back what has not begun.
+    AttemptsRecalled {
+        /// Which.
+        attempts: Vec<AttemptId>,
+    },
+    /// The coordinator has nothing left of this session.
+    SessionForgotten {
+        /// Which.
+        session: SessionId,
+    },
+    /// The coordinator's step has taken reports of this cost.
+    ReportsTaken {
+        /// Credit given back, in bytes.
+        cost: u64,
+    },
+    /// An executor is up.
+    ExecutorReady {
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// An executor could not be started.
+    SpawnFailed {
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// An executor is through with entries.
+    EntriesEnded {
+        /// Which executor.
+        executor: ExecutorId,
+        /// Which entries, in order, and how.
+        ended: Vec<Ended>,
+    },
+    /// The answer to `Revoke`: these will never begin. Those not named have begun or are over.
+    EntriesRevoked {
+        /// Which executor.
+        executor: ExecutorId,
+        /// What was asked for.
+        asked: Vec<Entry>,
+        /// What was got.
+        revoked: Vec<Entry>,
+    },
+    /// The answer to `Observe`: what an executor's shared page says.
+    ExecutorSeen {
+        /// Which executor.
+        executor: ExecutorId,
+        /// The entry it runs.
+        running: Option<Entry>,
+    },
+    /// An executor is gone, expected or not. All it still had to say has been said.
+    ExecutorDied {
+        /// Which.
+        executor: ExecutorId,
+        /// The entry that its shared page blames.
+        running: Option<Entry>,
+        /// How it ended.
+        death: Box<Death>,
+    },
+    /// Take nothing new, return what has not begun, finish what runs, then leave.
+    DrainRequested,
+}
+
+/// An entry that an executor is through with.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub entry: Entry,
+    /// How it ended.
+    pub ending: Ending,
+    /// How long it ran, in microseconds.
+    pub run_micros: u64,
+    /// What it left of its executor.
+    pub condition: Condition,
+}
+
+/// What a task left of its executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Fit for the next.
+    Clean,
+    /// Child processes remain: the process group must go.
+    Soiled,
+}
