@@ -41,6 +41,13 @@ pub enum Action {
         /// The next inputs, in order.
         inputs: Vec<Outcome>,
     },
+    /// Tell an executor that the functions of a session are no longer needed.
+    Forget {
+        /// Whom.
+        executor: ExecutorId,
+        /// Whose functions.
+        session: SessionId,
+    },
     /// Take entries back that have not begun; answered at once by `EntriesRevoked`.
     Revoke {
         /// From whom.
@@ -98,10 +105,10 @@ pub struct Order {
 /// How an executor is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: the task sees `KeyboardInterrupt`.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
+    /// SIGINT: the task of this entry sees `KeyboardInterrupt`. If another one runs by then, nothing happens.
+    Interrupt(Entry),
+    /// SIGTERM, if this entry still runs.
+    Terminate(Entry),
     /// SIGKILL, to the process group.
     Kill,
 }
