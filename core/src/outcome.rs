@@ -178,6 +178,24 @@ pub struct Report {
     pub run_micros: u64,
 }
 
+impl Report {
+    /// Bytes of payload in it: both sides count it with [`window::cost`](crate::window::cost).
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.ending {
+            Ending::Returned(value) | Ending::Raised { error: value, .. } => value.len(),
+            Ending::Crashed(death) => (death.host.len() + death.log_tail.len()) as u64,
+            Ending::Skipped | Ending::Cancelled | Ending::TooLarge { .. } => 0,
+        }
+    }
+
+    /// Whether it carries no payload.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What a client hears about a task that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {

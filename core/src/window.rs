@@ -2,10 +2,14 @@
 //!
 //! A sender spends credit for each message and gets it back when the receiver's *step* has taken the message, so a
 //! receiver that is slow or gone bounds what piles up before it. A message larger than the whole window may go when
-//! nothing else is on the way.
+//! next to nothing is on the way: no more than a receiver may keep owing (see [`Owed::settle`]), else it would wait for
+//! a debt that is never settled.
 
 use crate::limits;
 use alloc::collections::VecDeque;
+
+/// A receiver keeps owing less than one part in this many of the window.
+const OWED_PARTS: u64 = limits::CONNECTION_CREDIT_BYTES / limits::CREDIT_RETURN_BYTES;
 
 /// What one message costs: its payload and a fixed part.
 #[must_use]
@@ -36,7 +40,7 @@ impl Credit {
     /// Whether a message of `cost` may go now.
     #[must_use]
     pub const fn allows(&self, cost: u64) -> bool {
-        self.used == 0 || self.used.saturating_add(cost) <= self.window
+        self.used == 0 || self.used < self.window / OWED_PARTS || self.used.saturating_add(cost) <= self.window
     }
 
     /// Spends `cost`, allowed or not: some messages must go (a goodbye, a cancel) and cost little.
@@ -83,6 +87,8 @@ pub struct Outbox<M> {
     kept: VecDeque<(u64, M)>,
     /// How many of the kept ones are on the way.
     sent: usize,
+    /// What the others cost.
+    waiting_cost: u64,
     credit: Credit,
 }
 
@@ -90,12 +96,14 @@ impl<M: Clone> Outbox<M> {
     /// An empty stream with this much credit.
     #[must_use]
     pub const fn new(credit: Credit) -> Self {
-        Self { first: 0, kept: VecDeque::new(), sent: 0, credit }
+        Self { first: 0, kept: VecDeque::new(), sent: 0, waiting_cost: 0, credit }
     }
 
     /// Adds a message of `payload_bytes` at the end.
     pub fn push(&mut self, message: M, payload_bytes: u64) {
-        self.kept.push_back((cost(payload_bytes), message));
+        let cost = cost(payload_bytes);
+        self.waiting_cost = self.waiting_cost.saturating_add(cost);
+        self.kept.push_back((cost, message));
     }
 
     /// The next message to send, if credit allows.
@@ -105,6 +113,7 @@ impl<M: Clone> Outbox<M> {
             return None;
         }
         self.credit.spend(*cost);
+        self.waiting_cost = self.waiting_cost.saturating_sub(*cost);
         self.sent += 1;
         Some(message.clone())
     }
@@ -131,6 +140,7 @@ impl<M: Clone> Outbox<M> {
         let known = self.acknowledge(taken);
         for (cost, _) in self.kept.iter().take(self.sent) {
             self.credit.give_back(*cost);
+            self.waiting_cost = self.waiting_cost.saturating_add(*cost);
         }
         self.sent = 0;
         known
@@ -140,6 +150,12 @@ impl<M: Clone> Outbox<M> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.kept.len() - self.sent
+    }
+
+    /// Cost of the messages not yet sent.
+    #[must_use]
+    pub const fn waiting_cost(&self) -> u64 {
+        self.waiting_cost
     }
 
     /// Messages kept, on the way or waiting.
@@ -171,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn an_oversized_message_does_not_wait_for_a_debt_too_small_to_settle() {
+        let (mut credit, mut owed) = (Credit::default(), Owed::default());
+        let small = limits::CREDIT_RETURN_BYTES - 1;
+        credit.spend(small);
+        owed.take(small);
+        assert_eq!(owed.settle(), None);
+        assert!(credit.allows(2 * limits::CONNECTION_CREDIT_BYTES));
+    }
+
+    #[test]
     fn credit_is_returned_in_bulk() {
         let mut owed = Owed::default();
         owed.take(cost(0));
@@ -187,7 +213,9 @@ mod tests {
         assert_eq!([outbox.pop(), outbox.pop(), outbox.pop(), outbox.pop()], [Some(0), Some(1), Some(2), None]);
         assert!(outbox.acknowledge(1) && outbox.acknowledge(0) && !outbox.acknowledge(4));
         assert_eq!((outbox.pop(), outbox.pop()), (Some(3), None));
+        assert_eq!((outbox.waiting(), outbox.waiting_cost()), (1, cost(0)));
         assert!(outbox.rewind(2));
+        assert_eq!((outbox.waiting(), outbox.waiting_cost()), (3, 3 * cost(0)));
         assert_eq!([outbox.pop(), outbox.pop(), outbox.pop(), outbox.pop()], [Some(2), Some(3), Some(4), None]);
     }
 }
