@@ -1,0 +1,1 @@
+"""Distributed computing for Python."""

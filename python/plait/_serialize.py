@@ -1,0 +1,360 @@
+"""Objects to segments and back: the only place that pickles, used by the client and by the executor alike.
+
+A pickled object is a list of segments: the pickle-5 stream, then its out-of-band buffers. Plain pickle is tried first
+and done again with cloudpickle where the stream refers to `__main__` (pickle would succeed here, by reference, and fail
+far away) or where it fails. cloudpickle is imported only when it is needed.
+
+A Future among arguments becomes `_input(n)`, the n-th input of the task: futures find the collector of their thread
+(see `Collecting`), so any nesting works and no container of the user's is walked.
+"""
+
+from __future__ import annotations
+
+import sys
+from _pickle import dumps, loads
+from threading import local
+
+from plait._errors import DependencyFailed, PlaitError, RemoteError, RemoteTraceback, SerializationError
+from plait._paths import culprit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any, Protocol, TypeAlias
+
+    from plait._errors import Segments
+
+    #: What `retry_on` takes: one exception class or several.
+    RetryOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+
+    class Inputs(Protocol):
+        """The inputs of a task: `inputs[n]` loads the n-th value."""
+
+        def __getitem__(self, index: int, /) -> Any: ...
+
+
+#: More out-of-band buffers than this stay in the stream: each costs a segment of its own.
+MAX_BUFFERS = 1_000
+#: The longest text of an error with its traceback, in characters.
+MAX_ERROR_TEXT = 64 << 10
+
+_thread = local()
+
+
+def dump_function(fn: Callable[..., Any], retry_on: RetryOn) -> tuple[list[bytes], bool]:
+    """Pickle a function with what it may be retried on.
+
+    Returns:
+        The segments, and whether the function travels by value (then it needs the same Python minor version).
+
+    Raises:
+        SerializationError: If it cannot be pickled.
+    """
+    stream = None
+    if "cloudpickle" not in sys.modules:
+        stream = _plain_by_reference((fn, retry_on))
+    if stream is None:
+        try:
+            stream = _cloud_dumps((fn, retry_on), None)
+        except Exception as error:
+            raise _failure(fn, getattr(fn, "__qualname__", "fn"), error) from error
+    return [stream], b"cloudpickle" in stream
+
+
+def load_function(segments: Segments) -> tuple[Callable[..., Any], RetryOn]:
+    """Return the function and its `retry_on`; raises whatever unpickling raises."""
+    loaded: tuple[Callable[..., Any], RetryOn] = load_value(segments)
+    return loaded
+
+
+def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Pickle the arguments of one call.
+
+    Returns:
+        The segments, and the futures among the arguments in the order of their placeholders.
+
+    Raises:
+        SerializationError: If something cannot be pickled; names its place.
+    """
+    return _dump_with_futures((args, kwargs), _name_argument)
+
+
+def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return `(args, kwargs)`; placeholders become `inputs[n]`."""
+    loaded: tuple[tuple[Any, ...], dict[str, Any]] = _load_with_inputs(segments, inputs)
+    return loaded
+
+
+def dump_items(items: list[tuple[Any, ...]]) -> tuple[list[Any], list[Any]]:
+    """Pickle the argument tuples of a chunk; returns and raises as `dump_call`."""
+    return _dump_with_futures(items, _name_item)
+
+
+def load_items(segments: Segments, inputs: Inputs) -> list[tuple[Any, ...]]:
+    """Return the argument tuples of a chunk."""
+    loaded: list[tuple[Any, ...]] = _load_with_inputs(segments, inputs)
+    return loaded
+
+
+def dump_value(value: Any, name: str = "result") -> list[Any]:
+    """Pickle a value.
+
+    Args:
+        value: Anything.
+        name: What to call it in an error.
+
+    Raises:
+        SerializationError: If something in it cannot be pickled; names its place.
+    """
+    try:
+        return _dump(value)
+    except Exception as error:
+        raise _failure(value, name, error) from error
+
+
+def load_value(segments: Segments) -> Any:
+    """Unpickle a value; raises whatever unpickling raises."""
+    if len(segments) == 1:
+        return loads(segments[0])
+    return loads(segments[0], buffers=segments[1:])
+
+
+def dump_chunk(
+    values: list[Any], failures: dict[int, bytes], seconds: list[float] | None, worker: str | None
+) -> list[Any]:
+    """Pickle what a chunk came to, item by item.
+
+    A value that cannot be pickled becomes the failure of its own item and None among the values.
+    """
+    try:
+        return _dump((values, failures, seconds, worker))
+    except Exception:
+        values, failures = list(values), dict(failures)
+        for index, value in enumerate(values):
+            try:
+                dump_value(value)
+            except SerializationError as error:
+                values[index] = None
+                failures[index] = dump_error(error)[0]
+        return _dump((values, failures, seconds, worker))
+
+
+def load_chunk(segments: Segments) -> tuple[list[Any], dict[int, bytes], list[float] | None, str | None]:
+    """Return what `dump_chunk` was given."""
+    loaded: tuple[list[Any], dict[int, bytes], list[float] | None, str | None] = load_value(segments)
+    return loaded
+
+
+def dump_error(error: BaseException) -> list[bytes]:
+    """Pickle an exception with its traceback as text, in one segment; never fails.
+
+    Frames of plait itself at the start of the traceback are left out. What cannot be pickled, or not unpickled again,
+    becomes a `RemoteError` on the other side.
+    """
+    body = None
+    try:
+        stream = b"".join(_dump_in_band(error))
+        if isinstance(loads(stream), BaseException):
+            body = stream
+    except BaseException:
+        pass  # it stays None: the text alone travels
+    return [dumps((body, _type_name(error), _text_of(error), _traceback_of(error)), 5)]
+
+
+def load_error(segments: Segments, note: str = "") -> BaseException:
+    """Return the exception, the remote traceback as its cause, with one note.
+
+    Args:
+        segments: What `dump_error` returned.
+        note: Which task, attempt, host, how long; none if empty.
+    """
+    body, type_name, text, trace = loads(segments[0])
+    error = None
+    if body is not None:
+        try:
+            error = loads(body)
+        except Exception:
+            pass  # a RemoteError with the text takes its place
+    if not isinstance(error, BaseException):
+        error = RemoteError(f"{type_name}: {text}", type_name=type_name, traceback=trace)
+    if not isinstance(error, DependencyFailed):
+        error.__cause__ = RemoteTraceback(trace)
+    if note:
+        error.add_note(note)
+    return error
+
+
+class Collecting:
+    """A `with` block in which futures that this thread pickles become inputs of the task in the making."""
+
+    __slots__ = ("_before", "inputs")
+
+    def __enter__(self) -> list[Any]:
+        self._before = getattr(_thread, "collector", None)
+        self.inputs: list[Any] = []
+        _thread.collector = self.inputs
+        return self.inputs
+
+    def __exit__(self, *_: object) -> None:
+        _thread.collector = self._before
+
+
+def placeholder(future: Any) -> tuple[Any, ...]:
+    """Return what a future pickles as: `Future.__reduce_ex__` calls this.
+
+    Raises:
+        TypeError: Where no task is in the making in this thread.
+    """
+    inputs: list[Any] | None = getattr(_thread, "collector", None)
+    if inputs is None:
+        raise TypeError("a plait Future cannot be pickled; give it to submit, map or run as an argument")
+    for index, known in enumerate(inputs):
+        if known is future:
+            return (_input, (index,))
+    inputs.append(future)
+    return (_input, (len(inputs) - 1,))
+
+
+def _input(index: int) -> Any:
+    """Return the n-th input of the task whose arguments this thread unpickles."""
+    inputs: Inputs | None = getattr(_thread, "inputs", None)
+    if inputs is None:
+        raise PlaitError("a placeholder of a plait Future was unpickled outside its task")
+    return inputs[index]
+
+
+def _load_with_inputs(segments: Segments, inputs: Inputs) -> Any:
+    before = getattr(_thread, "inputs", None)
+    _thread.inputs = inputs
+    try:
+        return load_value(segments)
+    finally:
+        _thread.inputs = before
+
+
+def _dump_with_futures(payload: Any, name: Callable[[Any], Sequence[tuple[str, Any]]]) -> tuple[list[Any], list[Any]]:
+    with Collecting() as inputs:
+        try:
+            segments = _dump(payload, inputs)
+        except Exception as error:
+            raise _failure_among(name(payload), error) from error
+    return segments, inputs
+
+
+def _dump(value: Any, inputs: list[Any] | None = None) -> list[Any]:
+    """Pickle with out-of-band buffers: plainly if that can be loaded elsewhere, else with cloudpickle.
+
+    `inputs` are forgotten before the second try, which finds them again.
+    """
+    buffers: list[Any] = []
+    try:
+        stream = dumps(value, 5, buffer_callback=buffers.append)
+        plain = b"__main__" not in stream
+    except Exception:
+        plain = False
+    if not plain:
+        buffers.clear()
+        if inputs is not None:
+            inputs.clear()
+        stream = _cloud_dumps(value, buffers.append)
+    if not buffers:
+        return [stream]
+    if len(buffers) > MAX_BUFFERS:
+        if inputs is not None:
+            inputs.clear()
+        return _dump_in_band(value)
+    return [stream, *(_contiguous(buffer) for buffer in buffers)]
+
+
+def _dump_in_band(value: Any) -> list[bytes]:
+    """Pickle into one segment, whatever buffers there are."""
+    try:
+        stream = dumps(value, 5)
+        if b"__main__" not in stream:
+            return [stream]
+    except Exception:
+        pass  # cloudpickle may know how
+    return [_cloud_dumps(value, None)]
+
+
+def _contiguous(buffer: Any) -> memoryview:
+    """Return the bytes of a pickle buffer: any contiguous one serves, in C or Fortran order."""
+    raw: memoryview = buffer.raw()
+    return raw
+
+
+def _cloud_dumps(value: Any, buffer_callback: Callable[[Any], Any] | None) -> bytes:
+    import cloudpickle
+
+    stream: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=buffer_callback)
+    return stream
+
+
+def _plain_by_reference(value: Any) -> bytes | None:
+    """Pickle by reference, or return None where that would not load elsewhere."""
+    try:
+        stream = dumps(value, 5)
+    except Exception:
+        return None
+    return None if b"__main__" in stream else stream
+
+
+def _failure_among(named: Sequence[tuple[str, Any]], error: Exception) -> SerializationError:
+    """Blame the first of several named values that cannot be pickled alone."""
+    for name, value in named:
+        try:
+            with Collecting():
+                _dump(value)
+        except Exception as alone:
+            return _failure(value, name, alone)
+    return _failure(None, "arguments", error)
+
+
+def _failure(value: Any, name: str, error: Exception) -> SerializationError:
+    if isinstance(error, SerializationError):
+        return error
+    with Collecting():
+        path, reason = culprit(value, name, error, _dump)
+    return SerializationError(f"cannot pickle {path}: {reason}", path=path, reason=reason)
+
+
+def _name_argument(payload: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tuple[str, Any]]:
+    args, kwargs = payload
+    return [(f"args[{i}]", v) for i, v in enumerate(args)] + [(f"kwargs[{k!r}]", v) for k, v in kwargs.items()]
+
+
+def _name_item(items: list[tuple[Any, ...]]) -> list[tuple[str, Any]]:
+    return [(f"items[{i}][{j}]", v) for i, item in enumerate(items) for j, v in enumerate(item)]
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)[:MAX_ERROR_TEXT]
+    except Exception as second:
+        return f"<its text cannot be had: {type(second).__name__}>"
+
+
+def _traceback_of(error: BaseException) -> str:
+    import traceback
+
+    try:
+        lines = traceback.format_exception(type(error), error, _users_frames(error.__traceback__))
+    except Exception:  # an exception whose __str__ or __cause__ misbehaves
+        lines = traceback.format_tb(_users_frames(error.__traceback__))
+    text = "".join(lines)
+    return text if len(text) <= MAX_ERROR_TEXT else "[…]\n" + text[-MAX_ERROR_TEXT:]
+
+
+def _users_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Skip plait's own frames at the start; where there is nothing else, keep them."""
+    own = __file__.rpartition("/")[0] + "/"
+    rest = trace
+    while rest is not None and rest.tb_frame.f_code.co_filename.startswith(own):
+        rest = rest.tb_next
+    return rest if rest is not None else trace

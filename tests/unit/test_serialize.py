@@ -1,0 +1,181 @@
+"""Objects go to segments and come back, futures among them become inputs, and a failure names its place."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from plait import _serialize as serialize
+from plait._errors import RemoteError, RemoteTraceback, SerializationError
+
+
+class Placeholder:
+    """Pickles as a future does."""
+
+    def __reduce_ex__(self, protocol) -> tuple:
+        return serialize.placeholder(self)
+
+
+class Unloadable(Exception):
+    """Pickles, and cannot be unpickled."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def test_arguments_come_back():
+    segments, inputs = serialize.dump_call((1, "a"), {"k": [2.5]})
+    assert inputs == []
+    assert serialize.load_call(segments, ()) == ((1, "a"), {"k": [2.5]})
+
+
+def test_large_buffers_travel_out_of_band():
+    array = np.arange(100_000.0)
+    segments, _ = serialize.dump_call((array,), {})
+    assert len(segments) == 2 and len(segments[0]) < 1_000
+    (loaded,), _ = serialize.load_call(segments, ())
+    assert (loaded == array).all()
+
+
+def test_fortran_arrays_keep_their_order():
+    array = np.asfortranarray(np.arange(60_000.0).reshape(200, 300))
+    loaded = serialize.load_value(serialize.dump_value(array))
+    assert loaded.flags.f_contiguous and (loaded == array).all()
+
+
+def test_many_small_buffers_stay_in_the_stream():
+    arrays = [np.arange(3) for _ in range(serialize.MAX_BUFFERS + 1)]
+    segments = serialize.dump_value(arrays)
+    assert len(segments) == 1
+    assert len(serialize.load_value(segments)) == len(arrays)
+
+
+def test_futures_become_inputs_however_deep():
+    first, second = Placeholder(), Placeholder()
+    segments, inputs = serialize.dump_call(([{"a": (first,)}], second, first), {"k": second})
+    assert inputs == [first, second]
+    args, kwargs = serialize.load_call(segments, ["one", "two"])
+    assert args == ([{"a": ("one",)}], "two", "one") and kwargs == {"k": "two"}
+
+
+def test_futures_in_main_objects_are_found_once():
+    local = type("Local", (), {"__module__": "__main__"})
+    holder = local()
+    holder.future = Placeholder()
+    segments, inputs = serialize.dump_call((holder,), {})
+    assert inputs == [holder.future]
+    (loaded,), _ = serialize.load_call(segments, ["value"])
+    assert loaded.future == "value"
+
+
+def test_placeholder_outside_a_call_is_an_error():
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        Placeholder().__reduce_ex__(5)
+
+
+def test_functions_travel_by_reference_or_by_value():
+    by_reference, by_value = serialize.dump_function(len, Exception)
+    assert not by_value
+    assert serialize.load_function(by_reference) == (len, Exception)
+    captured = 41
+    segments, by_value = serialize.dump_function(lambda: captured + 1, (KeyError, OSError))
+    assert by_value
+    fn, retry_on = serialize.load_function(segments)
+    assert fn() == 42 and retry_on == (KeyError, OSError)
+
+
+@pytest.mark.parametrize(
+    ("build", "path"),
+    [
+        (lambda lock: ((lock,), {}), "args[0]"),
+        (lambda lock: ((1, {"cb": (lambda: lock)}), {}), "args[1]['cb'].__closure__[0]"),
+        (lambda lock: ((), {"k": [0, (lock,)]}), "kwargs['k'][1][0]"),
+    ],
+)
+def test_error_names_the_place_of_the_culprit(build, path):
+    args, kwargs = build(threading.Lock())
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_call(args, kwargs)
+    assert caught.value.path == path
+    assert "lock" in caught.value.reason and path in str(caught.value)
+
+
+def test_error_walks_attributes_of_objects():
+    holder = type("Holder", (), {})()
+    holder.inner = {"x": threading.Lock()}
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(holder)
+    assert caught.value.path == "result.inner['x']"
+
+
+def test_a_cycle_does_not_confuse_the_search():
+    loop: list = [threading.Lock()]
+    loop.insert(0, loop)
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(loop)
+    assert caught.value.path == "result[1]"
+
+
+def test_exception_comes_back_as_itself_with_one_note():
+    def fails():
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError) as caught:
+        fails()
+    error = serialize.load_error(serialize.dump_error(caught.value), "task 7, attempt 1")
+    assert type(error) is KeyError and error.args == ("lost",)
+    assert error.__notes__ == ["task 7, attempt 1"]
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "in fails" in str(error.__cause__)
+
+
+def test_exception_that_cannot_be_unpickled_becomes_a_remote_error():
+    error = serialize.load_error(serialize.dump_error(Unloadable("what", "why")))
+    assert isinstance(error, RemoteError)
+    assert error.type_name.endswith("Unloadable") and "what" in str(error)
+
+
+def test_exception_with_an_unpicklable_argument_becomes_a_remote_error():
+    error = serialize.load_error(serialize.dump_error(ValueError(threading.Lock())))
+    assert isinstance(error, RemoteError) and error.type_name == "ValueError"
+
+
+def test_users_frames_come_first():
+    with pytest.raises(ZeroDivisionError) as caught:
+        serialize.load_value([pickle.dumps(Divides())])
+    assert caught.value.__traceback__ is not None
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next  # as in an executor: plait's frame is outermost
+    text = str(serialize.load_error(serialize.dump_error(caught.value)).__cause__)
+    frames = [line for line in text.splitlines() if line.startswith("  File")]
+    assert "in _divide" in frames[0] and len(frames) == 1
+
+
+class Divides:
+    """Raises while it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return (_divide, ())
+
+
+def _divide() -> float:
+    return 1 / 0
+
+
+def test_unpicklable_item_fails_alone_in_a_chunk():
+    segments = serialize.dump_chunk([1, threading.Lock(), 3], {}, [0.1, 0.2, 0.3], "here")
+    values, failures, seconds, worker = serialize.load_chunk(segments)
+    assert values == [1, None, 3] and list(failures) == [1]
+    assert isinstance(serialize.load_error([failures[1]]), SerializationError)
+    assert seconds == [0.1, 0.2, 0.3] and worker == "here"
+
+
+def test_recursion_is_an_error_of_the_value():
+    deep: list = []
+    for _ in range(sys.getrecursionlimit() * 10):
+        deep = [deep]
+    with pytest.raises(SerializationError):
+        serialize.dump_value(deep)
