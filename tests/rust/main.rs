@@ -1,0 +1,3 @@
+//! The shells on loopback, and the rules of the house.
+
+mod tidy;
