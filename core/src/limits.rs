@@ -24,6 +24,17 @@ pub const MESSAGE_COST_BYTES: u64 = 64;
 /// A receiver returns credit once this much is owed, in bytes: one small message per batch at the most.
 pub const CREDIT_RETURN_BYTES: u64 = CONNECTION_CREDIT_BYTES / 16;
 
+/// Requests that a client keeps unsent, in bytes of credit; beyond it `submit` waits: as much again as is on the way.
+pub const CLIENT_UNSENT_BYTES: u64 = CONNECTION_CREDIT_BYTES;
+/// The same in requests: bounds what a cut client piles up one by one.
+pub const CLIENT_UNSENT_REQUESTS: usize = 100_000;
+/// A client acknowledges after this many notices at the latest.
+pub const NOTICES_UNACKNOWLEDGED: u64 = 1_000;
+/// A client acknowledges notices no later than this: a quiet session's values can be freed.
+pub const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(50);
+/// Reports that wait for credit, in bytes of credit; beyond it a worker begins nothing new.
+pub const REPORTS_WAITING_BYTES: u64 = CONNECTION_CREDIT_BYTES;
+
 /// Most pending tasks of one session; then `submit` waits.
 pub const SESSION_TASKS: u64 = 5_000_000;
 /// Most inputs of one task that the client names one by one.
@@ -51,6 +62,8 @@ pub const WORKER_QUEUE_PER_SLOT: u32 = 256;
 
 /// How many executors a task may kill before it fails, unless its options say otherwise.
 pub const CRASH_LIMIT: u32 = 3;
+/// Executors that may die before an attempt in their hands, none of them saying what they ran, until it is blamed.
+pub const UNBLAMED_DEATHS: u32 = 3;
 /// Executors of one worker that may die in a row without finishing anything before the worker waits before the next.
 pub const SPAWN_FAILURES: u32 = 5;
 /// How long a worker then waits before it starts another.

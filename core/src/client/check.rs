@@ -1,0 +1,15 @@
+//! Every invariant of a session.
+
+use super::Session;
+
+impl Session {
+    /// Panics if an invariant is broken. Tests and the simulator call it after each step.
+    pub fn check(&self) {
+        self.submissions.check();
+        self.notices.check();
+        if self.link.is_over() {
+            assert!(self.submissions.all_sent(), "what is over keeps nothing");
+            assert!(self.deadline().is_none(), "what is over waits for nothing");
+        }
+    }
+}
