@@ -39,7 +39,7 @@ pub struct FunctionSpec {
 }
 
 /// What `client.options(…)` sets, defined once per session and named by tasks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Options {
     /// Slots and named resources of one attempt; `cpus` is at least 1.
     pub request: Resources,

@@ -1,0 +1,155 @@
+//! The door: what the user's threads call.
+
+use super::inbox::{End, Inbox};
+use super::outgoing::{Batch, Gate, Outgoing, Question};
+use super::waiter::{Waiter, Wish};
+use super::{Close, Completion, NewTask, State, SubmitError};
+use plait_core::id::{FunctionId, OptionsId, RunId, Seq, WorkerId};
+use plait_core::protocol::message::client::Status;
+use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion};
+use plait_core::value::Value;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A client, shared by the threads that use it and the driver that serves it.
+#[derive(Clone, Debug, Default)]
+pub struct Handle(pub(super) Arc<Shared>);
+
+/// What user threads and driver share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) outgoing: Outgoing,
+    pub(super) inbox: Inbox,
+}
+
+impl Handle {
+    /// Makes a function known; `python` is where it must run if it travels by value.
+    #[must_use]
+    pub fn define_function(&self, python: Option<PythonVersion>, body: Value) -> FunctionId {
+        self.0.outgoing.define_function(python, body)
+    }
+
+    /// Makes options known; equal ones get the same id.
+    #[must_use]
+    pub fn define_options(&self, options: Options) -> OptionsId {
+        self.0.outgoing.define_options(options)
+    }
+
+    /// Submits a task.
+    pub fn submit(&self, task: NewTask) -> Result<Seq, SubmitError> {
+        self.0.outgoing.submit(task)
+    }
+
+    /// Opens a run: its name, and the task whose outcome is the run's.
+    pub fn open_run(&self, finish: Finish, errors: Errors, options: OptionsId) -> Result<(RunId, Seq), SubmitError> {
+        self.0.outgoing.open_run(finish, errors, options)
+    }
+
+    /// Says that a run has all its pieces.
+    pub fn seal_run(&self, run: RunId, pieces: u64) {
+        self.0.outgoing.seal_run(run, pieces);
+    }
+
+    /// Asks that tasks be cancelled; their outcomes tell whether they were.
+    pub fn cancel(&self, tasks: &[Seq], cancel: Cancel) {
+        self.0.outgoing.cancel(tasks, cancel);
+    }
+
+    /// Nobody holds this task's future any more: its outcome is dropped, now or when it comes.
+    pub fn release(&self, task: Seq) {
+        if !self.0.outgoing.release(task) {
+            self.0.inbox.forget(&[task]);
+        }
+    }
+
+    /// Where a task is.
+    #[must_use]
+    pub fn state(&self, task: Seq) -> State {
+        self.0.inbox.state(task, self.0.outgoing.next_task())
+    }
+
+    /// Takes a task's outcome; once.
+    #[must_use]
+    pub fn take(&self, task: Seq) -> Option<Completion> {
+        self.0.inbox.take(task)
+    }
+
+    /// Waits until the task is over (or unknown); false if `timeout` passes first.
+    #[must_use]
+    pub fn wait(&self, task: Seq, timeout: Duration) -> bool {
+        self.0.inbox.wait(&[task], Wish::Outcome, timeout)
+    }
+
+    /// Waits until one of `tasks` is over (or unknown), or a run whose result is among them makes progress.
+    #[must_use]
+    pub fn wait_any(&self, tasks: &[Seq], timeout: Duration) -> bool {
+        self.0.inbox.wait(tasks, Wish::Progress, timeout)
+    }
+
+    /// Waits until every task submitted so far is over, also those that were released.
+    #[must_use]
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        self.0.inbox.wait_idle(self.0.outgoing.next_task(), timeout)
+    }
+
+    /// Waits until [`submit`](Self::submit) is worth another try.
+    #[must_use]
+    pub fn wait_admission(&self, timeout: Duration) -> bool {
+        self.0.outgoing.wait_admission(timeout)
+    }
+
+    /// Lets [`next_watched`](Self::next_watched) tell when this task is over; at once if it is.
+    pub fn watch(&self, task: Seq) {
+        self.0.inbox.watch(task);
+    }
+
+    /// Moves watched tasks that are over into `into`, waiting for the first. Once the client has ended it never waits.
+    pub fn next_watched(&self, timeout: Duration, into: &mut Vec<Seq>) {
+        self.0.inbox.next_watched(timeout, into);
+    }
+
+    /// Pieces of a run that are over, as far as is known; 0 once its result was released.
+    #[must_use]
+    pub fn progress(&self, run: RunId) -> u64 {
+        self.0.inbox.progress(run)
+    }
+
+    /// A worker's name; known before a story mentions it.
+    #[must_use]
+    pub fn worker_name(&self, worker: WorkerId) -> Option<Arc<str>> {
+        self.0.inbox.worker_name(worker)
+    }
+
+    /// Asks for the cluster's state; nothing if no answer comes in time.
+    #[must_use]
+    pub fn ask_status(&self, timeout: Duration) -> Option<Status> {
+        let question = Arc::new(Question { waiter: Waiter::new(Wish::Outcome), answer: Mutex::default() });
+        if !self.0.outgoing.question(Arc::clone(&question)) {
+            return None;
+        }
+        question.waiter.wait(timeout);
+        let answer = question.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.map(|status| *status)
+    }
+
+    /// Closes the client; returns at once.
+    pub fn close(&self, how: Close) {
+        self.0.outgoing.close(how);
+    }
+}
+
+impl Shared {
+    /// Settles everything that is pending, for good.
+    pub(super) fn end(&self, end: End) {
+        let gate = match end {
+            End::Closed => Gate::Closed,
+            End::Lost(_) => Gate::Lost,
+        };
+        let mut rest = Batch::default();
+        self.outgoing.end(gate, &mut rest);
+        self.inbox.register(&rest.requests);
+        self.inbox.forget(&rest.released);
+        self.inbox.end(end);
+        rest.questions.iter().for_each(|question| question.waiter.wake());
+    }
+}

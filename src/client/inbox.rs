@@ -1,0 +1,312 @@
+//! What has come back: outcomes by task, and the threads that wait for them.
+//!
+//! The driver files a batch under one lock (cut into pieces, so that nobody waits long for it) and wakes, after the lock,
+//! exactly the threads that wait for one of its tasks.
+
+use super::table::{Filed, FixedState, Table};
+use super::waiter::{Waiter, Wish, wake_all};
+use super::{Completion, Loss, State};
+use plait_core::id::{RunId, Seq, WorkerId};
+use plait_core::outcome::{Delivery, Outcome, Story};
+use plait_core::spec::Request;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Outcomes filed under one hold of the lock.
+const FILED_AT_ONCE: usize = 128;
+
+/// The inbox.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Contents>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    table: Table,
+    /// Tasks below this are in the table if anybody can ask for them.
+    registered: u64,
+    waiters: HashMap<u64, Vec<Arc<Waiter>>, FixedState>,
+    /// Watched tasks that are over.
+    told: Vec<Seq>,
+    dispatchers: Vec<Arc<Waiter>>,
+    /// Threads that wait until nothing is pending.
+    idlers: Vec<Arc<Waiter>>,
+    runs: HashMap<u64, Run, FixedState>,
+    results: HashMap<u32, Seq, FixedState>,
+    workers: HashMap<u32, Arc<str>, FixedState>,
+    end: Option<End>,
+}
+
+/// A run whose result is held here.
+#[derive(Debug)]
+struct Run {
+    id: RunId,
+    done: u64,
+}
+
+/// How it all ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client was closed: what was pending is cancelled.
+    Closed,
+    /// The coordinator was lost.
+    Lost(Loss),
+}
+
+impl Inbox {
+    /// Where a task is. `next` is the number of the next task to be submitted.
+    pub(super) fn state(&self, task: Seq, next: Seq) -> State {
+        self.lock().state(task, next)
+    }
+
+    /// Takes an outcome out.
+    pub(super) fn take(&self, task: Seq) -> Option<Completion> {
+        self.lock().table.take(task)
+    }
+
+    /// Nobody holds a task any more.
+    pub(super) fn forget(&self, tasks: &[Seq]) {
+        let mut contents = self.lock();
+        for task in tasks {
+            contents.table.forget(*task);
+            if let Some(run) = contents.runs.remove(&task.0) {
+                contents.results.remove(&run.id.0);
+            }
+        }
+    }
+
+    /// Waits until one of `tasks` is not pending (or, if `wish` says so, its run has made progress).
+    pub(super) fn wait(&self, tasks: &[Seq], wish: Wish, timeout: Duration) -> bool {
+        let waiter = {
+            let mut contents = self.lock();
+            if tasks.iter().any(|task| contents.is_settled(*task)) {
+                return true;
+            }
+            let waiter = Waiter::new(wish);
+            for task in tasks {
+                contents.waiters.entry(task.0).or_default().push(Arc::clone(&waiter));
+            }
+            waiter
+        };
+        let woken = waiter.wait(timeout);
+        let mut contents = self.lock();
+        tasks.iter().for_each(|task| contents.dismiss(*task, &waiter));
+        woken
+    }
+
+    /// The dispatcher wants to be told of a task's end.
+    pub(super) fn watch(&self, task: Seq) {
+        let mut dispatchers = Vec::new();
+        {
+            let mut contents = self.lock();
+            if task.0 >= contents.registered && contents.end.is_none() {
+                contents.table.register(task);
+            }
+            if contents.table.watch(task) {
+                contents.told.push(task);
+                std::mem::swap(&mut contents.dispatchers, &mut dispatchers);
+            }
+        }
+        wake_all(&mut dispatchers);
+    }
+
+    /// Moves the watched tasks that are over into `into`; waits for the first one unless all is at its end.
+    pub(super) fn next_watched(&self, timeout: Duration, into: &mut Vec<Seq>) {
+        let waiter = {
+            let mut contents = self.lock();
+            if !contents.told.is_empty() || contents.end.is_some() {
+                into.append(&mut contents.told);
+                return;
+            }
+            let waiter = Waiter::new(Wish::Outcome);
+            contents.dispatchers.push(Arc::clone(&waiter));
+            waiter
+        };
+        waiter.wait(timeout);
+        let mut contents = self.lock();
+        contents.dispatchers.retain(|other| !Arc::ptr_eq(other, &waiter));
+        into.append(&mut contents.told);
+    }
+
+    /// Waits until every task below `next` is over, whether or not anybody holds it.
+    pub(super) fn wait_idle(&self, next: Seq, timeout: Duration) -> bool {
+        let waiter = {
+            let mut contents = self.lock();
+            if contents.is_idle(next) {
+                return true;
+            }
+            let waiter = Waiter::new(Wish::Outcome);
+            contents.idlers.push(Arc::clone(&waiter));
+            waiter
+        };
+        waiter.wait(timeout);
+        let mut contents = self.lock();
+        contents.idlers.retain(|other| !Arc::ptr_eq(other, &waiter));
+        contents.is_idle(next)
+    }
+
+    /// Pieces of a run that are over, as far as is known.
+    pub(super) fn progress(&self, run: RunId) -> u64 {
+        let contents = self.lock();
+        let result = contents.results.get(&run.0);
+        result.and_then(|result| contents.runs.get(&result.0)).map_or(0, |run| run.done)
+    }
+
+    /// A worker's name.
+    pub(super) fn worker_name(&self, worker: WorkerId) -> Option<Arc<str>> {
+        self.lock().workers.get(&worker.0).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The driver's side.
+impl Inbox {
+    /// Makes room for what `requests` will come to.
+    pub(super) fn register(&self, requests: &[Request]) {
+        let mut contents = self.lock();
+        requests.iter().for_each(|request| contents.register(request));
+    }
+
+    /// Files outcomes and wakes those who wait for them.
+    pub(super) fn deliver(&self, deliveries: Vec<Delivery>) {
+        let mut waking = Vec::new();
+        let mut deliveries = deliveries.into_iter();
+        while deliveries.len() > 0 {
+            {
+                let mut contents = self.lock();
+                for Delivery { seq, outcome, story } in deliveries.by_ref().take(FILED_AT_ONCE) {
+                    contents.file(seq, Completion { outcome: Ok(outcome), story }, &mut waking);
+                }
+            }
+            wake_all(&mut waking);
+        }
+    }
+
+    /// These tasks run.
+    pub(super) fn start(&self, tasks: &[Seq]) {
+        let mut contents = self.lock();
+        tasks.iter().for_each(|task| contents.table.start(*task));
+    }
+
+    /// Pieces of a run that are over.
+    pub(super) fn show_progress(&self, run: RunId, done: u64) {
+        let mut waking = Vec::new();
+        {
+            let mut guard = self.lock();
+            let contents = &mut *guard;
+            let Some(result) = contents.results.get(&run.0) else { return };
+            if let Some(run) = contents.runs.get_mut(&result.0) {
+                run.done = done;
+            }
+            let waiters = contents.waiters.get(&result.0).into_iter().flatten();
+            waking.extend(waiters.filter(|waiter| waiter.wish() == Wish::Progress).cloned());
+        }
+        wake_all(&mut waking);
+    }
+
+    /// A worker's name.
+    pub(super) fn name_worker(&self, worker: WorkerId, name: &str) {
+        self.lock().workers.insert(worker.0, name.into());
+    }
+
+    /// Tasks without an outcome.
+    pub(super) fn pending(&self) -> u64 {
+        self.lock().table.pending()
+    }
+
+    /// Settles everything that is pending, for good; only the first end counts.
+    pub(super) fn end(&self, end: End) {
+        let mut waking = Vec::new();
+        {
+            let mut guard = self.lock();
+            let contents = &mut *guard;
+            if contents.end.is_some() {
+                return;
+            }
+            contents.end = Some(end);
+            let outcome = match end {
+                End::Closed => Ok(Outcome::Cancelled),
+                End::Lost(loss) => Err(loss),
+            };
+            let completion = Completion { outcome, story: Story::default() };
+            contents.table.complete_all(&completion, |task| contents.told.push(task));
+            waking.extend(contents.waiters.drain().flat_map(|(_, waiters)| waiters));
+            waking.append(&mut contents.dispatchers);
+            waking.append(&mut contents.idlers);
+        }
+        wake_all(&mut waking);
+    }
+}
+
+impl Contents {
+    fn state(&self, task: Seq, next: Seq) -> State {
+        let unregistered = task.0 >= self.registered && task < next && self.end.is_none();
+        if unregistered { State::Pending } else { self.table.state(task) }
+    }
+
+    fn is_idle(&self, next: Seq) -> bool {
+        self.end.is_some() || (self.table.pending() == 0 && self.registered >= next.0)
+    }
+
+    fn is_settled(&self, task: Seq) -> bool {
+        match self.table.state(task) {
+            State::Pending | State::Running => false,
+            State::Done => true,
+            State::Unknown => task.0 < self.registered || self.end.is_some(),
+        }
+    }
+
+    fn register(&mut self, request: &Request) {
+        match request {
+            Request::Submit(tasks) => {
+                for task in tasks {
+                    if task.run.is_none() {
+                        self.table.register(task.seq);
+                    }
+                    self.registered = task.seq.0 + 1;
+                }
+            }
+            Request::OpenRun(run) => {
+                self.table.register(run.result);
+                self.runs.insert(run.result.0, Run { id: run.id, done: 0 });
+                self.results.insert(run.id.0, run.result);
+                self.registered = run.result.0 + 1;
+            }
+            Request::DefineFunction(_)
+            | Request::DefineOptions { .. }
+            | Request::SealRun { .. }
+            | Request::Cancel { .. }
+            | Request::Release(_) => {}
+        }
+    }
+
+    fn file(&mut self, task: Seq, completion: Completion, waking: &mut Vec<Arc<Waiter>>) {
+        let filed = self.table.complete(task, completion);
+        if self.table.pending() == 0 {
+            waking.append(&mut self.idlers);
+        }
+        match filed {
+            Filed::Unwanted => return,
+            Filed::Kept => {}
+            Filed::Watched => {
+                self.told.push(task);
+                waking.append(&mut self.dispatchers);
+            }
+        }
+        if !self.waiters.is_empty() {
+            waking.extend(self.waiters.remove(&task.0).into_iter().flatten());
+        }
+    }
+
+    fn dismiss(&mut self, task: Seq, waiter: &Arc<Waiter>) {
+        if let Some(waiters) = self.waiters.get_mut(&task.0) {
+            waiters.retain(|other| !Arc::ptr_eq(other, waiter));
+            if waiters.is_empty() {
+                self.waiters.remove(&task.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The client: what threads of the user's program hold while a driver thread talks to the coordinator.
+//!
+//! [`Handle`] is the door. Its methods may be called from any thread; they hold no lock while they wait and never touch
+//! Python. What is asked for goes into [`outgoing`] in the order of the calls; the driver takes all of it at once,
+//! lets [`plait_core::client::Session`] decide, and puts what comes back into the [`inbox`], from which waiting threads
+//! take their own outcomes.
+//!
+//! What this must never do: wake the driver once per task, wake a thread for an outcome that is not its own, hold a lock
+//! while it calls out, or leave a task without an outcome (a driver that ends settles everything that is pending).
+
+mod handle;
+mod inbox;
+mod outgoing;
+mod table;
+mod waiter;
+
+pub use handle::Handle;
+pub use plait_core::client::Loss;
+
+use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
+use plait_core::outcome::{Outcome, Story};
+use plait_core::spec::{Call, Retention};
+use plait_core::value::Value;
+
+/// A task that has no number yet: [`plait_core::spec::TaskSpec`] without its `seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// What to call.
+    pub function: FunctionId,
+    /// Under which options.
+    pub options: OptionsId,
+    /// How to call it.
+    pub call: Call,
+    /// The pickled arguments.
+    pub args: Value,
+    /// Tasks whose values stand in for futures among the arguments.
+    pub inputs: Box<[Seq]>,
+    /// The run it is a piece of: it then has no outcome of its own here.
+    pub run: Option<RunId>,
+    /// How long its value is kept.
+    pub retention: Retention,
+}
+
+/// The end of a task, as it is handed to whoever asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What it came to, or how the coordinator was lost before anybody could say.
+    pub outcome: Result<Outcome, Loss>,
+    /// The story behind it.
+    pub story: Story,
+}
+
+/// Where a task is, as far as this client has heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// On its way or waiting.
+    Pending,
+    /// Said to be running.
+    Running,
+    /// Its outcome can be taken.
+    Done,
+    /// Never submitted, a piece of a run, already taken, or released.
+    Unknown,
+}
+
+/// Why a task was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Nothing more is welcome for now: [`Handle::wait_admission`], then try again.
+    #[error("no more tasks are admitted for now")]
+    Full,
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+    /// The coordinator was lost for good.
+    #[error("the coordinator is lost")]
+    Lost,
+}
+
+/// How a client is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Close {
+    /// Nothing new is taken; what is pending goes on, and the goodbye follows once all of it is over.
+    WhenDone,
+    /// At once: what is pending is cancelled.
+    Now,
+}

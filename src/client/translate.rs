@@ -1,0 +1,31 @@
+//! Messages of the coordinator as the session's events.
+
+use plait_core::client::Event;
+use plait_core::outcome::Notice;
+use plait_core::protocol::message::client::{Farewell, Status, ToClient};
+
+/// What a message means.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Something for the session.
+    Event(Event),
+    /// The answer to a question.
+    Answer(u32, Box<Status>),
+    /// The coordinator confirms a goodbye.
+    Parted,
+}
+
+/// What `message` means.
+pub(super) fn meaning(message: ToClient) -> Meaning {
+    match message {
+        ToClient::Welcome { session, taken } => Meaning::Event(Event::Welcomed { session, taken }),
+        ToClient::Notice(notice) => Meaning::Event(Event::Noticed(notice)),
+        ToClient::Taken(taken) => Meaning::Event(Event::RequestsTaken { taken }),
+        ToClient::Status { question, status } => Meaning::Answer(question, status),
+        ToClient::Goodbye(Farewell::Closed) => Meaning::Parted,
+        ToClient::Goodbye(Farewell::Gone | Farewell::Misbehaved | Farewell::ShuttingDown) => {
+            Meaning::Event(Event::Refused)
+        },
+    }
+}
+
