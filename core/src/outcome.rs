@@ -4,7 +4,8 @@ use crate::id::{Attempt, AttemptId, TaskId, WorkerId};
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How one attempt ended, as its worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +93,9 @@ pub enum Failure {
     Dependency {
         /// The task whose outcome it was.
         task: TaskId,
-        /// That outcome: never a value, never itself a failed dependency.
+        /// That outcome: never a value, never itself a failed dependency (nor can such a thing be decoded: a peer could
+        /// nest it until the stack ends).
+        #[serde(deserialize_with = "root_cause")]
         cause: Outcome,
     },
     /// No worker can ever run it.
@@ -113,6 +116,45 @@ pub enum Failure {
     },
     /// The outcome cannot be known.
     Unknown(Box<str>),
+}
+
+/// Decodes an [`Outcome`] that is no failed dependency: the same variants, without the one that recurs.
+fn root_cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Error> {
+    #[derive(Deserialize)]
+    enum Root {
+        Value(Value),
+        Skipped,
+        Raised(Value),
+        Cancelled,
+        Failed(RootFailure),
+    }
+    #[derive(Deserialize)]
+    enum RootFailure {
+        Crashed(Vec<Death>),
+        Dependency(Never),
+        Unschedulable { asked: Box<str>, best: Box<str>, missing: Box<str> },
+        ResultTooLarge { size: u64, limit: u64 },
+        Unknown(Box<str>),
+    }
+    enum Never {}
+    impl<'de> Deserialize<'de> for Never {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(D::Error::custom("a failed dependency within another"))
+        }
+    }
+    Ok(match Root::deserialize(deserializer)? {
+        Root::Value(value) => Outcome::Value(value),
+        Root::Skipped => Outcome::Skipped,
+        Root::Raised(error) => Outcome::Raised(error),
+        Root::Cancelled => Outcome::Cancelled,
+        Root::Failed(failure) => Outcome::Failed(Box::new(match failure {
+            RootFailure::Crashed(deaths) => Failure::Crashed(deaths),
+            RootFailure::Dependency(never) => match never {},
+            RootFailure::Unschedulable { asked, best, missing } => Failure::Unschedulable { asked, best, missing },
+            RootFailure::ResultTooLarge { size, limit } => Failure::ResultTooLarge { size, limit },
+            RootFailure::Unknown(text) => Failure::Unknown(text),
+        })),
+    })
 }
 
 impl Outcome {

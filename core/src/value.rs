@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A pickled object: the pickle-5 stream, then its out-of-band buffers. Never looked into outside Python.
@@ -25,6 +26,8 @@ enum Rare {
     Many(Vec<Bytes>),
     /// Decoded, its bytes not attached yet.
     Announced(Vec<u64>),
+    /// The same with one segment: by far the most frequent, and without a vector.
+    AnnouncedOne(u64),
 }
 
 impl Value {
@@ -51,7 +54,7 @@ impl Value {
             Repr::One(segment) => core::slice::from_ref(segment),
             Repr::Rare(rare) => match &**rare {
                 Rare::Many(segments) => segments,
-                Rare::Announced(_) => &[],
+                Rare::Announced(_) | Rare::AnnouncedOne(_) => &[],
             },
         }
     }
@@ -75,6 +78,7 @@ impl Value {
         match &self.0 {
             Repr::Rare(rare) => match &**rare {
                 Rare::Announced(lengths) => lengths,
+                Rare::AnnouncedOne(length) => core::slice::from_ref(length),
                 Rare::Many(_) => &[],
             },
             Repr::One(_) => &[],
@@ -84,9 +88,13 @@ impl Value {
     /// Fills an announced value: asks `next` for each length in turn. `None` from it leaves the value as it was.
     pub fn attach(&mut self, mut next: impl FnMut(u64) -> Option<Bytes>) -> Option<()> {
         let Repr::Rare(rare) = &self.0 else { return Some(()) };
-        let Rare::Announced(lengths) = &**rare else { return Some(()) };
-        let segments = lengths.iter().map(|length| next(*length)).collect::<Option<Vec<_>>>()?;
-        *self = Self::from_segments(segments);
+        *self = match &**rare {
+            Rare::Many(_) => return Some(()),
+            Rare::AnnouncedOne(length) => next(*length)?.into(),
+            Rare::Announced(lengths) => {
+                Self::from_segments(lengths.iter().map(|length| next(*length)).collect::<Option<Vec<_>>>()?)
+            }
+        };
         Some(())
     }
 }
@@ -115,8 +123,29 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let lengths = Vec::<u64>::deserialize(deserializer)?;
-        Ok(Self(Repr::Rare(Box::new(Rare::Announced(lengths)))))
+        let announced = deserializer.deserialize_seq(Lengths)?;
+        Ok(Self(Repr::Rare(Box::new(announced))))
+    }
+}
+
+/// Reads the lengths of a value's segments.
+struct Lengths;
+
+impl<'de> Visitor<'de> for Lengths {
+    type Value = Rare;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the lengths of a value's segments")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Rare, A::Error> {
+        let Some(first) = sequence.next_element()? else { return Ok(Rare::Announced(Vec::new())) };
+        let Some(second) = sequence.next_element()? else { return Ok(Rare::AnnouncedOne(first)) };
+        let mut lengths = alloc::vec![first, second];
+        while let Some(length) = sequence.next_element()? {
+            lengths.push(length);
+        }
+        Ok(Rare::Announced(lengths))
     }
 }
 
