@@ -1,8 +1,10 @@
 //! Client and coordinator.
 
+use super::{Message, part};
 use crate::id::{SessionId, WorkerId};
-use crate::outcome::Notice;
-use crate::spec::{PythonVersion, Request};
+use crate::outcome::{Notice, Outcome};
+use crate::spec::{Finish, PythonVersion, Request};
+use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -116,4 +118,137 @@ pub struct TaskCounts {
     pub done: u64,
     /// Of those, failed or cancelled.
     pub failed: u64,
+}
+
+impl Message for FromClient {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Request(Request::DefineFunction(function)) => show(&function.body),
+            Self::Request(Request::Submit(tasks)) => tasks.iter().for_each(|task| show(&task.args)),
+            Self::Request(Request::OpenRun(run)) => match &run.finish {
+                Finish::Reduce { initial, .. } => initial.iter().for_each(show),
+                Finish::Combine { .. } => {}
+            },
+            Self::Request(
+                Request::DefineOptions { .. } | Request::SealRun { .. } | Request::Cancel { .. } | Request::Release(_),
+            )
+            | Self::Taken(_)
+            | Self::AskStatus(_)
+            | Self::Goodbye => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Request(Request::DefineFunction(function)) => fill(&mut function.body),
+            Self::Request(Request::Submit(tasks)) => tasks.iter_mut().for_each(|task| fill(&mut task.args)),
+            Self::Request(Request::OpenRun(run)) => match &mut run.finish {
+                Finish::Reduce { initial, .. } => initial.iter_mut().for_each(fill),
+                Finish::Combine { .. } => {}
+            },
+            Self::Request(
+                Request::DefineOptions { .. } | Request::SealRun { .. } | Request::Cancel { .. } | Request::Release(_),
+            )
+            | Self::Taken(_)
+            | Self::AskStatus(_)
+            | Self::Goodbye => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        let request = |(a, b)| (Self::Request(a), Self::Request(b));
+        match self {
+            Self::Request(Request::Submit(tasks)) => part::cut(tasks)
+                .map(|(a, b)| request((Request::Submit(a), Request::Submit(b))))
+                .map_err(|tasks| Self::Request(Request::Submit(tasks))),
+            Self::Request(Request::Cancel { tasks, cancel }) => part::cut(tasks)
+                .map(|(a, b)| request((Request::Cancel { tasks: a, cancel }, Request::Cancel { tasks: b, cancel })))
+                .map_err(|tasks| Self::Request(Request::Cancel { tasks, cancel })),
+            Self::Request(Request::Release(tasks)) => part::cut(tasks)
+                .map(|(a, b)| request((Request::Release(a), Request::Release(b))))
+                .map_err(|tasks| Self::Request(Request::Release(tasks))),
+            other => Err(other),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Request(Request::Submit(first)), Self::Request(Request::Submit(rest))) => part::join(first, rest),
+            (
+                Self::Request(Request::Cancel { tasks: first, cancel: how }),
+                Self::Request(Request::Cancel { tasks: rest, cancel }),
+            ) if *how == cancel => part::join(first, rest),
+            (Self::Request(Request::Release(first)), Self::Request(Request::Release(rest))) => part::join(first, rest),
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
+}
+
+impl Message for ToClient {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Notice(Notice::Ended(deliveries)) => {
+                deliveries.iter().map(|delivery| &delivery.outcome).filter_map(Outcome::value).for_each(show);
+            }
+            Self::Notice(
+                Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
+            )
+            | Self::Welcome { .. }
+            | Self::Taken(_)
+            | Self::Status { .. }
+            | Self::Goodbye(_) => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Notice(Notice::Ended(deliveries)) => {
+                let outcomes = deliveries.iter_mut().map(|delivery| &mut delivery.outcome);
+                outcomes.filter_map(Outcome::value_mut).for_each(fill);
+            }
+            Self::Notice(
+                Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
+            )
+            | Self::Welcome { .. }
+            | Self::Taken(_)
+            | Self::Status { .. }
+            | Self::Goodbye(_) => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        let notice = |(a, b)| (Self::Notice(a), Self::Notice(b));
+        match self {
+            Self::Notice(Notice::Ended(deliveries)) => part::cut(deliveries)
+                .map(|(a, b)| notice((Notice::Ended(a), Notice::Ended(b))))
+                .map_err(|deliveries| Self::Notice(Notice::Ended(deliveries))),
+            Self::Notice(Notice::Started(tasks)) => part::cut(tasks)
+                .map(|(a, b)| notice((Notice::Started(a), Notice::Started(b))))
+                .map_err(|tasks| Self::Notice(Notice::Started(tasks))),
+            Self::Status { question, status } => {
+                let Status { workers, tasks, sessions, held_bytes } = *status;
+                let whole = |workers| Self::Status {
+                    question,
+                    status: Box::new(Status { workers, tasks, sessions, held_bytes }),
+                };
+                part::cut(workers).map(|(a, b)| (whole(a), whole(b))).map_err(whole)
+            }
+            other => Err(other),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Notice(Notice::Ended(first)), Self::Notice(Notice::Ended(rest))) => part::join(first, rest),
+            (Self::Notice(Notice::Started(first)), Self::Notice(Notice::Started(rest))) => part::join(first, rest),
+            (Self::Status { question: asked, status: first }, Self::Status { question, status: rest })
+                if *asked == question =>
+            {
+                part::join(&mut first.workers, rest.workers);
+            }
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
 }

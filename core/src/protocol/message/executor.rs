@@ -1,5 +1,6 @@
 //! Worker and executor, over a Unix socket.
 
+use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
 use crate::id::FunctionKey;
 use crate::outcome::{Ending, Outcome};
 use crate::spec::Call;
@@ -69,4 +70,91 @@ pub struct EntryEnded {
     pub run_micros: u64,
     /// Child processes remain.
     pub soiled: bool,
+}
+
+impl Message for ToExecutor {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Define { body, .. } => show(body),
+            Self::Orders(orders) => {
+                for order in orders {
+                    show(&order.args);
+                    show_outcomes(&order.inputs, show);
+                }
+            }
+            Self::Inputs { inputs, .. } => show_outcomes(inputs, show),
+            Self::Forget(_) => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Define { body, .. } => fill(body),
+            Self::Orders(orders) => {
+                for order in orders {
+                    fill(&mut order.args);
+                    fill_outcomes(&mut order.inputs, fill);
+                }
+            }
+            Self::Inputs { inputs, .. } => fill_outcomes(inputs, fill),
+            Self::Forget(_) => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        match self {
+            Self::Orders(orders) => {
+                part::cut(orders).map(|(a, b)| (Self::Orders(a), Self::Orders(b))).map_err(Self::Orders)
+            }
+            Self::Inputs { entry, inputs } => {
+                let whole = |inputs| Self::Inputs { entry, inputs };
+                part::cut(inputs).map(|(a, b)| (whole(a), whole(b))).map_err(whole)
+            }
+            other => Err(other),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Orders(first), Self::Orders(rest)) => part::join(first, rest),
+            (Self::Inputs { entry: of, inputs: first }, Self::Inputs { entry, inputs: rest }) if *of == entry => {
+                part::join(first, rest);
+            }
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
+}
+
+impl Message for FromExecutor {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Ended(ended) => ended.iter().filter_map(|entry| ending_value(&entry.ending)).for_each(show),
+            Self::Ready => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Ended(ended) => {
+                ended.iter_mut().filter_map(|entry| ending_value_mut(&mut entry.ending)).for_each(fill);
+            }
+            Self::Ready => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        match self {
+            Self::Ended(ended) => part::cut(ended).map(|(a, b)| (Self::Ended(a), Self::Ended(b))).map_err(Self::Ended),
+            Self::Ready => Err(self),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Ended(first), Self::Ended(rest)) => part::join(first, rest),
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
 }

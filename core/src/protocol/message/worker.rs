@@ -1,8 +1,10 @@
 //! Worker and coordinator.
 
+use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
 use crate::id::{AttemptId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report};
 use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::value::Value;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -61,4 +63,129 @@ pub enum FromWorker {
     Draining,
     /// The worker leaves.
     Goodbye,
+}
+
+impl Message for ToWorker {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Define { function, .. } => show(&function.body),
+            Self::Start(starts) => {
+                for start in starts {
+                    show(&start.args);
+                    show_outcomes(&start.inputs, show);
+                }
+            }
+            Self::Inputs { inputs, .. } => show_outcomes(inputs, show),
+            Self::Welcome(_)
+            | Self::Cancel { .. }
+            | Self::Recall(_)
+            | Self::Forget(_)
+            | Self::Taken(_)
+            | Self::Fenced
+            | Self::Goodbye => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Define { function, .. } => fill(&mut function.body),
+            Self::Start(starts) => {
+                for start in starts {
+                    fill(&mut start.args);
+                    fill_outcomes(&mut start.inputs, fill);
+                }
+            }
+            Self::Inputs { inputs, .. } => fill_outcomes(inputs, fill),
+            Self::Welcome(_)
+            | Self::Cancel { .. }
+            | Self::Recall(_)
+            | Self::Forget(_)
+            | Self::Taken(_)
+            | Self::Fenced
+            | Self::Goodbye => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        match self {
+            Self::Start(starts) => {
+                part::cut(starts).map(|(a, b)| (Self::Start(a), Self::Start(b))).map_err(Self::Start)
+            }
+            Self::Inputs { attempt, inputs } => {
+                let whole = |inputs| Self::Inputs { attempt, inputs };
+                part::cut(inputs).map(|(a, b)| (whole(a), whole(b))).map_err(whole)
+            }
+            Self::Cancel { attempts, cancel } => {
+                let whole = |attempts| Self::Cancel { attempts, cancel };
+                part::cut(attempts).map(|(a, b)| (whole(a), whole(b))).map_err(whole)
+            }
+            Self::Recall(attempts) => {
+                part::cut(attempts).map(|(a, b)| (Self::Recall(a), Self::Recall(b))).map_err(Self::Recall)
+            }
+            other => Err(other),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Start(first), Self::Start(rest)) => part::join(first, rest),
+            (Self::Inputs { attempt: of, inputs: first }, Self::Inputs { attempt, inputs: rest }) if *of == attempt => {
+                part::join(first, rest);
+            }
+            (Self::Cancel { attempts: first, cancel: how }, Self::Cancel { attempts: rest, cancel })
+                if *how == cancel =>
+            {
+                part::join(first, rest);
+            }
+            (Self::Recall(first), Self::Recall(rest)) => part::join(first, rest),
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
+}
+
+impl Message for FromWorker {
+    fn each_value(&self, show: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::Ended(reports) => {
+                reports.iter().filter_map(|report| ending_value(&report.ending)).for_each(show);
+            }
+            Self::Started(_) | Self::Returned(_) | Self::Taken(_) | Self::Draining | Self::Goodbye => {}
+        }
+    }
+
+    fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Self::Ended(reports) => {
+                reports.iter_mut().filter_map(|report| ending_value_mut(&mut report.ending)).for_each(fill);
+            }
+            Self::Started(_) | Self::Returned(_) | Self::Taken(_) | Self::Draining | Self::Goodbye => {}
+        }
+    }
+
+    fn cut(self) -> Result<(Self, Self), Self> {
+        match self {
+            Self::Started(attempts) => {
+                part::cut(attempts).map(|(a, b)| (Self::Started(a), Self::Started(b))).map_err(Self::Started)
+            }
+            Self::Ended(reports) => {
+                part::cut(reports).map(|(a, b)| (Self::Ended(a), Self::Ended(b))).map_err(Self::Ended)
+            }
+            Self::Returned(attempts) => {
+                part::cut(attempts).map(|(a, b)| (Self::Returned(a), Self::Returned(b))).map_err(Self::Returned)
+            }
+            other => Err(other),
+        }
+    }
+
+    fn join(&mut self, rest: Self) -> Result<(), Self> {
+        match (self, rest) {
+            (Self::Started(first), Self::Started(rest)) | (Self::Returned(first), Self::Returned(rest)) => {
+                part::join(first, rest);
+            }
+            (Self::Ended(first), Self::Ended(rest)) => part::join(first, rest),
+            (_, rest) => return Err(rest),
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,155 @@
+//! A stream of bytes as frames, both ways, without a socket.
+//!
+//! ```text
+//! header   kind u8 · 3 zero bytes · first u32 LE · second u32 LE
+//! Control  first = bytes of the control message, second = bytes of the inline values behind it
+//! Part     as Control; the message goes on in the next one
+//! Data     first = 0, second = bytes (1..=DATA_FRAME_BYTES) of a value too large to travel inline
+//! DataEnd  as Data; the value ends here
+//! Heartbeat, both 0; between any two frames
+//! Hello    first = bytes; only before the first of the others (see `read_hello`)
+//! ```
+//!
+//! The data of a message comes right before its control frame, value by value, in the message's own order. Which values
+//! are inline follows from their lengths alone ([`Placement`]), so both sides know it without a flag.
+//!
+//! Nothing is allocated for a length that was only announced: buffers grow by what arrived.
+
+mod decode;
+mod encode;
+
+pub use decode::Decoder;
+pub use encode::{Encoder, advance};
+
+use super::codec;
+use super::error::{DecodeError, EncodeError, FrameError, FramePart};
+use crate::limits;
+use alloc::vec::Vec;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Bytes of a frame's header.
+pub const HEADER_BYTES: usize = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Control = 1,
+    Part = 2,
+    Data = 3,
+    DataEnd = 4,
+    Heartbeat = 5,
+    /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
+    Hello = 0xb7,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    kind: Kind,
+    first: usize,
+    second: usize,
+}
+
+impl Header {
+    fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let length = |n: usize| u32::try_from(n).expect("every length has a limit far below 4 GiB").to_le_bytes();
+        bytes[0] = self.kind as u8;
+        bytes[4..8].copy_from_slice(&length(self.first));
+        bytes[8..].copy_from_slice(&length(self.second));
+        bytes
+    }
+
+    /// Reads a header and holds every length in it against its limit.
+    fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, FrameError> {
+        let [kind, r0, r1, r2, a0, a1, a2, a3, b0, b1, b2, b3] = bytes;
+        let (first, second) = (u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes([b0, b1, b2, b3]));
+        let kind = match kind {
+            1 => Kind::Control,
+            2 => Kind::Part,
+            3 => Kind::Data,
+            4 => Kind::DataEnd,
+            5 => Kind::Heartbeat,
+            0xb7 => Kind::Hello,
+            other => return Err(FrameError::UnknownKind(other)),
+        };
+        if [r0, r1, r2] != [0; 3] {
+            return Err(FrameError::DamagedHeader);
+        }
+        let (first_limit, second_limit) = match kind {
+            Kind::Control | Kind::Part => {
+                ((FramePart::Control, limits::CONTROL_BYTES), (FramePart::Inline, limits::INLINE_FRAME_BYTES))
+            }
+            Kind::Data | Kind::DataEnd => ((FramePart::Control, 0), (FramePart::Data, limits::DATA_FRAME_BYTES)),
+            Kind::Heartbeat => ((FramePart::Control, 0), (FramePart::Data, 0)),
+            Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
+        };
+        let first = within(first, first_limit)?;
+        let second = within(second, second_limit)?;
+        if matches!(kind, Kind::Data | Kind::DataEnd) && second == 0 {
+            return Err(FrameError::EmptyData);
+        }
+        Ok(Self { kind, first, second })
+    }
+
+    const fn body(self) -> usize {
+        self.first + self.second
+    }
+}
+
+fn within(bytes: u32, (part, limit): (FramePart, usize)) -> Result<usize, FrameError> {
+    match usize::try_from(bytes) {
+        Ok(length) if length <= limit => Ok(length),
+        _ => Err(FrameError::TooLong { part, bytes: u64::from(bytes), limit: limit as u64 }),
+    }
+}
+
+/// Where the values of one control frame travel, asked in the message's order.
+#[derive(Default)]
+struct Placement {
+    inline: u64,
+}
+
+impl Placement {
+    /// Whether the next value, of `bytes`, goes into the control frame itself.
+    const fn is_inline(&mut self, bytes: u64) -> bool {
+        let fits =
+            bytes <= limits::INLINE_VALUE_BYTES as u64 && self.inline + bytes <= limits::INLINE_FRAME_BYTES as u64;
+        if fits {
+            self.inline += bytes;
+        }
+        fits
+    }
+}
+
+/// A hello as one frame.
+///
+/// # Errors
+/// If it is longer than a hello may be.
+pub fn write_hello(hello: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    let mut body = Vec::new();
+    codec::encode(hello, &mut body)?;
+    if body.len() > limits::HELLO_BYTES {
+        return Err(EncodeError::ItemTooLong { bytes: body.len(), limit: limits::HELLO_BYTES });
+    }
+    let mut frame = Header { kind: Kind::Hello, first: body.len(), second: 0 }.to_bytes().to_vec();
+    frame.append(&mut body);
+    Ok(frame)
+}
+
+/// How many bytes follow the header of a hello.
+///
+/// # Errors
+/// If this is the header of anything else.
+pub fn hello_length(header: [u8; HEADER_BYTES]) -> Result<usize, FrameError> {
+    match Header::parse(header)? {
+        Header { kind: Kind::Hello, first, .. } => Ok(first),
+        Header { kind, .. } => Err(FrameError::UnknownKind(kind as u8)),
+    }
+}
+
+/// The start of a hello's body; a newer peer may have put more behind it.
+///
+/// # Errors
+/// If there is none.
+pub fn read_hello<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    codec::decode_prefix(body).map(|(hello, _)| hello)
+}

@@ -1,0 +1,243 @@
+//! Bytes to messages, however they are split on the way.
+
+use super::{HEADER_BYTES, Header, Kind, Placement};
+use crate::limits;
+use crate::protocol::codec;
+use crate::protocol::error::{FrameError, FramePart};
+use crate::protocol::message::Message;
+use crate::value::Value;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Takes bytes as they come and gives messages.
+///
+/// After an error it gives that error for ever: a stream that went wrong has no next frame.
+#[derive(Debug)]
+pub struct Decoder<M> {
+    header: [u8; HEADER_BYTES],
+    header_filled: usize,
+    frame: Option<Header>,
+    /// What has arrived of a control frame that came in pieces.
+    body: Vec<u8>,
+    /// What is still to come of a data frame.
+    data_left: usize,
+    data: Data,
+    /// The parts so far of a message that was cut.
+    parts: Option<(M, usize)>,
+    failed: Option<FrameError>,
+}
+
+/// Values that came before their control message.
+#[derive(Debug, Default)]
+struct Data {
+    whole: VecDeque<Bytes>,
+    current: Vec<u8>,
+    bytes: u64,
+}
+
+impl<M: Message> Default for Decoder<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M: Message> Decoder<M> {
+    /// A decoder at the start of a stream.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            header: [0; HEADER_BYTES],
+            header_filled: 0,
+            frame: None,
+            body: Vec::new(),
+            data_left: 0,
+            data: Data { whole: VecDeque::new(), current: Vec::new(), bytes: 0 },
+            parts: None,
+            failed: None,
+        }
+    }
+
+    /// Takes all of `bytes` and puts the messages that they complete into `messages`. That there were none is no sign of
+    /// silence: heartbeats and the data of large values make none.
+    ///
+    /// # Errors
+    /// If the peer broke the protocol; messages before that are still given.
+    pub fn feed(&mut self, bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        self.consume(bytes, messages).inspect_err(|error| self.failed = Some(*error))
+    }
+
+    /// The stream is over.
+    ///
+    /// # Errors
+    /// If it is over within a message.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        let idle = self.header_filled == 0 && self.frame.is_none() && self.parts.is_none() && self.data.bytes == 0;
+        match self.failed {
+            Some(failed) => Err(failed),
+            None if idle => Ok(()),
+            None => Err(FrameError::Truncated),
+        }
+    }
+
+    /// Bytes that it holds for messages that are not complete.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.body.capacity() + self.data.current.capacity() + self.data.whole.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn consume(&mut self, mut bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
+        while !bytes.is_empty() {
+            let Some(frame) = self.frame else {
+                self.take_header(&mut bytes)?;
+                continue;
+            };
+            match frame.kind {
+                Kind::Data | Kind::DataEnd => self.take_data(frame, &mut bytes)?,
+                Kind::Control | Kind::Part => self.take_control(frame, &mut bytes, messages)?,
+                Kind::Heartbeat | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_header(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
+        let piece = take(bytes, HEADER_BYTES - self.header_filled);
+        self.header[self.header_filled..][..piece.len()].copy_from_slice(piece);
+        self.header_filled += piece.len();
+        if self.header_filled < HEADER_BYTES {
+            return Ok(());
+        }
+        self.header_filled = 0;
+        let header = Header::parse(self.header)?;
+        match header.kind {
+            Kind::Heartbeat => {}
+            Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
+            Kind::Data | Kind::DataEnd => {
+                self.data.admit(header.second)?;
+                self.data_left = header.second;
+                self.frame = Some(header);
+            }
+            // Every message has at least its variant, so a body never is empty.
+            Kind::Control | Kind::Part if header.first == 0 => {
+                return Err(crate::protocol::error::DecodeError::Malformed.into());
+            }
+            Kind::Control | Kind::Part => self.frame = Some(header),
+        }
+        Ok(())
+    }
+
+    fn take_data(&mut self, frame: Header, bytes: &mut &[u8]) -> Result<(), FrameError> {
+        let piece = take(bytes, self.data_left);
+        self.data.current.extend_from_slice(piece);
+        self.data_left -= piece.len();
+        if self.data_left > 0 {
+            return Ok(());
+        }
+        self.frame = None;
+        if frame.kind == Kind::DataEnd { self.data.end_value() } else { Ok(()) }
+    }
+
+    fn take_control(&mut self, frame: Header, bytes: &mut &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
+        let piece = take(bytes, frame.body() - self.body.len());
+        let message = if self.body.is_empty() && piece.len() == frame.body() {
+            self.message(frame, piece)?
+        } else {
+            self.body.extend_from_slice(piece);
+            if self.body.len() < frame.body() {
+                return Ok(());
+            }
+            let body = core::mem::take(&mut self.body);
+            self.message(frame, &body)?
+        };
+        self.frame = None;
+        self.place(frame.kind, message, messages)
+    }
+
+    /// Decodes a control message and attaches its values.
+    fn message(&mut self, frame: Header, body: &[u8]) -> Result<M, FrameError> {
+        let (control, mut inline) = body.split_at(frame.first);
+        let mut message: M = codec::decode(control)?;
+        let mut placement = Placement::default();
+        let mut result = Ok(());
+        message.each_value_mut(&mut |value| {
+            if result.is_ok() {
+                result = attach(value, &mut placement, &mut inline, &mut self.data.whole);
+            }
+        });
+        result?;
+        let rest = !inline.is_empty() || !self.data.whole.is_empty() || !self.data.current.is_empty();
+        self.data.bytes = 0;
+        if rest { Err(FrameError::ValueMismatch) } else { Ok(message) }
+    }
+
+    /// Gives a message away, or keeps it until its last part is there.
+    fn place(&mut self, kind: Kind, message: M, messages: &mut Vec<M>) -> Result<(), FrameError> {
+        let (message, count) = match self.parts.take() {
+            None => (message, 1),
+            Some((_, limits::MESSAGE_PARTS..)) => return Err(FrameError::TooManyParts),
+            Some((mut first, count)) => {
+                first.join(message).map_err(|_| FrameError::StrayPart)?;
+                (first, count + 1)
+            }
+        };
+        match kind {
+            Kind::Part => self.parts = Some((message, count)),
+            Kind::Control | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Hello => messages.push(message),
+        }
+        Ok(())
+    }
+}
+
+impl Data {
+    /// Whether another frame of `more` bytes is within the limits.
+    fn admit(&mut self, more: usize) -> Result<(), FrameError> {
+        self.bytes = self.bytes.saturating_add(more as u64);
+        let (bytes, limit) = (self.bytes, limits::MESSAGE_BYTES);
+        if bytes > limit { Err(FrameError::TooLong { part: FramePart::Message, bytes, limit }) } else { Ok(()) }
+    }
+
+    fn end_value(&mut self) -> Result<(), FrameError> {
+        // A control message names each value with at least one byte.
+        if self.whole.len() == limits::CONTROL_BYTES {
+            return Err(FrameError::ValueMismatch);
+        }
+        let mut value = core::mem::take(&mut self.current);
+        value.shrink_to_fit();
+        self.whole.push_back(value.into());
+        Ok(())
+    }
+}
+
+/// Fills one value, from the frame itself or from the data before it. Each gets memory of its own: one that is kept for
+/// long must not keep its neighbours.
+fn attach(
+    value: &mut Value,
+    placement: &mut Placement,
+    inline: &mut &[u8],
+    data: &mut VecDeque<Bytes>,
+) -> Result<(), FrameError> {
+    if value.announced().len() > limits::VALUE_SEGMENTS {
+        return Err(FrameError::TooManySegments);
+    }
+    let length = value.len();
+    let mut bytes = if placement.is_inline(length) {
+        let length = usize::try_from(length).map_err(|_| FrameError::ValueMismatch)?;
+        Bytes::copy_from_slice(inline.split_off(..length).ok_or(FrameError::ValueMismatch)?)
+    } else {
+        data.pop_front().filter(|bytes| bytes.len() as u64 == length).ok_or(FrameError::ValueMismatch)?
+    };
+    value
+        .attach(|n| usize::try_from(n).ok().filter(|n| *n <= bytes.len()).map(|n| bytes.split_to(n)))
+        .ok_or(FrameError::ValueMismatch)
+}
+
+/// Splits up to `most` bytes off the front.
+fn take<'a>(bytes: &mut &'a [u8], most: usize) -> &'a [u8] {
+    let (piece, rest) = bytes.split_at(most.min(bytes.len()));
+    *bytes = rest;
+    piece
+}

@@ -1,0 +1,9 @@
+//! Links between the roles: in memory, or over TCP with TLS 1.3 and raw public keys.
+//!
+//! [`link`] is what everybody else holds: a sender and a receiver of messages, whatever is between them.
+//!
+//! What net must never do: take a decision about tasks, listen without TLS and keys, let one byte of a peer that has not
+//! authenticated reach a parser of ours, print or log a secret.
+
+pub mod link;
+mod pipe;
