@@ -22,9 +22,8 @@ fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
         let Some(rest) = bare.strip_prefix("fn ") else { continue };
         let name = rest.split(['(', '<']).next().unwrap_or(rest);
         let end = format!("{}}}", &line[..line.len() - code.len()]);
-        let ends = |line: &&str| **line == end || (line.ends_with(';') && line.starts_with(end.trim_end_matches('}')));
         let one_line = code.ends_with('}') || code.ends_with(';');
-        let rest_of_it = lines[at + 1..].iter().position(|line| *line == end && ends(&line));
+        let rest_of_it = lines[at + 1..].iter().position(|line| *line == end);
         found.push((name, if one_line { 1 } else { rest_of_it.map_or(1, |more| more + 2) }));
     }
     found
