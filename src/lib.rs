@@ -6,3 +6,5 @@ pub mod net;
 pub mod store;
 
 pub mod client;
+
+mod python;
