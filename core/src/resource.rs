@@ -25,13 +25,28 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Slots and named resources: a worker's capacity or a task's request. Names are sorted and unique.
+/// Slots and named resources: a worker's capacity or a task's request. Names are sorted and unique, amounts are not
+/// zero, also in what a peer sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Unsorted")]
 pub struct Resources {
     /// Slots (a request takes that many, and one executor).
     pub cpus: u32,
     /// Amounts by name, sorted by name.
     named: Box<[(Box<str>, Amount)]>,
+}
+
+/// Resources as a peer may have sent them.
+#[derive(Deserialize)]
+struct Unsorted {
+    cpus: u32,
+    named: Vec<(Box<str>, Amount)>,
+}
+
+impl From<Unsorted> for Resources {
+    fn from(unsorted: Unsorted) -> Self {
+        Self::new(unsorted.cpus, unsorted.named)
+    }
 }
 
 impl Resources {
