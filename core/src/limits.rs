@@ -87,6 +87,14 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(6);
 /// A peer that has been silent this long is given up.
 pub const FENCE_AFTER: Duration = Duration::from_secs(10);
+/// Once a link is closed and nobody listens to it any more, it is read for this long, so that its goodbye arrives.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// Signs of life without a message are passed on this often.
+pub const HEARD_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that a link asks its socket for at once.
+pub const READ_BYTES: usize = 64 << 10;
+/// Messages that a link encodes before it writes.
+pub const WRITE_MESSAGES: usize = 1_000;
 /// Unacknowledged TCP data older than this closes the connection (`TCP_USER_TIMEOUT`).
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(8);
 /// A session whose connection is lost is kept this long.

@@ -1,9 +1,10 @@
 //! A link: an ordered stream of messages each way, bounded, that ends orderly or is lost for a reason.
 //!
-//! In memory ([`memory`]) the messages are handed over as they are. Sending never waits: what may be on the way is bounded
+//! In memory ([`memory`]) the messages are handed over as they are; [`framed`](super::framed::framed) puts a socket
+//! between. Sending never waits: what may be on the way is bounded
 //! by credit that core counts, and a sender that ignores it loses the link.
 
-use super::pipe::{End, Pipe};
+use super::pipe::{End, Flushed, Pipe};
 use plait_core::protocol::error::{EncodeError, FrameError};
 use plait_core::protocol::message::Message;
 use std::fmt;
@@ -87,10 +88,19 @@ impl<Out: Message> Sender<Out> {
         self.back.cut(Closed::Ended);
         self.out.cut(GONE);
     }
+
+    /// Waits until what was sent before [`finish`](Self::finish) is out of this process, or lost: for whoever ends next.
+    pub async fn flushed(&self) {
+        std::future::poll_fn(|cx| self.out.poll_flushed(cx)).await;
+    }
+
+    pub(super) fn new(out: Arc<Pipe<Out>>, back: Arc<dyn End>) -> Self {
+        Self { out, back }
+    }
 }
 
 /// What a peer sees of a link that was dropped or aborted.
-const GONE: Closed = Closed::Lost(LossReason::Cut(std::io::ErrorKind::BrokenPipe));
+pub(super) const GONE: Closed = Closed::Lost(LossReason::Cut(std::io::ErrorKind::BrokenPipe));
 
 impl<Out: Message> Drop for Sender<Out> {
     fn drop(&mut self) {
@@ -107,6 +117,10 @@ impl<In: Message> Receiver<In> {
     /// If the link is closed and nothing is left.
     pub async fn receive(&mut self, batch: &mut Vec<In>, max: usize) -> Result<(), Closed> {
         std::future::poll_fn(|cx| self.pipe.poll_take(cx, batch, max)).await
+    }
+
+    pub(super) const fn new(pipe: Arc<Pipe<In>>) -> Self {
+        Self { pipe }
     }
 }
 
@@ -131,11 +145,12 @@ impl<M: Message> fmt::Debug for Receiver<M> {
 /// A link within this process: messages are handed over as they are.
 #[must_use]
 pub fn memory<A: Message, B: Message>() -> (Link<A, B>, Link<B, A>) {
-    let (there, back) = (Arc::new(Pipe::<A>::new()), Arc::new(Pipe::<B>::new()));
+    let there = Arc::new(Pipe::<A>::new(Flushed::WhenTaken));
+    let back = Arc::new(Pipe::<B>::new(Flushed::WhenTaken));
     let near = Link {
-        sender: Sender { out: Arc::clone(&there), back: Arc::clone(&back) as _ },
-        receiver: Receiver { pipe: Arc::clone(&back) },
+        sender: Sender::new(Arc::clone(&there), Arc::clone(&back) as _),
+        receiver: Receiver::new(Arc::clone(&back)),
     };
-    let far = Link { sender: Sender { out: back, back: Arc::clone(&there) as _ }, receiver: Receiver { pipe: there } };
+    let far = Link { sender: Sender::new(back, Arc::clone(&there) as _), receiver: Receiver::new(there) };
     (near, far)
 }

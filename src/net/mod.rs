@@ -5,5 +5,6 @@
 //! What net must never do: take a decision about tasks, listen without TLS and keys, let one byte of a peer that has not
 //! authenticated reach a parser of ours, print or log a secret.
 
+pub mod framed;
 pub mod link;
 mod pipe;

@@ -22,8 +22,22 @@ struct State<M> {
     heard: bool,
     /// No message comes behind those that are here; they are still given.
     end: Option<Closed>,
+    flushed: Flushed,
     taker: Option<Waker>,
+    /// Whoever fills it from a socket and waits for room, or carries it to one and watches for its end.
     filler: Option<Waker>,
+    closer: Option<Waker>,
+}
+
+/// When the sender may believe that nothing of its own is left on this side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Once everything was taken: the taker is the peer itself.
+    WhenTaken,
+    /// Once whoever carries it says so.
+    WhenCarried,
+    /// It is.
+    Now,
 }
 
 /// Ends a pipe whose messages one does not know.
@@ -35,14 +49,16 @@ pub(super) trait End: Send + Sync {
 }
 
 impl<M: Message> Pipe<M> {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(flushed: Flushed) -> Self {
         Self(Mutex::new(State {
             messages: VecDeque::new(),
             bytes: 0,
             heard: false,
             end: None,
+            flushed,
             taker: None,
             filler: None,
+            closer: None,
         }))
     }
 
@@ -109,13 +125,54 @@ impl<M: Message> Pipe<M> {
         park(&mut state.filler, cx);
         Poll::Pending
     }
+
+    /// Waits until the pipe ends, other than orderly.
+    pub(super) fn poll_lost(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_end(cx, |end| end != Closed::Ended)
+    }
+
+    /// Waits until the pipe ends in any way.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_end(cx, |_| true)
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>, matters: impl Fn(Closed) -> bool) -> Poll<()> {
+        let mut state = self.state();
+        if state.end.is_some_and(matters) {
+            return Poll::Ready(());
+        }
+        park(&mut state.filler, cx);
+        Poll::Pending
+    }
+
+    /// Waits until nothing of the sender's is left on this side.
+    pub(super) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        let done = match state.flushed {
+            Flushed::WhenTaken => state.messages.is_empty(),
+            Flushed::WhenCarried => false,
+            Flushed::Now => true,
+        };
+        if done {
+            return Poll::Ready(());
+        }
+        park(&mut state.closer, cx);
+        Poll::Pending
+    }
+
+    /// Everything was carried away, or nothing ever will be.
+    pub(super) fn set_flushed(&self) {
+        let mut state = self.state();
+        state.flushed = Flushed::Now;
+        state.wake_closer();
+    }
 }
 
 impl<M: Message> End for Pipe<M> {
     fn end(&self, how: Closed) {
         let mut state = self.state();
         state.end.get_or_insert(how);
-        state.wake_both();
+        state.wake_all();
     }
 
     fn cut(&self, how: Closed) {
@@ -123,7 +180,7 @@ impl<M: Message> End for Pipe<M> {
         state.end.get_or_insert(how);
         state.bytes = 0;
         let dropped = std::mem::take(&mut state.messages);
-        state.wake_both();
+        state.wake_all();
         drop(state);
         drop(dropped);
     }
@@ -139,6 +196,9 @@ impl<M: Message> State<M> {
             let taken = self.messages.drain(..max);
             batch.extend(taken.inspect(|message| self.bytes -= cost(message)));
         }
+        if self.messages.is_empty() {
+            self.wake_closer();
+        }
         if self.bytes < ROOM_BYTES
             && let Some(filler) = self.filler.take()
         {
@@ -152,8 +212,15 @@ impl<M: Message> State<M> {
         }
     }
 
-    fn wake_both(&mut self) {
+    fn wake_closer(&mut self) {
+        if let Some(closer) = self.closer.take() {
+            closer.wake();
+        }
+    }
+
+    fn wake_all(&mut self) {
         self.wake_taker();
+        self.wake_closer();
         if let Some(filler) = self.filler.take() {
             filler.wake();
         }

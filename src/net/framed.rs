@@ -1,0 +1,226 @@
+//! A link over a stream of bytes: frames, heartbeats, silence, and an end that both sides agree on.
+//!
+//! One task carries both directions. It belongs to the link: when both halves are dropped it ends, after a finished
+//! link's goodbye has gone out.
+
+use super::link::{Closed, GONE, Link, LossReason, Receiver, Sender};
+use super::pipe::{End, Flushed, Pipe};
+use plait_core::limits;
+use plait_core::protocol::frame::{Decoder, Encoder, advance};
+use plait_core::protocol::message::Message;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_rustls::TlsStream;
+
+/// Chunks handed to one vectored write; the kernel takes no more than 1,024.
+const SLICES: usize = 64;
+
+/// How often a link speaks and how long it waits for the peer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Silence of the peer that ends the link.
+    pub fence: Duration,
+    /// How long a finished link that nobody listens to is still read.
+    pub linger: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { heartbeat: limits::HEARTBEAT_EVERY, fence: limits::FENCE_AFTER, linger: limits::LINGER }
+    }
+}
+
+/// A link over an authenticated connection. Must be called within a runtime.
+#[must_use]
+pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
+    framed_over(stream, Pace::default())
+}
+
+/// The same over any stream and at any pace, for tests of what a socket can do.
+pub fn framed_over<Out: Message, In: Message, S>(stream: S, pace: Pace) -> Link<Out, In>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let out = Arc::new(Pipe::new(Flushed::WhenCarried));
+    let back = Arc::new(Pipe::new(Flushed::WhenTaken));
+    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, pace));
+    Link { sender: Sender::new(out, Arc::clone(&back) as _), receiver: Receiver::new(back) }
+}
+
+/// The task's side of both pipes. When the task ends, or dies with its runtime, nothing can wait for it any more.
+struct Carried<Out: Message, In: Message> {
+    out: Arc<Pipe<Out>>,
+    back: Arc<Pipe<In>>,
+}
+
+impl<Out: Message, In: Message> Drop for Carried<Out, In> {
+    fn drop(&mut self) {
+        self.back.end(GONE);
+        self.out.cut(GONE);
+        self.out.set_flushed();
+    }
+}
+
+impl<Out: Message, In: Message> Carried<Out, In> {
+    /// Ends both directions; what has arrived is still given.
+    fn lose(&self, reason: LossReason) {
+        self.back.end(Closed::Lost(reason));
+        self.out.cut(Closed::Lost(reason));
+    }
+}
+
+async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, pace: Pace)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let mut read = pin!(read(reader, &link.back, pace));
+    let mut write = pin!(write(writer, &link.out, pace));
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| link.out.poll_lost(cx)) => {}
+        // Nobody listens and nothing gets out either: a peer that speaks and does not read.
+        () = unheard(&link.back, pace.fence) => {}
+        read = &mut read => match read {
+            Err(reason) => link.lose(reason),
+            Ok(()) => {
+                link.back.end(Closed::Ended);
+                tokio::select! {
+                    () = poll_fn(|cx| link.out.poll_lost(cx)) => {}
+                    written = write => if let Err(reason) = written { link.lose(reason) },
+                }
+            }
+        },
+        written = &mut write => {
+            if let Err(reason) = written {
+                link.out.cut(Closed::Lost(reason));
+            }
+            link.out.set_flushed();
+            // The peer may still have something to say: why it closes, or its own goodbye.
+            tokio::select! {
+                read = read => match read {
+                    Ok(()) => link.back.end(Closed::Ended),
+                    Err(reason) => link.lose(written.err().unwrap_or(reason)),
+                },
+                () = unheard(&link.back, pace.linger) => {}
+            }
+        }
+    }
+}
+
+/// Waits until nobody listens any more, and a little longer.
+async fn unheard<In: Message>(back: &Pipe<In>, linger: Duration) {
+    poll_fn(|cx| back.poll_ended(cx)).await;
+    tokio::time::sleep(linger).await;
+}
+
+/// Carries bytes in until the peer finishes.
+async fn read<In: Message, S: AsyncRead>(
+    mut reader: ReadHalf<S>,
+    pipe: &Pipe<In>,
+    pace: Pace,
+) -> Result<(), LossReason> {
+    let (mut decoder, mut messages) = (Decoder::new(), Vec::new());
+    let mut buffer = vec![0; limits::READ_BYTES];
+    let mut check = ticks(pace.fence / 8);
+    let mut told = Instant::now();
+    loop {
+        poll_fn(|cx| pipe.poll_room(cx)).await;
+        // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
+        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: pace.fence };
+        let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
+        if length == 0 {
+            return decoder.finish().map_err(LossReason::Protocol);
+        }
+        let fed = decoder.feed(&buffer[..length], &mut messages);
+        if !messages.is_empty() || told.elapsed() >= limits::HEARD_EVERY.min(pace.heartbeat) {
+            told = Instant::now();
+            pipe.fill(&mut messages);
+        }
+        fed.map_err(LossReason::Protocol)?;
+    }
+}
+
+/// One wait for bytes, and for silence.
+struct Waiting<'a> {
+    since: Instant,
+    check: &'a mut Interval,
+    fence: Duration,
+}
+
+impl Waiting<'_> {
+    fn poll_read<R: AsyncRead>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: Pin<&mut R>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, LossReason>> {
+        let mut filled = ReadBuf::new(buffer);
+        if let Poll::Ready(read) = reader.poll_read(cx, &mut filled) {
+            return Poll::Ready(read.map(|()| filled.filled().len()).map_err(|error| cut(&error)));
+        }
+        while self.check.poll_tick(cx).is_ready() {
+            if self.since.elapsed() > self.fence {
+                return Poll::Ready(Err(LossReason::Silent));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Carries messages out until the link is finished.
+async fn write<Out: Message, S: AsyncWrite>(
+    mut writer: WriteHalf<S>,
+    pipe: &Pipe<Out>,
+    pace: Pace,
+) -> Result<(), LossReason> {
+    let (mut encoder, mut batch) = (Encoder::new(), Vec::new());
+    let mut beat = ticks(pace.heartbeat);
+    loop {
+        let next = poll_fn(|cx| match pipe.poll_take(cx, &mut batch, limits::WRITE_MESSAGES) {
+            Poll::Ready(taken) => Poll::Ready(Some(taken)),
+            Poll::Pending => beat.poll_tick(cx).map(|_| None),
+        });
+        match next.await {
+            None => encoder.heartbeat(),
+            Some(Ok(())) => {
+                batch.drain(..).try_for_each(|message| encoder.message(message)).map_err(LossReason::Unsendable)?;
+            }
+            Some(Err(Closed::Ended)) => return writer.shutdown().await.map_err(|error| cut(&error)),
+            Some(Err(Closed::Lost(reason))) => return Err(reason),
+        }
+        drain(&mut writer, &mut encoder).await.map_err(|error| cut(&error))?;
+    }
+}
+
+async fn drain<S: AsyncWrite>(writer: &mut WriteHalf<S>, encoder: &mut Encoder) -> io::Result<()> {
+    let chunks = encoder.chunks();
+    while !chunks.is_empty() {
+        let slices: Vec<_> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
+        let written = writer.write_vectored(&slices).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        advance(chunks, written);
+    }
+    writer.flush().await
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn cut(error: &io::Error) -> LossReason {
+    LossReason::Cut(error.kind())
+}
