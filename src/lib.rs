@@ -6,5 +6,7 @@ pub mod net;
 pub mod store;
 
 pub mod client;
+pub mod executor;
+pub mod worker;
 
 mod python;

@@ -1,0 +1,191 @@
+//! Orders in, endings out, over one blocking socket.
+
+use super::results::Results;
+use crate::store::passing::receive_descriptor;
+use crate::store::shm::{ExecutorPage, Interrupt};
+use plait_core::id::{FunctionKey, SessionId};
+use plait_core::outcome::Ending;
+use plait_core::protocol::frame::Decoder;
+use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
+use plait_core::value::Value;
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// What there is to do.
+#[derive(Debug)]
+pub enum Next {
+    /// This, which has been claimed: end it with [`Channel::finish`].
+    Order(ExecutorOrder),
+    /// A signal came while there was nothing to do: look after it and ask again.
+    Interrupted,
+    /// The worker is gone.
+    End,
+}
+
+/// What a task left of its process, as seen from within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing that runs.
+    Nothing,
+    /// Child processes.
+    Children,
+}
+
+/// The executor's end of the channel, for the one thread that runs tasks.
+#[derive(Debug)]
+pub struct Channel {
+    socket: Arc<OwnedFd>,
+    page: Arc<ExecutorPage>,
+    results: Arc<Results>,
+    decoder: Decoder<ToExecutor>,
+    arrived: Vec<ToExecutor>,
+    buffer: Vec<u8>,
+    queue: VecDeque<ExecutorOrder>,
+    /// Claimed, and still waiting for inputs.
+    gathering: Option<ExecutorOrder>,
+    current: Option<(u32, Instant)>,
+    bodies: HashMap<FunctionKey, Value>,
+    forgotten: Vec<SessionId>,
+    open: bool,
+}
+
+impl Channel {
+    /// Takes the page that comes first over `socket`, and says that this executor is ready.
+    ///
+    /// # Errors
+    /// If there is no worker at the other end.
+    pub fn open(socket: OwnedFd) -> io::Result<Self> {
+        let memory = receive_descriptor(&socket)?;
+        let page = ExecutorPage::open(memory.as_fd())?;
+        let socket = Arc::new(socket);
+        let results = Results::new(Arc::clone(&socket));
+        results.send(FromExecutor::Ready)?;
+        Ok(Self {
+            socket,
+            page: Arc::new(page),
+            results,
+            decoder: Decoder::new(),
+            arrived: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            queue: VecDeque::new(),
+            gathering: None,
+            current: None,
+            bodies: HashMap::new(),
+            forgotten: Vec::new(),
+            open: true,
+        })
+    }
+
+    /// The shared page, for whoever has to judge an interrupt.
+    #[must_use]
+    pub fn page(&self) -> Arc<ExecutorPage> {
+        Arc::clone(&self.page)
+    }
+
+    /// The next order, if one is at hand; never waits.
+    pub fn take(&mut self) -> Option<ExecutorOrder> {
+        debug_assert!(self.current.is_none(), "one order at a time");
+        let order = match self.gathering.take() {
+            Some(gathering) => gathering,
+            None => loop {
+                let order = self.queue.pop_front()?;
+                if self.page.claim(order.entry) {
+                    break order;
+                }
+            },
+        };
+        if (order.inputs.len() as u64) < order.inputs_total {
+            self.gathering = Some(order);
+            return None;
+        }
+        self.current = Some((order.entry, Instant::now()));
+        Some(order)
+    }
+
+    /// The next order; sends what has ended, then waits as long as it takes.
+    pub fn wait(&mut self) -> Next {
+        loop {
+            if let Some(order) = self.take() {
+                return Next::Order(order);
+            }
+            if !self.open || self.results.flush().is_err() {
+                return Next::End;
+            }
+            match rustix::io::read(&self.socket, &mut self.buffer) {
+                Ok(0) => self.open = false,
+                Ok(read) => self.feed(read),
+                Err(Errno::INTR) if self.gathering_is_unwanted() => {}
+                Err(Errno::INTR) => return Next::Interrupted,
+                Err(_) => self.open = false,
+            }
+        }
+    }
+
+    /// Ends the order at hand. True if so much has piled up that [`flush`](Self::flush) should be called now.
+    #[must_use]
+    pub fn finish(&mut self, ending: Ending, left: Left) -> bool {
+        let Some((entry, began)) = self.current.take() else { return false };
+        self.page.done(entry);
+        let now = Instant::now();
+        let run_micros = u64::try_from(now.duration_since(began).as_micros()).unwrap_or(u64::MAX);
+        let ended = EntryEnded { entry, ending, run_micros, soiled: left == Left::Children };
+        self.results.push(ended, now, !self.queue.is_empty())
+    }
+
+    /// Sends what has ended so far. That the worker is gone is found by the next [`wait`](Self::wait).
+    pub fn flush(&self) {
+        let _ = self.results.flush();
+    }
+
+    /// The pickled function of this name; given once, for whoever keeps it unpickled.
+    pub fn take_body(&mut self, function: FunctionKey) -> Option<Value> {
+        self.bodies.remove(&function)
+    }
+
+    /// Sessions whose functions are no longer needed.
+    pub fn take_forgotten(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn feed(&mut self, read: usize) {
+        // What came before the damage is still good; behind it there is nothing more to read.
+        self.open = self.decoder.feed(&self.buffer[..read], &mut self.arrived).is_ok();
+        for message in self.arrived.drain(..) {
+            match message {
+                ToExecutor::Define { function, body } => {
+                    self.bodies.insert(function, body);
+                }
+                ToExecutor::Orders(orders) => self.queue.extend(orders),
+                ToExecutor::Inputs { entry, inputs } => {
+                    let mut waiting = self.gathering.iter_mut().chain(&mut self.queue);
+                    if let Some(order) = waiting.find(|order| order.entry == entry) {
+                        order.inputs.extend(inputs);
+                    }
+                }
+                ToExecutor::Forget(session) => {
+                    self.bodies.retain(|function, _| function.session != session);
+                    self.forgotten.push(session);
+                }
+            }
+        }
+    }
+
+    /// An interrupt for an order whose inputs have not all come ends it here: Python never sees it.
+    fn gathering_is_unwanted(&mut self) -> bool {
+        let Some(order) = &self.gathering else { return false };
+        if self.page.take_interrupt() != Interrupt::Running {
+            return false;
+        }
+        self.current = Some((order.entry, Instant::now()));
+        self.gathering = None;
+        let _ = self.finish(Ending::Cancelled, Left::Nothing);
+        true
+    }
+}

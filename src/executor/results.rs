@@ -1,0 +1,168 @@
+//! Endings on their way out: in batches, but never long behind a running task.
+//!
+//! A batch goes when nothing is left to do, when it is large or old, or when the flusher finds it: a thread that exists
+//! from the first time that a result stays behind a task, and needs no interpreter lock.
+
+use plait_core::limits;
+use plait_core::outcome::Ending;
+use plait_core::protocol::frame::{Encoder, advance};
+use plait_core::protocol::message::executor::{EntryEnded, FromExecutor};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A batch of this many bytes goes at once.
+const BATCH_BYTES: u64 = 64 << 10;
+/// The thread that runs tasks sends by itself what is this old when it comes by, so that the flusher seldom has to.
+const SEND_AFTER: Duration = limits::FLUSH_AFTER.checked_div(2).expect("two is not zero");
+/// Most pieces of one vectored write.
+const SLICES: usize = 64;
+
+/// What has ended and was not sent yet, and the socket's sending side.
+#[derive(Debug)]
+pub(super) struct Results {
+    pending: Mutex<Pending>,
+    stays_behind: Condvar,
+    /// Held while sending, so that batches leave in order.
+    out: Mutex<Out>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    ended: Vec<EntryEnded>,
+    bytes: u64,
+    oldest: Option<Instant>,
+    flusher: Flusher,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flusher {
+    /// Not started.
+    #[default]
+    Absent,
+    /// It waits to be woken.
+    Asleep,
+    /// It looks after what is pending.
+    Watching,
+}
+
+#[derive(Debug)]
+struct Out {
+    socket: Arc<OwnedFd>,
+    encoder: Encoder,
+}
+
+impl Results {
+    pub(super) fn new(socket: Arc<OwnedFd>) -> Arc<Self> {
+        let out = Mutex::new(Out { socket, encoder: Encoder::new() });
+        Arc::new(Self { pending: Mutex::default(), stays_behind: Condvar::new(), out })
+    }
+
+    /// Adds an ending. True if the batch should be sent now.
+    pub(super) fn push(self: &Arc<Self>, ended: EntryEnded, now: Instant, more_to_do: bool) -> bool {
+        let mut pending = self.pending();
+        pending.bytes += size(&ended.ending);
+        pending.ended.push(ended);
+        let oldest = *pending.oldest.get_or_insert(now);
+        if pending.bytes >= BATCH_BYTES || (more_to_do && now.duration_since(oldest) >= SEND_AFTER) {
+            return true;
+        }
+        if more_to_do && pending.flusher != Flusher::Watching {
+            self.watch(&mut pending);
+        }
+        false
+    }
+
+    /// Sends what is pending, in order.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let mut out = lock(&self.out);
+        let ended = {
+            let mut pending = self.pending();
+            (pending.bytes, pending.oldest) = (0, None);
+            std::mem::take(&mut pending.ended)
+        };
+        if ended.is_empty() { Ok(()) } else { out.send(FromExecutor::Ended(ended)) }
+    }
+
+    /// Sends a message by itself.
+    pub(super) fn send(&self, message: FromExecutor) -> io::Result<()> {
+        lock(&self.out).send(message)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        lock(&self.pending)
+    }
+
+    fn watch(self: &Arc<Self>, pending: &mut Pending) {
+        if pending.flusher == Flusher::Absent {
+            let results = Arc::downgrade(self);
+            let name = "plait-flusher".to_owned();
+            // Without the thread, results wait for the task before them: late, but not lost.
+            if thread::Builder::new().name(name).stack_size(128 << 10).spawn(move || run(&results)).is_err() {
+                return;
+            }
+        } else {
+            self.stays_behind.notify_one();
+        }
+        pending.flusher = Flusher::Watching;
+    }
+}
+
+/// The flusher's life: as long as the channel's.
+fn run(results: &Weak<Results>) {
+    while let Some(results) = results.upgrade() {
+        let mut pending = results.pending();
+        let Some(oldest) = pending.oldest else {
+            pending.flusher = Flusher::Asleep;
+            let idle = Duration::from_secs(1);
+            drop(results.stays_behind.wait_timeout(pending, idle));
+            continue;
+        };
+        let age = oldest.elapsed();
+        if age < limits::FLUSH_AFTER {
+            drop(pending);
+            drop(results);
+            thread::sleep(limits::FLUSH_AFTER.saturating_sub(age));
+            continue;
+        }
+        drop(pending);
+        if results.flush().is_err() {
+            return; // The worker is gone; the thread that waits for orders finds out too.
+        }
+    }
+}
+
+impl Out {
+    fn send(&mut self, message: FromExecutor) -> io::Result<()> {
+        self.encoder.message(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let chunks = self.encoder.chunks();
+        while !chunks.is_empty() {
+            let slices: Vec<IoSlice<'_>> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
+            let mut nothing = SendAncillaryBuffer::default();
+            match retry_on_intr(|| sendmsg(&self.socket, &slices, &mut nothing, SendFlags::NOSIGNAL)) {
+                Ok(written) => advance(chunks, written),
+                Err(error) => {
+                    chunks.clear();
+                    return Err(Errno::into(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn size(ending: &Ending) -> u64 {
+    let payload = match ending {
+        Ending::Returned(value) | Ending::Raised { error: value, .. } => value.len(),
+        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } => 0,
+    };
+    payload + limits::MESSAGE_COST_BYTES
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,199 @@
+//! One executor, seen from its worker: its process, its page, its socket.
+//!
+//! The driver writes to it and signals it directly; a task of its own ([`super::ear`]) listens. Nothing here waits in a
+//! system call: what the socket does not take is kept and written when there is room.
+
+use super::launch::Launch;
+use super::process::Process;
+use super::stderr::Stderr;
+use crate::store::passing::send_descriptor;
+use crate::store::shm::WorkerPage;
+use plait_core::id::ExecutorId;
+use plait_core::outcome::{Death, Exit};
+use plait_core::protocol::frame::{Encoder, advance};
+use plait_core::protocol::message::executor::ToExecutor;
+use plait_core::worker::{Entry, Signal};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Most pieces of one vectored write.
+const SLICES: usize = 64;
+/// How often the memory of an executor is looked up at the most.
+const MEMORY_EVERY: Duration = Duration::from_millis(100);
+
+/// An executor that was started and not given up yet.
+#[derive(Debug)]
+pub(super) struct Executor {
+    pub(super) id: ExecutorId,
+    host: Box<str>,
+    page: WorkerPage,
+    // Only for reading: a registration for writing would wake this thread whenever the executor reads.
+    pub(super) socket: AsyncFd<OwnedFd>,
+    /// Readable when the process has ended.
+    pub(super) exit: AsyncFd<OwnedFd>,
+    process: Mutex<Process>,
+    out: Mutex<Out>,
+    memory: Mutex<Memory>,
+    pub(super) stderr: Stderr,
+}
+
+#[derive(Debug, Default)]
+struct Out {
+    encoder: Encoder,
+    /// Somebody waits for room and will write the rest.
+    blocked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    peak_bytes: u64,
+    seen: Option<Instant>,
+}
+
+/// Whether somebody has to wait for room in the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All is written, or somebody waits already.
+    Settled,
+    /// Call [`Executor::write_rest`].
+    Blocked,
+}
+
+impl Executor {
+    /// Starts the process and passes it its page.
+    pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, host: &str) -> io::Result<Self> {
+        let page = WorkerPage::create()?;
+        let (near, far) = UnixStream::pair()?;
+        send_descriptor(&near, page.memory())?;
+        near.set_nonblocking(true)?;
+        let started = launch.start(far.into(), cpus)?;
+        let process = Process::adopt(&started)?;
+        Ok(Self {
+            id,
+            host: host.into(),
+            page,
+            socket: AsyncFd::with_interest(near.into(), Interest::READABLE)?,
+            exit: AsyncFd::with_interest(process.pidfd().try_clone_to_owned()?, Interest::READABLE)?,
+            process: Mutex::new(process),
+            out: Mutex::default(),
+            memory: Mutex::default(),
+            stderr: Stderr::new(started.stderr)?,
+        })
+    }
+
+    pub(super) const fn page(&self) -> &WorkerPage {
+        &self.page
+    }
+
+    /// Sends a message, or keeps what does not fit.
+    pub(super) fn send(&self, message: ToExecutor) -> Written {
+        let mut out = lock(&self.out);
+        if out.encoder.message(message).is_err() {
+            // What came over a link fits into frames again; if ever not, this executor cannot do its work.
+            self.kill();
+            return Written::Settled;
+        }
+        if out.blocked {
+            return Written::Settled;
+        }
+        out.blocked = !self.write(&mut out.encoder);
+        if out.blocked { Written::Blocked } else { Written::Settled }
+    }
+
+    /// Waits for room and writes what was kept, until nothing is left.
+    pub(super) async fn write_rest(self: Arc<Self>) {
+        let Ok(socket) = self.socket.get_ref().try_clone() else { return self.kill() };
+        let Ok(socket) = AsyncFd::with_interest(socket, Interest::WRITABLE) else { return self.kill() };
+        loop {
+            let Ok(mut ready) = socket.writable().await else { return };
+            let mut out = lock(&self.out);
+            if self.write(&mut out.encoder) {
+                out.blocked = false;
+                return;
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Writes what the socket takes. False if something is left.
+    fn write(&self, encoder: &mut Encoder) -> bool {
+        let chunks = encoder.chunks();
+        while !chunks.is_empty() {
+            let slices: Vec<IoSlice<'_>> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
+            let mut nothing = SendAncillaryBuffer::default();
+            match sendmsg(self.socket.get_ref(), &slices, &mut nothing, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(written) => advance(chunks, written),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                // It hung up: its end is on the way.
+                Err(_) => chunks.clear(),
+            }
+        }
+        true
+    }
+
+    /// Stops what an executor runs. The milder signals are meant for one entry: if another one runs by now, they are not
+    /// sent (and should it change in this instant, the executor compares again).
+    pub(super) fn signal(&self, signal: Signal) {
+        match signal {
+            Signal::Interrupt(Entry(entry)) if self.page.running() == Some(entry) => {
+                self.page.mark_interrupt(entry);
+                self.process().signal(rustix::process::Signal::INT);
+            }
+            Signal::Terminate(Entry(entry)) if self.page.running() == Some(entry) => {
+                self.process().signal(rustix::process::Signal::TERM);
+            }
+            Signal::Interrupt(_) | Signal::Terminate(_) => {}
+            Signal::Kill => self.kill(),
+        }
+    }
+
+    /// Ends the process and all that it started.
+    pub(super) fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// The same, and waits until it is gone.
+    pub(super) fn end(&self) {
+        self.process().end();
+    }
+
+    /// What the page says, and now and then what memory it takes.
+    pub(super) fn observe(&self) -> Option<Entry> {
+        let mut memory = lock(&self.memory);
+        if memory.seen.is_none_or(|seen| seen.elapsed() >= MEMORY_EVERY) {
+            memory.seen = Some(Instant::now());
+            memory.peak_bytes = memory.peak_bytes.max(self.process().peak_memory());
+        }
+        self.page.running().map(Entry)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        lock(&self.process)
+    }
+
+    /// The story of a process that has ended.
+    pub(super) fn death(&self) -> Death {
+        let mut process = self.process();
+        let exit = process.take_exit().unwrap_or(Exit::Unknown);
+        let log_tail = self.stderr.finish().into();
+        let peak_memory = lock(&self.memory).peak_bytes;
+        Death { host: self.host.clone(), pid: process.pid(), exit, peak_memory, log_tail }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! How an executor is started: the command line, the environment, its standard streams.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The variable that tells an executor its `sys.path`, one entry a line; the executor removes it at once.
+pub const PATH_VARIABLE: &str = "PLAIT_EXECUTOR_PATH";
+
+/// What the interpreter runs. Short, so that `ps` shows what it is; `-m` would look plait up on a path that is not the
+/// client's yet.
+const PROGRAM: &str = "import os, sys; sys.path[:] = os.environ.pop('PLAIT_EXECUTOR_PATH').split('\\n'); \
+                       from plait._executor import main; main()";
+
+/// Join lines start like this, whatever their role.
+const JOIN_LINE: &str = "plait1";
+
+/// Thread pools of numeric libraries: each executor gets as many threads as the slots it serves.
+const THREAD_VARIABLES: [&str; 5] =
+    ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"];
+
+/// What every executor of a worker is started with.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: PathBuf,
+    args: Vec<OsString>,
+    path: String,
+}
+
+/// A started process with our ends of its streams.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) stderr: OwnedFd,
+}
+
+impl Launch {
+    /// An executor that is run by the interpreter `program` with `flags` (the client's own) and `path` as its `sys.path`.
+    #[must_use]
+    pub fn python(program: PathBuf, flags: Vec<OsString>, path: &[String]) -> Self {
+        let mut args = flags;
+        args.extend(["-P", "-c", PROGRAM].map(OsString::from));
+        Self { program, args, path: path.join("\n") }
+    }
+
+    /// Starts an executor that serves `cpus` slots, with `channel` as its standard input: a process group of its own,
+    /// no secrets in its environment.
+    pub(crate) fn start(&self, channel: OwnedFd, cpus: u32) -> io::Result<Started> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env(PATH_VARIABLE, &self.path);
+        for (name, value) in std::env::vars_os() {
+            if is_secret(&name, &value) {
+                command.env_remove(name);
+            }
+        }
+        for name in THREAD_VARIABLES {
+            if std::env::var_os(name).is_none() {
+                command.env(name, cpus.to_string());
+            }
+        }
+        command.stdin(Stdio::from(channel)).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Ok(Started { child, stderr: stderr.into() })
+    }
+}
+
+fn is_secret(name: &OsStr, value: &OsStr) -> bool {
+    let value = value.as_encoded_bytes();
+    let names_line =
+        |text: &[u8]| text.strip_prefix(JOIN_LINE.as_bytes()).is_some_and(|rest| rest.len() > 1 && rest[1] == b'-');
+    name == "PLAIT_ADDRESS" || value.split(|byte| b" \t\n\"'=,;".contains(byte)).any(names_line)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    /// A shell script in place of an executor; its channel is its standard input.
+    pub(crate) fn script(text: &str) -> Launch {
+        Launch { program: "/bin/sh".into(), args: vec!["-c".into(), text.into()], path: "/one\n/two".into() }
+    }
+
+    #[test]
+    fn join_lines_are_secret_wherever_they_stand() {
+        let secret = |name: &str, value: &str| is_secret(OsStr::new(name), OsStr::new(value));
+        assert!(secret("PLAIT_ADDRESS", "/some/file"));
+        assert!(secret("ANY", "plait1w-ABC-DEF-XYZ@127.0.0.1:8000"));
+        assert!(secret("ARGS", "--join=plait1c-ABC-DEF-XYZ@h:1 --more"));
+        assert!(!secret("PATH", "/opt/plait1/bin:/usr/bin"));
+        assert!(!secret("PLAIT_HOME", "/home/me/.config/plait/default"));
+    }
+
+    #[test]
+    fn an_executor_gets_its_channel_a_group_and_thread_settings() {
+        let (mut near, far) = UnixStream::pair().expect("a socket pair");
+        let text = "exec 1>&0; echo $$ $(cut -d' ' -f5 /proc/$$/stat) $OMP_NUM_THREADS $PLAIT_EXECUTOR_PATH";
+        let mut started = script(text).start(far.into(), 3).expect("a shell");
+        let mut said = String::new();
+        near.read_to_string(&mut said).expect("it speaks");
+        let pid = started.child.id().to_string();
+        assert!(started.child.wait().expect("it ends").success());
+        assert_eq!(said.split_whitespace().collect::<Vec<_>>(), [&*pid, &*pid, "3", "/one", "/two"]);
+    }
+}

@@ -1,0 +1,128 @@
+//! The executors of a worker: started, written to, listened to, ended. None outlives the supervisor.
+
+use super::ear::attend;
+use super::executor::{Executor, Written};
+use super::launch::Launch;
+use plait_core::id::ExecutorId;
+use plait_core::outcome::Death;
+use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
+use plait_core::worker::{Entry, Signal};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Messages of executors that wait for the driver; then the executors' own sockets fill up.
+const WAITING: usize = 1_024;
+
+/// What an executor said, or that it will say nothing any more.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// It is up.
+    Ready,
+    /// It is through with these.
+    Ended(Vec<EntryEnded>),
+    /// It is gone.
+    Died(Box<Death>),
+}
+
+impl From<FromExecutor> for Said {
+    fn from(message: FromExecutor) -> Self {
+        match message {
+            FromExecutor::Ready => Self::Ready,
+            FromExecutor::Ended(ended) => Self::Ended(ended),
+        }
+    }
+}
+
+/// All executors of one worker.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    launch: Launch,
+    host: Box<str>,
+    /// Where the executors' stderr goes.
+    stderr: Arc<OwnedFd>,
+    executors: BTreeMap<ExecutorId, Arc<Executor>>,
+    /// One that listens and one that passes stderr on for each executor, and some that wait for room.
+    tasks: JoinSet<()>,
+    said: mpsc::Receiver<(ExecutorId, Said)>,
+    say: mpsc::Sender<(ExecutorId, Said)>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(launch: Launch, stderr: OwnedFd) -> Self {
+        let (say, said) = mpsc::channel(WAITING);
+        let host = rustix::system::uname().nodename().to_string_lossy().into();
+        Self { launch, host, stderr: Arc::new(stderr), executors: BTreeMap::new(), tasks: JoinSet::new(), said, say }
+    }
+
+    /// Starts an executor. The death signal follows the thread that does this: it must live as long as the worker.
+    pub(crate) fn spawn(&mut self, id: ExecutorId, cpus: u32) -> io::Result<()> {
+        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.host)?);
+        self.tasks.spawn(executor.stderr.clone().pass_on(Arc::clone(&self.stderr)));
+        self.tasks.spawn(attend(Arc::clone(&executor), self.say.clone()));
+        self.executors.insert(id, executor);
+        Ok(())
+    }
+
+    /// Sends a message to an executor; one that is gone gets none.
+    pub(crate) fn send(&mut self, id: ExecutorId, message: ToExecutor) {
+        let Some(executor) = self.executors.get(&id) else { return };
+        if executor.send(message) == Written::Blocked {
+            self.tasks.spawn(Arc::clone(executor).write_rest());
+        }
+    }
+
+    /// Lets an executor begin an entry, which is sent after this.
+    pub(crate) fn offer(&self, id: ExecutorId, entry: Entry) {
+        if let Some(executor) = self.executors.get(&id) {
+            executor.page().offer(entry.0);
+        }
+    }
+
+    /// Takes entries back; returns those that will never begin. Of an executor that is gone, none will.
+    pub(crate) fn revoke(&self, id: ExecutorId, entries: &[Entry]) -> Vec<Entry> {
+        let Some(executor) = self.executors.get(&id) else { return Vec::new() };
+        entries.iter().copied().filter(|entry| executor.page().revoke(entry.0)).collect()
+    }
+
+    /// The entry that an executor runs, by its page.
+    pub(crate) fn observe(&self, id: ExecutorId) -> Option<Entry> {
+        self.executors.get(&id)?.observe()
+    }
+
+    pub(crate) fn signal(&self, id: ExecutorId, signal: Signal) {
+        if let Some(executor) = self.executors.get(&id) {
+            executor.signal(signal);
+        }
+    }
+
+    /// Waits for something that an executor said, then takes what is there, up to `max`. Cancel-safe.
+    pub(crate) async fn listen(&mut self, into: &mut Vec<(ExecutorId, Said)>, max: usize) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            debug_assert!(!ended.is_err_and(|error| error.is_panic()), "no task of the supervisor panics");
+        }
+        self.said.recv_many(into, max).await;
+    }
+
+    /// The process ids of all executors.
+    #[cfg(test)]
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.executors.values().map(|executor| executor.pid()).collect()
+    }
+
+    /// Forgets an executor that has died; returns the entry that its page blames.
+    pub(crate) fn bury(&mut self, id: ExecutorId) -> Option<Entry> {
+        self.executors.remove(&id)?.page().running().map(Entry)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // All at once first: each takes a moment to die.
+        self.executors.values().for_each(|executor| executor.kill());
+        self.executors.values().for_each(|executor| executor.end());
+    }
+}

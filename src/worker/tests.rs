@@ -1,0 +1,153 @@
+//! The supervisor with shells in place of interpreters.
+
+use super::launch::tests::script;
+use super::supervisor::{Said, Supervisor};
+use bytes::Bytes;
+use plait_core::id::{ExecutorId, FunctionKey};
+use plait_core::limits::LOG_TAIL_BYTES;
+use plait_core::outcome::{Death, Ending, Exit};
+use plait_core::protocol::frame::Encoder;
+use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
+use plait_core::worker::{Entry, Signal};
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const X: ExecutorId = ExecutorId(1);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") });
+}
+
+/// A supervisor with one executor, which runs `text`.
+fn supervise(text: &str) -> Supervisor {
+    let mut supervisor = Supervisor::new(script(text), nowhere());
+    supervisor.spawn(X, 1).expect("a shell");
+    supervisor
+}
+
+fn nowhere() -> OwnedFd {
+    std::fs::OpenOptions::new().write(true).open("/dev/null").expect("it is always there").into()
+}
+
+/// A shell command that sends `message`.
+fn say(message: FromExecutor) -> String {
+    let mut encoder = Encoder::new();
+    encoder.message(message).expect("encodable");
+    let octal: String = encoder.chunks().iter().flatten().map(|byte| format!("\\{byte:03o}")).collect();
+    format!("printf '{octal}' >&0;")
+}
+
+async fn hear(supervisor: &mut Supervisor) -> Vec<Said> {
+    let mut said = Vec::new();
+    while !said.iter().any(|(_, said)| matches!(said, Said::Died(_))) {
+        supervisor.listen(&mut said, 100).await;
+    }
+    said.into_iter().map(|(_, said)| said).collect()
+}
+
+async fn death(supervisor: &mut Supervisor) -> Death {
+    match hear(supervisor).await.pop() {
+        Some(Said::Died(death)) => *death,
+        other => panic!("a death, not {other:?}"),
+    }
+}
+
+fn ended(entry: u32) -> FromExecutor {
+    FromExecutor::Ended(vec![EntryEnded { entry, ending: Ending::Skipped, run_micros: 5, soiled: false }])
+}
+
+#[test]
+fn all_that_an_executor_said_is_told_before_its_death() {
+    run(async {
+        let words = (0..50).map(|n| say(ended(n))).collect::<String>();
+        let text = format!("{}{words} echo last words >&2; kill -SEGV $$", say(FromExecutor::Ready));
+        let mut supervisor = supervise(&text);
+        let said = hear(&mut supervisor).await;
+        assert_eq!(said.len(), 52);
+        assert!(matches!(said[0], Said::Ready));
+        for (entry, said) in said[1..51].iter().enumerate() {
+            assert!(matches!(said, Said::Ended(ended) if ended[0].entry as usize == entry));
+        }
+        let Said::Died(death) = &said[51] else { panic!("its end comes last") };
+        assert_eq!((death.exit, &*death.log_tail), (Exit::Signal(11), "last words\n"));
+        assert!(death.pid > 1 && !death.host.is_empty());
+        assert_eq!(supervisor.bury(X), None, "it ran nothing");
+    });
+}
+
+#[test]
+fn what_the_socket_does_not_take_is_written_later() {
+    run(async {
+        let mut supervisor = supervise("head -c 20000000 | wc -c >&2; exit 4");
+        let body = Bytes::from(vec![7; 1 << 20]);
+        for _ in 0..21 {
+            supervisor.send(X, ToExecutor::Define { function: FunctionKey::default(), body: body.clone().into() });
+        }
+        let death = death(&mut supervisor).await;
+        assert_eq!((death.exit, death.log_tail.trim()), (Exit::Code(4), "20000000"));
+    });
+}
+
+#[test]
+fn an_executor_without_a_channel_is_of_no_use() {
+    run(async {
+        assert_eq!(death(&mut supervise("exec 0<&-; exec sleep 1000")).await.exit, Exit::Signal(9));
+        assert_eq!(
+            death(&mut supervise("printf 'not a frame at all' >&0; exec sleep 1000")).await.exit,
+            Exit::Signal(9)
+        );
+    });
+}
+
+#[test]
+fn a_signal_for_an_entry_that_does_not_run_is_not_sent() {
+    run(async {
+        let ready = say(FromExecutor::Ready);
+        let mut supervisor = supervise(&format!("trap 'exit 7' INT TERM; {ready} while true; do sleep 0.01; done"));
+        let mut said = Vec::new();
+        supervisor.listen(&mut said, 1).await;
+        supervisor.offer(X, Entry(3));
+        for signal in [Signal::Interrupt(Entry(3)), Signal::Terminate(Entry(3)), Signal::Kill] {
+            supervisor.signal(X, signal);
+        }
+        assert_eq!((supervisor.observe(X), supervisor.revoke(X, &[Entry(3), Entry(4)])), (None, vec![Entry(3)]));
+        assert_eq!(death(&mut supervisor).await.exit, Exit::Signal(9));
+    });
+}
+
+#[test]
+fn the_end_of_a_long_log_is_kept() {
+    run(async {
+        let mut supervisor = supervise("for i in 1 2 3 4 5 6; do printf '%01000d' $i >&2; done");
+        let death = death(&mut supervisor).await;
+        assert_eq!(death.log_tail.len(), LOG_TAIL_BYTES);
+        assert!(death.log_tail.ends_with("06"));
+    });
+}
+
+#[test]
+fn no_executor_outlives_its_supervisor() {
+    run(async {
+        let ready = say(FromExecutor::Ready);
+        let mut supervisor = supervise(&format!("sleep 1000 & {ready} wait"));
+        let mut said = Vec::new();
+        supervisor.listen(&mut said, 1).await;
+        let pid = supervisor.pids()[0];
+        assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+        drop(supervisor);
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    });
+}
+
+#[test]
+fn a_program_that_does_not_exist_cannot_be_started() {
+    run(async {
+        let mut supervisor =
+            Supervisor::new(super::Launch::python("/no/such/python".into(), Vec::new(), &[]), nowhere());
+        assert!(supervisor.spawn(X, 1).is_err());
+        assert!(supervisor.revoke(X, &[Entry(0)]).is_empty());
+    });
+}
