@@ -109,8 +109,13 @@ pub enum Call {
     },
     /// `functools.reduce(fn, inputs)`: inputs are plain values in order.
     Fold,
-    /// `fn([input, …])`: one item an input, or a chunk's item outcomes each, flattened. Inputs may be failures.
-    Combine(Grouping),
+    /// `fn([input, …])`: one item an input, or a chunk's item outcomes each, flattened.
+    Combine {
+        /// What the inputs are.
+        grouping: Grouping,
+        /// What an input that is a failure means: left out for `Skip`, an outcome in its place for `Return`.
+        errors: Errors,
+    },
 }
 
 /// Whether a run's pieces are single items or chunks of them.
