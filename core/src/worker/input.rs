@@ -1,0 +1,103 @@
+//! What arrives from the coordinator: functions, attempts, and inputs that follow an attempt.
+
+use super::attempt::{Attempt, Class, Handle, Place};
+use super::executor::Life;
+use super::function::FunctionSlot;
+use super::queue::Links;
+use super::{Action, Brain};
+use crate::id::{AttemptId, SessionId};
+use crate::outcome::Outcome;
+use crate::spec::{Call, Start};
+use alloc::vec::Vec;
+
+impl Brain {
+    pub(super) fn on_assigned(&mut self, starts: Vec<Start>) {
+        for start in starts {
+            self.reports.take(start.len());
+            self.accept(start);
+        }
+    }
+
+    fn accept(&mut self, mut start: Start) {
+        let id = start.attempt;
+        if self.attempts.find(id).is_some() {
+            return;
+        }
+        if self.is_draining() {
+            return self.reports.push_returned(id);
+        }
+        if !self.config.capacity.holds(&start.request) || start.request.cpus > self.config.slots {
+            return self.refuse(id, "the task asks for more than this worker offers");
+        }
+        let Some((function, merge)) = self.hold_functions(&start) else {
+            return self.refuse(id, "this worker was never told the function");
+        };
+        start.inputs.truncate(usize::try_from(start.inputs_total).unwrap_or(usize::MAX));
+        let order = self.arrivals;
+        self.arrivals += 1;
+        let (class, place) = (class(&start), Place::Queued(Links::default()));
+        let handle = self.attempts.insert(Attempt { start, function, merge, class, order, suspicion: 0, place });
+        self.queue.push_back(&mut self.attempts, handle);
+    }
+
+    fn hold_functions(&mut self, start: &Start) -> Option<(FunctionSlot, Option<FunctionSlot>)> {
+        let session = start.attempt.task.session;
+        let function = self.functions.hold(session, start.function)?;
+        let Call::ChunkFold { merge, .. } = start.call else { return Some((function, None)) };
+        match self.functions.hold(session, merge) {
+            Some(merge) => Some((function, Some(merge))),
+            None => {
+                self.functions.let_go(function);
+                None
+            }
+        }
+    }
+
+    pub(super) fn on_inputs(&mut self, id: AttemptId, mut inputs: Vec<Outcome>, actions: &mut Vec<Action>) {
+        self.reports.take(inputs.iter().map(Outcome::len).sum());
+        let Some(handle) = self.attempts.find(id) else { return };
+        let start = &mut self.attempts.get_mut(handle).start;
+        let missing = start.inputs_total.saturating_sub(start.inputs.len() as u64);
+        inputs.truncate(usize::try_from(missing).unwrap_or(usize::MAX));
+        start.inputs.extend_from_slice(&inputs);
+        let Place::Given { seat, entry } = self.attempts.get(handle).place else { return };
+        let executor = self.fleet.at(seat);
+        if executor.life == Life::Ready && !inputs.is_empty() {
+            actions.push(Action::GiveInputs { executor: executor.id, entry, inputs });
+        }
+    }
+
+    /// Nothing is left of a session: executors may drop its functions.
+    pub(super) fn on_session_forgotten(&mut self, session: SessionId, actions: &mut Vec<Action>) {
+        let slots = self.functions.forget(session);
+        for executor in self.fleet.iter_mut() {
+            let knew = slots.iter().filter(|slot| executor.mirror.knows(**slot)).count() > 0;
+            slots.iter().for_each(|slot| executor.mirror.unlearn(*slot));
+            if knew && executor.life == Life::Ready {
+                actions.push(Action::Forget { executor: executor.id, session });
+            }
+        }
+    }
+
+    /// Puts attempts that have not begun back to the front of the queue, in the order in which they came.
+    pub(super) fn put_back(&mut self, mut handles: Vec<Handle>) {
+        handles.sort_unstable_by_key(|handle| self.attempts.get(*handle).order);
+        for handle in handles.into_iter().rev() {
+            if self.is_draining() {
+                self.give_back(handle);
+            } else {
+                self.queue.push_front(&mut self.attempts, handle);
+            }
+        }
+    }
+}
+
+fn class(start: &Start) -> Class {
+    if start.request.cpus > 1 || !start.request.named().is_empty() {
+        Class::Apart
+    } else if start.attempt.attempt.0 > 1 || (start.inputs.len() as u64) < start.inputs_total {
+        Class::Last
+    } else {
+        Class::Plain
+    }
+}

@@ -1,0 +1,201 @@
+//! Who gets what: an idle executor first, then short queues behind what runs, and taking back from the longest queue.
+
+use super::attempt::{Handle, Place};
+use super::executor::{Executor, Life};
+use super::hand::Grip;
+use super::queue::Lane;
+use super::{Action, Brain, Entry, Order};
+use crate::limits;
+use crate::time::Time;
+use alloc::vec::Vec;
+
+/// What may be done for an attempt that runs apart.
+enum Room {
+    /// This executor is free for it.
+    Here(usize),
+    /// An executor for it is on its way.
+    Coming,
+    /// It must wait, and nothing that came after it may overtake it.
+    None,
+}
+
+impl Brain {
+    /// Hands out what is queued, as far as executors have room.
+    pub(super) fn place(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.attempts.is_empty() || self.reports.is_choked() {
+            return;
+        }
+        let mut free = self.fleet.free_cpus();
+        let bar = self.place_apart(now, &mut free, actions);
+        self.place_idle(&mut free, bar, actions);
+        self.place_behind(bar, actions);
+        self.rebalance(free, bar);
+    }
+
+    /// Gives what runs apart, in order. Returns the arrival that nothing plain may overtake.
+    fn place_apart(&mut self, now: Time, free: &mut u32, actions: &mut Vec<Action>) -> u64 {
+        let mut pledged = Vec::new();
+        let mut next = self.queue.apart.front();
+        while let Some(handle) = next {
+            next = Lane::after(&self.attempts, handle);
+            let attempt = self.attempts.get(handle);
+            let (cpus, order) = (attempt.start.request.cpus.max(1), attempt.order);
+            // Named resources that are taken hold up only those who ask for them.
+            if !self.free.holds(&attempt.start.request) {
+                continue;
+            }
+            match self.room(now, cpus, free, &mut pledged, actions) {
+                Room::Here(seat) => {
+                    *free -= cpus;
+                    self.free.take(&self.attempts.get(handle).start.request);
+                    self.give(seat, handle, actions);
+                }
+                Room::Coming => {}
+                Room::None => return order,
+            }
+        }
+        u64::MAX
+    }
+
+    /// Finds an executor of `cpus` slots, or starts one.
+    fn room(
+        &mut self,
+        now: Time,
+        cpus: u32,
+        free: &mut u32,
+        pledged: &mut Vec<usize>,
+        actions: &mut Vec<Action>,
+    ) -> Room {
+        let idle = self.fleet.iter().find(|(_, executor)| executor.cpus == cpus && executor.is_idle());
+        if let Some((seat, _)) = idle.filter(|_| *free >= cpus) {
+            return Room::Here(seat);
+        }
+        if cpus == 1 {
+            return Room::None;
+        }
+        let starting = |executor: &Executor| matches!(executor.life, Life::Starting { .. });
+        let coming = self.fleet.iter().find(|(seat, x)| x.cpus == cpus && starting(x) && !pledged.contains(seat));
+        if let Some((seat, _)) = coming {
+            pledged.push(seat);
+            return Room::Coming;
+        }
+        if *free < cpus || !self.may_spawn() {
+            return Room::None;
+        }
+        // Idle executors that serve another number of slots make room; those of one slot each stay.
+        for executor in self.fleet.iter_mut().filter(|x| x.cpus > 1 && x.cpus != cpus && x.is_idle()) {
+            executor.kill(actions);
+        }
+        let seat = self.fleet.wide_seat();
+        self.fleet.spawn(seat, cpus, now + self.config.supervision.spawn_timeout, actions);
+        *free -= cpus;
+        pledged.push(seat);
+        Room::Coming
+    }
+
+    /// One for each idle executor.
+    fn place_idle(&mut self, free: &mut u32, bar: u64, actions: &mut Vec<Action>) {
+        for seat in 0..self.fleet.slots() {
+            if *free == 0 || self.next_plain(bar).is_none() {
+                return;
+            }
+            if self.fleet.get(seat).is_some_and(Executor::is_idle) {
+                *free -= 1;
+                self.give_next(seat, bar, actions);
+            }
+        }
+    }
+
+    /// Queues more behind what runs: as much as keeps executors busy, and no more, for what is queued here can still go
+    /// anywhere.
+    fn place_behind(&mut self, bar: u64, actions: &mut Vec<Action>) {
+        if self.next_plain(bar).is_none() {
+            return;
+        }
+        let depth = self.depth();
+        for seat in 0..self.fleet.slots() {
+            let Some(executor) = self.fleet.get(seat) else { continue };
+            let held = executor.hand.len();
+            // A quarter of it at a time, so that few messages go; but a queue of two is filled one by one.
+            if held == 0 || held + (depth / 4).max(1) > depth {
+                continue;
+            }
+            for _ in held..depth {
+                if !self.fleet.get(seat).is_some_and(Executor::is_open) || !self.give_next(seat, bar, actions) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// How many attempts an executor should hold: half of its share, one at least.
+    fn depth(&self) -> usize {
+        let given: usize = (0..self.fleet.slots()).filter_map(|seat| self.fleet.get(seat)).map(|x| x.hand.len()).sum();
+        let total = given + self.queue.plain.len();
+        (total / (2 * self.fleet.slots()) + 1).min(limits::EXECUTOR_QUEUE)
+    }
+
+    fn next_plain(&self, bar: u64) -> Option<Handle> {
+        self.queue.plain.front().filter(|handle| self.attempts.get(*handle).order < bar)
+    }
+
+    /// Gives the next of the queue. False if there is none.
+    fn give_next(&mut self, seat: usize, bar: u64, actions: &mut Vec<Action>) -> bool {
+        let Some(handle) = self.next_plain(bar) else { return false };
+        self.give(seat, handle, actions);
+        true
+    }
+
+    fn give(&mut self, seat: usize, handle: Handle, actions: &mut Vec<Action>) {
+        self.queue.remove(&mut self.attempts, handle);
+        let attempt = self.attempts.get_mut(handle);
+        let executor = self.fleet.at(seat);
+        for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
+            if !executor.mirror.knows(slot) {
+                executor.mirror.learn(slot);
+                let (session, function) = self.functions.get(slot);
+                actions.push(Action::Define { executor: executor.id, session, function: function.clone() });
+            }
+        }
+        let entry = executor.hand.push(handle, attempt.class);
+        attempt.place = Place::Given { seat, entry };
+        executor.orders.push(Order { entry, start: attempt.start.clone() });
+    }
+
+    /// If executors are idle and nothing is queued, asks the longest queue for a share of what has not begun.
+    fn rebalance(&mut self, free: u32, bar: u64) {
+        if free == 0 || self.next_plain(bar).is_some() {
+            return;
+        }
+        let seats = || (0..self.fleet.slots()).filter_map(|seat| Some((seat, self.fleet.get(seat)?)));
+        let idle = seats().filter(|(_, executor)| executor.is_idle()).count().min(free as usize);
+        let lenders = seats().filter(|(_, executor)| executor.life == Life::Ready && executor.hand.asked() == 0);
+        let longest = lenders.map(|(seat, executor)| (spare(executor).count(), seat)).max();
+        let Some((most, seat)) = longest.filter(|(most, _)| idle * most > 0) else { return };
+        let share = (most * idle / (idle + 1)).max(1);
+        let executor = self.fleet.at(seat);
+        let entries: Vec<_> = spare(executor).skip(most - share).collect();
+        entries.into_iter().for_each(|entry| self.ask_back(seat, entry));
+    }
+
+    /// Sends what executors are asked to give back.
+    pub(super) fn send_asks(&mut self, actions: &mut Vec<Action>) {
+        for executor in self.fleet.iter_mut().filter(|executor| !executor.asks.is_empty()) {
+            let entries = core::mem::take(&mut executor.asks);
+            actions.push(Action::Revoke { executor: executor.id, entries });
+        }
+    }
+
+    /// Sends what executors are given.
+    pub(super) fn send_orders(&mut self, actions: &mut Vec<Action>) {
+        for executor in self.fleet.iter_mut().filter(|executor| !executor.orders.is_empty()) {
+            let orders = core::mem::take(&mut executor.orders);
+            actions.push(Action::Give { executor: executor.id, orders });
+        }
+    }
+}
+
+/// What an executor need not keep: all that has not begun, but for the oldest, which is about to.
+fn spare(executor: &Executor) -> impl Iterator<Item = Entry> {
+    executor.hand.iter().skip(1).filter(|(_, held)| held.grip() == Grip::Loose).map(|(entry, _)| entry)
+}

@@ -1,0 +1,128 @@
+//! What the coordinator is told, and what credit allows.
+
+use super::attempt::Handle;
+use super::{Action, Brain};
+use crate::id::AttemptId;
+use crate::limits;
+use crate::outcome::{Death, Ending, Exit, Report};
+use crate::window::{self, Credit, Owed};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// News for the coordinator, and what is owed to it.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    waiting: VecDeque<Report>,
+    waiting_cost: u64,
+    credit: Credit,
+    /// For starts and inputs that were taken.
+    owed: Owed,
+    started: Vec<AttemptId>,
+    returned: Vec<AttemptId>,
+}
+
+impl Reports {
+    /// A message of the coordinator was taken.
+    pub(super) const fn take(&mut self, payload_bytes: u64) {
+        self.owed.take(window::cost(payload_bytes));
+    }
+
+    /// The coordinator has taken reports.
+    pub(super) const fn give_back(&mut self, cost: u64) {
+        self.credit.give_back(cost);
+    }
+
+    pub(super) fn push(&mut self, report: Report) {
+        self.waiting_cost = self.waiting_cost.saturating_add(window::cost(report.len()));
+        self.waiting.push_back(report);
+    }
+
+    pub(super) fn push_started(&mut self, attempt: AttemptId) {
+        self.started.push(attempt);
+    }
+
+    pub(super) fn push_returned(&mut self, attempt: AttemptId) {
+        self.returned.push(attempt);
+    }
+
+    /// Whether so much waits for credit that nothing new should begin.
+    pub(super) const fn is_choked(&self) -> bool {
+        self.waiting_cost > limits::REPORTS_WAITING_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.started.is_empty() && self.returned.is_empty()
+    }
+
+    /// Sends what may be sent.
+    pub(super) fn flush(&mut self, actions: &mut Vec<Action>) {
+        if !self.started.is_empty() {
+            actions.push(Action::ReportStarted { attempts: core::mem::take(&mut self.started) });
+        }
+        for attempts in self.returned.chunks(limits::BATCH_ITEMS) {
+            actions.push(Action::Return { attempts: attempts.to_vec() });
+        }
+        self.returned.clear();
+        loop {
+            let reports: Vec<_> = core::iter::from_fn(|| self.pop()).take(limits::BATCH_ITEMS).collect();
+            if reports.is_empty() {
+                break;
+            }
+            actions.push(Action::Report { reports });
+        }
+        if let Some(cost) = self.owed.settle() {
+            actions.push(Action::AcknowledgeStarts { cost });
+        }
+    }
+
+    fn pop(&mut self) -> Option<Report> {
+        let cost = window::cost(self.waiting.front()?.len());
+        if !self.credit.allows(cost) {
+            return None;
+        }
+        self.credit.spend(cost);
+        self.waiting_cost = self.waiting_cost.saturating_sub(cost);
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn check(&self) {
+        let cost: u64 = self.waiting.iter().map(|report| window::cost(report.len())).sum();
+        assert_eq!(cost, self.waiting_cost, "what waits is counted");
+        assert!(self.started.is_empty() && self.returned.is_empty(), "a step leaves nothing to say");
+        let next = self.waiting.front().map(|report| window::cost(report.len()));
+        assert!(next.is_none_or(|cost| !self.credit.allows(cost)), "what waits has no credit");
+    }
+}
+
+impl Brain {
+    /// The attempt is over: the coordinator will hear how it ended.
+    pub(super) fn conclude(&mut self, handle: Handle, ending: Ending, run_micros: u64) {
+        let attempt = self.forget(handle);
+        self.reports.push(Report { attempt, ending, run_micros });
+    }
+
+    /// The attempt was not begun: the coordinator gets it back.
+    pub(super) fn give_back(&mut self, handle: Handle) {
+        let attempt = self.forget(handle);
+        self.reports.push_returned(attempt);
+    }
+
+    /// Lets go of an attempt that is in no place any more.
+    pub(super) fn forget(&mut self, handle: Handle) -> AttemptId {
+        let attempt = self.attempts.remove(handle);
+        for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
+            if self.functions.let_go(slot) {
+                self.fleet.iter_mut().for_each(|executor| executor.mirror.unlearn(slot));
+            }
+        }
+        attempt.start.attempt
+    }
+
+    /// An order that no executor could carry out. It counts as a crash, so that it cannot come back for ever.
+    pub(super) fn refuse(&mut self, attempt: AttemptId, reason: &str) {
+        let death =
+            Death { host: Box::default(), pid: 0, exit: Exit::Unknown, peak_memory: 0, log_tail: reason.into() };
+        self.reports.push(Report { attempt, ending: Ending::Crashed(Box::new(death)), run_micros: 0 });
+    }
+}
