@@ -1,0 +1,56 @@
+"""Where a join line comes from: given, on stdin, in PLAIT_ADDRESS, or in the key file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from plait import _config
+from plait._errors import ConnectError
+
+HELP = "start one with `plait coordinator`, then set PLAIT_ADDRESS to the join line that it prints"
+
+
+def worker_line(given: str | None) -> str:
+    """Find the line of a worker.
+
+    Args:
+        given: A line; `-` for the first line of stdin; None for PLAIT_ADDRESS, then the key file.
+
+    Raises:
+        ConnectError: When there is none.
+    """
+    if given == "-":
+        line = sys.stdin.readline().strip()
+        if not line:
+            raise ConnectError("stdin has no join line: give the one that `plait coordinator` prints for workers")
+        return line
+    return given or _address() or _key_file("worker.join")
+
+
+def client_line() -> str:
+    """Find the line of a client: PLAIT_ADDRESS, then the key file.
+
+    Raises:
+        ConnectError: When there is none.
+    """
+    return _address() or _key_file("client.join")
+
+
+def _address() -> str | None:
+    """PLAIT_ADDRESS: a line, or the file that holds one."""
+    address = _config.address()
+    if address is None:
+        return None
+    try:
+        return _config.read_address(address)
+    except OSError as error:
+        raise ConnectError(f"PLAIT_ADDRESS is neither a join line nor a readable file: {error}") from None
+
+
+def _key_file(name: str) -> str:
+    path = Path(_config.home()) / name
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ConnectError(f"no coordinator is known here (no PLAIT_ADDRESS, no {path}): {HELP}") from None

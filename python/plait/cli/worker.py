@@ -1,0 +1,55 @@
+"""`plait worker`: lends this machine's cpus to a coordinator."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from plait import _config, _native
+from plait.cli import lines
+
+
+@click.command("worker")
+@click.argument("line", required=False)
+@click.option(
+    "--slots", type=click.IntRange(min=1), metavar="N", help="Tasks at once; the cpus of this process if not given."
+)
+@click.option(
+    "--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="A named resource; may be repeated."
+)
+def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> None:
+    """Join a coordinator and run its sub-tasks.
+
+    LINE is the join line that `plait coordinator` prints; `-` reads it from stdin; without it PLAIT_ADDRESS counts,
+    then the key file that a coordinator on the same home directory wrote. SIGTERM drains: what has not begun goes back
+    at once, what runs gets 30 seconds. A second SIGTERM ends the worker now.
+    """
+    amounts = dict(_resource(text) for text in resources)
+    if line is not None and line != "-":
+        _hide(line)
+    join_line = lines.worker_line(line)
+    _native.run_worker(join_line, slots or _config.slots(), amounts, *_config.launch(), _config.home())
+
+
+def _resource(text: str) -> tuple[str, float]:
+    name, equals, amount = text.partition("=")
+    try:
+        value = float(amount)
+    except ValueError:
+        value = -1.0
+    if not (name and equals and 0 < value < float("inf")):
+        raise click.BadParameter(f"{text!r} is no NAME=AMOUNT with an amount above 0", param_hint="--resource")
+    return name, value
+
+
+def _hide(line: str) -> None:
+    """Start this program again with the line in a pipe: arguments are shown to everybody by `ps`."""
+    reader, writer = os.pipe()
+    os.write(writer, line.encode() + b"\n")
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
+    arguments = ["-" if argument == line else argument for argument in sys.orig_argv[1:]]
+    os.execv(sys.executable, [sys.orig_argv[0], *arguments])
