@@ -2,11 +2,14 @@
 //!
 //! What is *decided* is decided in [`plait_core`]; the shells here carry facts to it and carry out what it says.
 
-pub mod net;
-pub mod store;
-
 pub mod client;
+pub mod config;
 pub mod executor;
+pub mod net;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
 pub mod worker;
 
+mod clock;
 mod python;

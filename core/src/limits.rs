@@ -35,6 +35,8 @@ pub const CLIENT_UNSENT_BYTES: u64 = CONNECTION_CREDIT_BYTES;
 pub const CLIENT_UNSENT_REQUESTS: usize = 100_000;
 /// A client acknowledges after this many notices at the latest.
 pub const NOTICES_UNACKNOWLEDGED: u64 = 1_000;
+/// A client's driver that has just had something to do is not woken for releases alone this long.
+pub const CLIENT_DOZE: Duration = Duration::from_millis(2);
 /// A client acknowledges notices no later than this: a quiet session's values can be freed.
 pub const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(50);
 /// Reports that wait for credit, in bytes of credit; beyond it a worker begins nothing new.
@@ -103,6 +105,10 @@ pub const SESSION_KEPT: Duration = Duration::from_secs(60);
 pub const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 /// The same where no other worker can ever come.
 pub const UNSCHEDULABLE_EMBEDDED: Duration = Duration::from_millis(200);
+/// Items (tasks, reports) that one step of the coordinator takes at the most, about: keeps a step within milliseconds.
+pub const STEP_ITEMS: usize = 4_096;
+/// How long a goodbye may take until a connection is closed without it.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long running work may go on after SIGTERM to a worker.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between the polite and the final signal to an executor.

@@ -1,20 +1,25 @@
 //! The client: what threads of the user's program hold while a driver thread talks to the coordinator.
 //!
 //! [`Handle`] is the door. Its methods may be called from any thread; they hold no lock while they wait and never touch
-//! Python. What is asked for goes into [`outgoing`] in the order of the calls; the driver takes all of it at once,
+//! Python. What is asked for goes into [`outgoing`] in the order of the calls; the [`driver`] takes all of it at once,
 //! lets [`plait_core::client::Session`] decide, and puts what comes back into the [`inbox`], from which waiting threads
 //! take their own outcomes.
 //!
 //! What this must never do: wake the driver once per task, wake a thread for an outcome that is not its own, hold a lock
 //! while it calls out, or leave a task without an outcome (a driver that ends settles everything that is pending).
 
+mod driver;
 mod handle;
 mod inbox;
+mod local;
 mod outgoing;
 mod table;
+mod translate;
 mod waiter;
 
+pub use driver::Ended;
 pub use handle::Handle;
+pub use local::over;
 pub use plait_core::client::Loss;
 
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};

@@ -1,7 +1,6 @@
 //! Messages of the coordinator as the session's events.
 
 use plait_core::client::Event;
-use plait_core::outcome::Notice;
 use plait_core::protocol::message::client::{Farewell, Status, ToClient};
 
 /// What a message means.
@@ -25,7 +24,6 @@ pub(super) fn meaning(message: ToClient) -> Meaning {
         ToClient::Goodbye(Farewell::Closed) => Meaning::Parted,
         ToClient::Goodbye(Farewell::Gone | Farewell::Misbehaved | Farewell::ShuttingDown) => {
             Meaning::Event(Event::Refused)
-        },
+        }
     }
 }
-

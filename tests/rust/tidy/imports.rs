@@ -23,7 +23,7 @@ fn plan(belong: impl Fn(&str) -> bool) -> Plan {
             allowed.extend(names.iter().map(|name| format!("core::{name}")));
         }
         if allowed.remove("services") {
-            allowed.extend(["config", "telemetry", "shutdown"].iter().map(|name| format!("src::{name}")));
+            allowed.extend(["config", "telemetry", "clock", "shutdown"].iter().map(|name| format!("src::{name}")));
         }
         if belong(&room) {
             plan.insert(room, allowed);

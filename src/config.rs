@@ -1,0 +1,114 @@
+//! Settings and what this machine allows: read once, where a process starts, and passed down.
+
+use std::path::{Path, PathBuf};
+use sysinfo::System;
+
+/// The settings that come from the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `PLAIT_ADDRESS`: a join line, or a file that holds one.
+    pub address: Option<String>,
+    /// `PLAIT_HOME`: where keys and join files are kept.
+    pub home: PathBuf,
+    /// `PLAIT_LOG`: the tracing filter of plait's own processes.
+    pub log: Option<String>,
+}
+
+impl Settings {
+    /// Reads the environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| variable(name).filter(|text| !text.is_empty());
+        let default = || Path::new(set("HOME").as_deref().unwrap_or("/")).join(".config/plait/default");
+        let home = set("PLAIT_HOME").map_or_else(default, PathBuf::from);
+        Self { address: set("PLAIT_ADDRESS"), home, log: set("PLAIT_LOG") }
+    }
+}
+
+/// The part of the memory that values may take while they live with a coordinator.
+const HELD_PART: u64 = 4;
+
+/// The memory of a machine that does not tell, in bytes.
+const ASSUMED_MEMORY: u64 = 4 << 30;
+
+/// Bytes of values that may live with a coordinator on this machine.
+#[must_use]
+pub fn held_bytes_limit() -> u64 {
+    memory_limit() / HELD_PART
+}
+
+/// Bytes of memory that this process may use: the machine's, or less where a cgroup says so.
+#[must_use]
+pub fn memory_limit() -> u64 {
+    let machine = System::new().map_or(ASSUMED_MEMORY, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    });
+    cgroup_limits(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")).fold(machine, u64::min)
+}
+
+/// The limits of this process's cgroups and all above them, of both versions; unlimited ones are left out or huge.
+fn cgroup_limits(membership: &Path, root: &Path) -> impl Iterator<Item = u64> {
+    let membership = std::fs::read_to_string(membership).unwrap_or_default();
+    let files: Vec<_> = membership.lines().filter_map(|line| limit_files(line, root)).flatten().collect();
+    files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
+}
+
+/// The files that may hold a limit for a line of `/proc/self/cgroup` (`4:memory:/a/b` or `0::/a/b`).
+fn limit_files(line: &str, root: &Path) -> Option<Vec<PathBuf>> {
+    let mut parts = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (parts.next()?, parts.next()?);
+    let (root, file) = match controllers {
+        "" => (root.to_owned(), "memory.max"),
+        _ if controllers.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    let ancestors = Path::new(path.trim_start_matches('/')).ancestors();
+    Some(ancestors.map(|group| root.join(group).join(file)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Settings {
+        Settings::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned()))
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let settings = read(&[("PLAIT_ADDRESS", ""), ("PLAIT_HOME", ""), ("HOME", "/home/ada")]);
+        assert_eq!(settings.address, None);
+        assert_eq!(settings.home, PathBuf::from("/home/ada/.config/plait/default"));
+        assert_eq!(read(&[("PLAIT_HOME", "/keys"), ("HOME", "/home/ada")]).home, PathBuf::from("/keys"));
+    }
+
+    #[test]
+    fn the_tightest_cgroup_above_this_process_counts() {
+        let root = std::env::temp_dir().join(format!("plait-cgroup-{}", std::process::id()));
+        for (path, text) in [
+            ("memory/outer/memory.limit_in_bytes", "5000\n"),
+            ("memory/outer/inner/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("unified/memory.max", "max\n"),
+            ("slice/memory.max", "7000\n"),
+        ] {
+            let file = root.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        let membership = root.join("membership");
+        std::fs::write(&membership, "4:cpu,memory:/outer/inner\n3:cpuset:/\n0::/slice/leaf\n").unwrap();
+        let limit = cgroup_limits(&membership, &root).min();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(limit, Some(5_000));
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(held_bytes_limit() > 0 && memory_limit() >= held_bytes_limit());
+    }
+}
