@@ -1,7 +1,230 @@
-//! The coordinator's brain (being built).
+//! The coordinator's brain: sessions, tasks, runs and workers in, decisions out.
+//!
+//! [`Scheduler`] is a state machine without a clock: whoever drives it hands in [`Event`]s and the time, and carries out
+//! the [`Action`]s, in order. Its contract:
+//!
+//! 1. The only way in is [`Scheduler::step`].
+//! 2. `now` never goes back.
+//! 3. Same seed and same calls, same actions.
+//! 4. How events are batched may change placement, never outcomes. (Which failing piece ends a run is the lowest that is
+//!    known when a step ends.)
+//! 5. `step` never blocks and never fails.
+//! 6. Unknown, late and duplicate events are harmless and counted.
+//! 7. Every attempt ends in exactly one outcome.
+//! 8. Actions name only attempts that exist.
+//! 9. No worker is given more than it offers.
+//! 10. Once `deadline` has passed, a `step` without events makes progress.
+//! 11. A lost worker's attempts are requeued or failed in the same step.
+//! 12. Memory is proportional to live tasks and objects.
+//!
+//! What it must never do: trust a peer (nothing a client or a worker says may reach a panic), look into a value, or
+//! keep anything per task that is not given back when the task is over.
+//!
+//! Two answers that its driver must know: [`Action::EndSession`] with [`EndReason::Gone`] is meant for the connection
+//! whose `SessionResumed` was refused, never for the one that the session may have; and a worker that is fenced or
+//! dismissed is forgotten in that step, so what still arrives from it is ignored.
+//!
+//! The rooms, by what they decide:
+//! - who is there: `session` with `request` and `admission`, `worker` with `report` and `liveness`;
+//! - tasks: `task`, `input` (dependencies), `retry`, `delivery` (outcomes to clients);
+//! - runs: `run`, `fold`, `combine`;
+//! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
+//! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
+mod admission;
+mod balance;
+mod check;
+mod combine;
+mod delivery;
 mod event;
+mod fold;
+mod index;
+mod input;
+mod liveness;
+mod placement;
+mod ready;
+mod report;
+mod request;
+mod retry;
+mod run;
+mod session;
+mod slab;
+mod snapshot;
+mod stream;
+mod task;
+mod timer;
+mod unschedulable;
+mod worker;
 
 pub use action::{Action, EndReason};
 pub use event::{Event, Watch};
+pub use snapshot::{Snapshot, TaskTotals, WorkerView};
+pub use worker::Health;
+
+use self::input::Edge;
+use self::ready::Ready;
+use self::run::Run;
+use self::session::Session;
+use self::slab::{Slab, Table};
+use self::task::Task;
+use self::timer::Timer;
+use self::worker::Worker;
+use crate::id::{SessionId, WorkerId};
+use crate::outcome::Outcome;
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+/// What a scheduler must be told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bytes of values that may live here; beyond it nothing is admitted, and beyond a quarter more no result is kept.
+    pub held_bytes_limit: u64,
+    /// Largest result, in bytes.
+    pub result_limit: u64,
+    /// Pending tasks of one session; beyond it the session is not admitted.
+    pub session_tasks: u64,
+    /// Whether workers may still come.
+    pub world: World,
+}
+
+/// Whether workers other than the embedded one can ever come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// They cannot: nothing listens.
+    Closed,
+    /// They can.
+    Open,
+}
+
+/// Why `step` wants to be called without events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// To judge a worker's silence.
+    WorkerSilent(WorkerId),
+    /// To drop a session whose client has not come back.
+    SessionLeft(SessionId),
+    /// To fail tasks that no worker can ever run.
+    Unschedulable,
+}
+
+/// The state machine. See the module for its contract.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: Config,
+    now: Time,
+    sessions: Table<Session>,
+    workers: Table<Worker>,
+    tasks: Slab<Task>,
+    edges: Slab<Edge>,
+    runs: Slab<Run>,
+    ready: Ready,
+    timers: BTreeSet<(Time, Timer)>,
+    unschedulable_at: Option<Time>,
+    /// The ticket of the next task.
+    ticket: u64,
+    /// Changes whenever a worker comes, goes or drains.
+    worker_set: u64,
+    /// Bytes of values that live here, without what waits to be taken by clients.
+    held: u64,
+    /// The same, with hysteresis, as a word.
+    crowded: admission::Crowd,
+    counts: TaskTotals,
+    ignored: u64,
+    /// Tasks that must end because something they need did: by slot and ticket.
+    fallout: VecDeque<(u32, u64, Outcome)>,
+    /// Runs to look at before this step ends.
+    stirred: Vec<u32>,
+    /// Sessions to look at before this step ends.
+    touched: Vec<u32>,
+    /// Actions that say that something is over, in order.
+    farewells: Vec<Action>,
+    pass: placement::Pass,
+}
+
+impl Scheduler {
+    /// A scheduler with nobody there. Chance would come from the seed; so far no decision needs any.
+    #[must_use]
+    pub fn new(config: Config, _seed: u64) -> Self {
+        Self {
+            config,
+            now: Time::ZERO,
+            sessions: Table::new(),
+            workers: Table::new(),
+            tasks: Slab::new(),
+            edges: Slab::new(),
+            runs: Slab::new(),
+            ready: Ready::new(),
+            timers: BTreeSet::new(),
+            unschedulable_at: None,
+            ticket: 0,
+            worker_set: 0,
+            held: 0,
+            crowded: admission::Crowd::default(),
+            counts: TaskTotals::default(),
+            ignored: 0,
+            fallout: VecDeque::new(),
+            stirred: Vec::new(),
+            touched: Vec::new(),
+            farewells: Vec::new(),
+            pass: placement::Pass::default(),
+        }
+    }
+
+    /// Applies the events in order, fires due timers, then does one placement pass. Actions are added at the end.
+    pub fn step(&mut self, now: Time, events: impl IntoIterator<Item = Event>, actions: &mut Vec<Action>) {
+        self.now = self.now.max(now);
+        for event in events {
+            self.apply(event);
+        }
+        self.fire_timers();
+        self.fail_unschedulable();
+        self.settle_runs();
+        self.flush_cancels(actions);
+        actions.append(&mut self.farewells);
+        self.place(actions);
+        self.fold_early(actions);
+        self.balance(actions);
+        self.flush_starts(actions);
+        self.feed_streams(actions);
+        self.acknowledge_reports(actions);
+        self.dismiss(actions);
+        self.wind_clocks();
+        self.flush_sessions(actions);
+    }
+
+    /// When `step` wants to be called even without events, and why.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Time, Wake)> {
+        self.next_deadline()
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::SessionOpened { session, token } => self.on_session_opened(session, token),
+            Event::SessionResumed { session, token, taken } => self.on_session_resumed(session, token, taken),
+            Event::SessionCut { session } => self.on_session_cut(session),
+            Event::SessionClosed { session } => self.on_session_closed(session),
+            Event::Requested { session, request } => self.on_requested(session, request),
+            Event::NoticesTaken { session, taken } => self.on_notices_taken(session, taken),
+            Event::WorkerJoined { worker, offer, watch } => self.on_worker_joined(worker, offer, watch),
+            Event::WorkerHeard { worker } => drop(self.heard(worker)),
+            Event::WorkerDraining { worker } => self.on_worker_draining(worker),
+            Event::WorkerLost { worker } => self.on_worker_lost(worker),
+            Event::AttemptsStarted { worker, attempts } => self.on_attempts_started(worker, &attempts),
+            Event::AttemptsEnded { worker, reports } => self.on_attempts_ended(worker, reports),
+            Event::AttemptsReturned { worker, attempts } => self.on_attempts_returned(worker, &attempts),
+            Event::StartsTaken { worker, cost } => self.on_starts_taken(worker, cost),
+        }
+    }
+}
+
+/// Cuts a text to so many bytes, at a character's border.
+fn cut_text(text: &mut Box<str>, bytes: usize) {
+    if text.len() > bytes {
+        let border = (0..=bytes).rev().find(|at| text.is_char_boundary(*at));
+        *text = text[..border.unwrap_or(0)].into();
+    }
+}

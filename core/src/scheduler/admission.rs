@@ -1,0 +1,74 @@
+//! Admission: what may live here, and who must wait until there is room again.
+
+use super::Scheduler;
+use super::request::Misbehaved;
+use crate::limits;
+use crate::outcome::{Admission, Notice};
+
+/// Tasks that a client which obeys may still have on the way when it is told to wait, at the most.
+const OVERRUN_TASKS: u64 = 2_000_000;
+
+/// Whether something has reached its bound, with hysteresis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Crowd {
+    #[default]
+    Roomy,
+    Full,
+}
+
+impl Crowd {
+    /// Full above the limit, roomy again below four fifths of it.
+    fn judge(self, amount: u64, limit: u64) -> Self {
+        match self {
+            Self::Roomy if amount > limit => Self::Full,
+            Self::Full if amount < limit - limit / 5 || amount == 0 => Self::Roomy,
+            same => same,
+        }
+    }
+}
+
+impl Scheduler {
+    /// Bytes of values that live here: pending arguments, functions, results held and notices not yet taken.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held + self.sessions.iter().map(|(_, session)| session.outbox_bytes()).sum::<u64>()
+    }
+
+    /// Results are kept up to a quarter beyond the bound at which nothing new is admitted: what was admitted ends well
+    /// even if it grows.
+    pub(super) const fn results_limit(&self) -> u64 {
+        let limit = self.config.held_bytes_limit;
+        limit.saturating_add(limit / 4)
+    }
+
+    /// Is there room for anybody? If that has changed, everybody hears of it.
+    pub(super) fn judge_crowd(&mut self) {
+        let crowded = self.crowded.judge(self.held_bytes(), self.config.held_bytes_limit);
+        if crowded != self.crowded {
+            self.crowded = crowded;
+            for n in 0..self.sessions.len() {
+                self.touch(self.sessions.slot_at(n));
+            }
+        }
+    }
+
+    /// May this session submit? One without pending tasks always may: else nothing would ever make room.
+    pub(super) fn judge_admission(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot];
+        session.crowd = session.crowd.judge(session.pending, self.config.session_tasks);
+        let full = self.crowded == Crowd::Full || session.crowd == Crowd::Full;
+        let admission = if full && session.pending > 0 { Admission::Closed } else { Admission::Open };
+        if admission != session.admission {
+            session.admission = admission;
+            session.outbox.push(Notice::Admission(admission), 0);
+        }
+    }
+
+    /// A client that does not wait when told so is sent away once it is far beyond what was on the way.
+    pub(super) fn judge_overrun(&self, slot: u32) -> Result<(), Misbehaved> {
+        let tasks = self.config.session_tasks.saturating_add(OVERRUN_TASKS);
+        let bytes = self.config.held_bytes_limit.saturating_mul(2).saturating_add(limits::CONNECTION_CREDIT_BYTES);
+        let session = &self.sessions[slot];
+        let overrun = session.admission == Admission::Closed && (session.pending > tasks || self.held > bytes);
+        if overrun { Err(Misbehaved) } else { Ok(()) }
+    }
+}

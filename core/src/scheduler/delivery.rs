@@ -1,0 +1,106 @@
+//! What clients hear: outcomes, starts and progress, gathered over a step and sent as credit allows.
+
+use super::session::Link;
+use super::{Action, Scheduler};
+use crate::id::RunId;
+use crate::limits;
+use crate::outcome::{Delivery, Failure, Notice, Outcome, Story};
+use alloc::vec::Vec;
+
+/// Requests after which an acknowledgement is worth a message, whatever they cost.
+const REQUESTS_PER_ACKNOWLEDGEMENT: u64 = 64;
+
+impl Scheduler {
+    /// Has a client told what a task came to, and who the worker was if it does not know.
+    pub(super) fn deliver(&mut self, slot: u32, outcome: Outcome, story: Story) {
+        let task = &self.tasks[slot];
+        let session = &mut self.sessions[task.session];
+        if let Some(id) = story.worker
+            && let Some(worker) = self.workers.find(id.0)
+            && session.named.insert(worker)
+        {
+            let name = self.workers[worker].offer.name.clone();
+            session.outbox.push(Notice::WorkerNamed { worker: id, name }, 0);
+        }
+        session.ended.push(Delivery { seq: task.id.seq, outcome, story });
+    }
+
+    /// Tells every session that something happened to what it should know.
+    pub(super) fn flush_sessions(&mut self, actions: &mut Vec<Action>) {
+        self.judge_crowd();
+        for slot in core::mem::take(&mut self.touched) {
+            self.sessions[slot].touched = false;
+            self.judge_admission(slot);
+            self.gather_notices(slot);
+            self.send_notices(slot, actions);
+        }
+    }
+
+    fn gather_notices(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot];
+        for tasks in core::mem::take(&mut session.started).chunks(limits::BATCH_ITEMS) {
+            let notice = Notice::Started(tasks.to_vec());
+            let bytes = notice.len();
+            session.outbox.push(notice, bytes);
+        }
+        // Progress replaces itself: it waits while anything else does.
+        if session.outbox.waiting() == 0 {
+            for run in core::mem::take(&mut session.progress) {
+                if let Some((run, done)) = self.runs.get_mut(run).and_then(super::run::Run::take_progress) {
+                    let run: RunId = run;
+                    session.outbox.push(Notice::Progressed { run, done }, 0);
+                }
+            }
+        }
+        let mut ended = core::mem::take(&mut session.ended).into_iter().peekable();
+        while ended.peek().is_some() {
+            let (mut batch, mut weight) = (Vec::with_capacity(ended.len().min(limits::BATCH_ITEMS)), 0);
+            while let Some(delivery) = ended.peek()
+                && batch.len() < limits::BATCH_ITEMS
+            {
+                weight += weigh(delivery);
+                if weight > limits::INLINE_FRAME_BYTES as u64 && !batch.is_empty() {
+                    break;
+                }
+                batch.extend(ended.next());
+            }
+            let notice = Notice::Ended(batch);
+            let bytes = notice.len();
+            session.outbox.push(notice, bytes);
+        }
+    }
+
+    fn send_notices(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let session = &mut self.sessions[slot];
+        if session.link != Link::Up {
+            return;
+        }
+        let owed = session.owed.settle();
+        if owed.is_some() || session.unacknowledged >= REQUESTS_PER_ACKNOWLEDGEMENT {
+            if owed.is_none() {
+                session.owed = crate::window::Owed::default();
+            }
+            session.unacknowledged = 0;
+            actions.push(Action::AcknowledgeRequests { session: session.id, taken: session.taken });
+        }
+        let notices: Vec<Notice> = core::iter::from_fn(|| session.outbox.pop()).collect();
+        if !notices.is_empty() {
+            actions.push(Action::Notify { session: session.id, notices });
+        }
+    }
+}
+
+/// What a delivery takes of a message, its texts included.
+fn weigh(delivery: &Delivery) -> u64 {
+    fn texts(outcome: &Outcome) -> u64 {
+        let Outcome::Failed(failure) = outcome else { return 0 };
+        match &**failure {
+            Failure::Crashed(deaths) => deaths.iter().map(|d| (d.host.len() + d.log_tail.len() + 32) as u64).sum(),
+            Failure::Dependency { cause, .. } => texts(cause),
+            Failure::Unschedulable { asked, best, missing } => (asked.len() + best.len() + missing.len()) as u64,
+            Failure::Unknown(text) => text.len() as u64,
+            Failure::ResultTooLarge { .. } => 0,
+        }
+    }
+    delivery.outcome.len() + texts(&delivery.outcome) + 32
+}

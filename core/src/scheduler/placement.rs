@@ -1,0 +1,343 @@
+//! Placement: which ready task goes to which worker.
+//!
+//! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
+//! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
+//! keeps a worker busy for a while. Everything else starts only where it fits at once; if it fits nowhere now, one
+//! worker is kept free for it, so that younger small tasks cannot starve it.
+
+use super::ready::Line;
+use super::task::State;
+use super::worker::{Health, Seat, Stream};
+use super::{Action, Scheduler};
+use crate::limits;
+use crate::resource::Resources;
+use crate::spec::{Call, PythonVersion, Start};
+use crate::window;
+use alloc::collections::BinaryHeap;
+use alloc::collections::binary_heap::PeekMut;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// Work that a worker's queue holds in advance, in microseconds: covers many round trips, yet is soon done.
+const PREFETCH_MICROS: u64 = 100_000;
+/// Small tasks per slot that are queued in advance at the least, whatever they take.
+const QUEUE_MIN: u64 = 2;
+/// The same at the most while it is not known how long they take.
+const QUEUE_UNMEASURED: u64 = 16;
+/// Troubled tasks of one class that a pass looks at.
+const TROUBLED_LOOKED_AT: usize = 64;
+
+/// Workers that can run tasks of one kind, least loaded first. Loads only grow during a pass, so an entry that is out of
+/// date sorts too early and is put right when it is met.
+#[derive(Debug)]
+struct Pool {
+    python: Option<PythonVersion>,
+    workers: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+/// What one pass keeps in mind.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    /// Slots of all live workers.
+    slots: u64,
+    /// Small tasks that are ready and not placed yet.
+    small_ready: u64,
+    pools: Vec<Pool>,
+}
+
+impl Pass {
+    /// Small tasks per slot that would share what is ready evenly, twice over: the tail stays here.
+    fn fair_depth(&self) -> u64 {
+        self.small_ready / (2 * self.slots.max(1))
+    }
+}
+
+/// What became of a line in a pass.
+enum Turn {
+    /// Nothing more can be placed from it.
+    Over,
+    /// Its head is younger than another line's.
+    Yields(u64),
+}
+
+impl Scheduler {
+    /// One placement pass.
+    pub(super) fn place(&mut self, actions: &mut Vec<Action>) {
+        self.open_pass();
+        if self.ready.is_empty() || self.workers.len() == 0 {
+            return;
+        }
+        let active: Vec<(i32, u32)> = self.ready.active().collect();
+        for level in active.chunk_by(|a, b| a.0 == b.0) {
+            let mut lines = BinaryHeap::new();
+            for (_, queue) in level {
+                for line in [Line::Main, Line::Troubled] {
+                    lines.extend(self.head(*queue, line).map(|(ticket, _)| Reverse((ticket, *queue, line))));
+                }
+            }
+            while let Some(Reverse((_, queue, line))) = lines.pop() {
+                let until = lines.peek().map_or(u64::MAX, |Reverse((ticket, ..))| *ticket);
+                let turn = match line {
+                    Line::Troubled => self.place_troubled(queue, actions),
+                    Line::Main if self.ready.queue(queue).class.is_small() => self.place_small(queue, until, actions),
+                    Line::Main => self.place_large(queue, until, actions),
+                };
+                if let Turn::Yields(ticket) = turn {
+                    lines.push(Reverse((ticket, queue, line)));
+                }
+            }
+        }
+        let tasks = &self.tasks;
+        self.ready.tidy(|ticket, slot| is_ready(tasks, ticket, slot));
+    }
+
+    fn open_pass(&mut self) {
+        let mut slots = 0;
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            let worker = &mut self.workers[slot];
+            (worker.reserved, worker.choked) = (false, false);
+            if worker.health == Health::Live {
+                slots += u64::from(worker.offer.capacity.cpus);
+            }
+        }
+        let small = |queue: u32| Some(self.ready.queue(queue)).filter(|q| q.class.is_small());
+        let small_ready = self.ready.active().filter_map(|(_, queue)| small(queue)).map(|q| q.main_len() as u64).sum();
+        self.pass = Pass { slots, small_ready, pools: Vec::new() };
+    }
+
+    pub(super) fn head(&mut self, queue: u32, line: Line) -> Option<(u64, u32)> {
+        let tasks = &self.tasks;
+        self.ready.head(queue, line, |ticket, slot| is_ready(tasks, ticket, slot))
+    }
+
+    fn place_small(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
+        let python = self.ready.queue(queue).class.python;
+        while let Some((ticket, slot)) = self.head(queue, Line::Main) {
+            if ticket > until {
+                return Turn::Yields(ticket);
+            }
+            let Some(worker) = self.pick(python) else { return Turn::Over };
+            if self.afford(slot, worker) {
+                self.ready.pop(queue, Line::Main, ticket);
+                self.pass.small_ready -= 1;
+                self.start(slot, worker, Seat::Small, actions);
+            }
+        }
+        Turn::Over
+    }
+
+    fn place_large(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
+        while let Some((ticket, slot)) = self.head(queue, Line::Main) {
+            if ticket > until {
+                return Turn::Yields(ticket);
+            }
+            if !self.place_own(queue, Line::Main, ticket, slot, actions) {
+                self.reserve(queue, Line::Main, slot);
+                return Turn::Over;
+            }
+        }
+        Turn::Over
+    }
+
+    fn place_troubled(&mut self, queue: u32, actions: &mut Vec<Action>) -> Turn {
+        let troubled: Vec<(u64, u32)> = self.ready.troubled(queue, TROUBLED_LOOKED_AT).collect();
+        let mut reserve = true;
+        for (ticket, slot) in troubled {
+            let placed = self.place_own(queue, Line::Troubled, ticket, slot, actions);
+            if !placed && core::mem::take(&mut reserve) {
+                self.reserve(queue, Line::Troubled, slot);
+            }
+        }
+        Turn::Over
+    }
+
+    /// Starts a task in a seat of its own, if it fits somewhere now.
+    fn place_own(&mut self, queue: u32, line: Line, ticket: u64, slot: u32, actions: &mut Vec<Action>) -> bool {
+        while let Some(worker) = self.find_room(queue, slot) {
+            if self.afford(slot, worker) {
+                self.ready.queue_mut(queue).reserved[line as usize] = None;
+                self.ready.pop(queue, line, ticket);
+                self.start(slot, worker, Seat::Own, actions);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The least loaded worker at which a task fits now.
+    fn find_room(&self, queue: u32, slot: u32) -> Option<u32> {
+        let class = &self.ready.queue(queue).class;
+        let fits = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(class.python) && w.fits(&class.request));
+        let fits = fits.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
+        fits.min_by_key(|(worker, _)| (self.load(*worker), *worker)).map(|(worker, _)| worker)
+    }
+
+    /// Keeps a worker free for the oldest task of a queue: the one that already is, or the least loaded that could.
+    fn reserve(&mut self, queue: u32, line: Line, slot: u32) {
+        let q = self.ready.queue(queue);
+        let class = &q.class;
+        let could = self.workers.iter().filter(|(_, w)| {
+            w.health == Health::Live && !w.reserved && w.speaks(class.python) && w.offer.capacity.holds(&class.request)
+        });
+        let could = could.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
+        let best =
+            could.min_by_key(|(worker, w)| (q.reserved[line as usize] != Some(w.id), self.load(*worker), *worker));
+        let reserved = best.map(|(worker, w)| (worker, w.id));
+        self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, id)| id);
+        if let Some((worker, _)) = reserved {
+            self.workers[worker].reserved = true;
+        }
+    }
+
+    /// Whether a task may go to a worker of which it has killed an executor: only if no other can run it.
+    fn may_die_at(&self, slot: u32, worker: u32, request: &Resources, python: Option<PythonVersion>) -> bool {
+        let Some(trouble) = &self.tasks[slot].trouble else { return true };
+        let was_at = |id| trouble.workers.contains(&id);
+        !was_at(self.workers[worker].id)
+            || !self.workers.iter().any(|(_, w)| {
+                w.health == Health::Live && !was_at(w.id) && w.speaks(python) && w.offer.capacity.holds(request)
+            })
+    }
+
+    /// The least loaded worker that takes one more small task.
+    fn pick(&mut self, python: Option<PythonVersion>) -> Option<u32> {
+        let pool = match self.pass.pools.iter().position(|pool| pool.python == python) {
+            Some(pool) => pool,
+            None => {
+                let workers = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(python));
+                let workers = workers.map(|(worker, _)| Reverse((self.load(worker), worker))).collect();
+                self.pass.pools.push(Pool { python, workers });
+                self.pass.pools.len() - 1
+            }
+        };
+        let depth = self.pass.fair_depth();
+        let mut pools = core::mem::take(&mut self.pass.pools);
+        let mut found = None;
+        while let Some(mut top) = pools[pool].workers.peek_mut() {
+            let Reverse((load, worker)) = *top;
+            let now = self.load(worker);
+            if !self.takes_small(worker, depth) {
+                PeekMut::pop(top);
+            } else if load != now {
+                *top = Reverse((now, worker));
+            } else {
+                found = Some(worker);
+                break;
+            }
+        }
+        self.pass.pools = pools;
+        found
+    }
+
+    /// How full a worker is, comparable between workers: attempts per slot.
+    fn load(&self, worker: u32) -> u64 {
+        let w = &self.workers[worker];
+        let slots = u64::from(w.offer.capacity.cpus);
+        let busy = u64::from(w.small) + slots - u64::from(w.free.cpus);
+        (busy << 20) / slots.max(1)
+    }
+
+    fn takes_small(&self, worker: u32, fair: u64) -> bool {
+        let w = &self.workers[worker];
+        if !w.is_open() || w.offer.capacity.cpus == 0 {
+            return false;
+        }
+        if w.idle() > 0 {
+            return true;
+        }
+        let most = w.mean_micros.map_or(QUEUE_UNMEASURED, |mean| PREFETCH_MICROS / mean.max(1));
+        let per_slot = fair.min(most).max(QUEUE_MIN);
+        let depth = per_slot.saturating_mul(u64::from(w.offer.capacity.cpus)).min(u64::from(w.offer.queue));
+        u64::from(w.queued()) < depth
+    }
+
+    /// Whether the worker's credit allows the task's start. If not, it gets nothing more in this pass.
+    fn afford(&mut self, slot: u32, worker: u32) -> bool {
+        let (_, bytes) = self.input_batch(slot, 0);
+        let cost = window::cost(bytes + self.tasks[slot].args.len());
+        let w = &mut self.workers[worker];
+        w.choked = !w.credit.allows(cost);
+        if !w.choked {
+            w.credit.spend(cost);
+        }
+        !w.choked
+    }
+
+    /// Hands a task that has left its queue to a worker.
+    fn start(&mut self, slot: u32, worker: u32, seat: Seat, actions: &mut Vec<Action>) {
+        self.define(slot, worker, actions);
+        self.counts.ready -= 1;
+        self.assign(slot, worker, seat);
+        let (inputs, _) = self.input_batch(slot, 0);
+        let inputs_total = self.input_count(slot);
+        let task = &mut self.tasks[slot];
+        task.attempts += 1;
+        let sent = inputs.len();
+        let start = Start {
+            attempt: task.attempt(),
+            function: task.function,
+            call: task.call,
+            request: self.ready.queue(task.queue).class.request.clone(),
+            args: task.args.clone(),
+            inputs,
+            inputs_total: inputs_total as u64,
+        };
+        let (ticket, attempt) = (task.ticket, task.attempt());
+        let w = &mut self.workers[worker];
+        w.starts.push(start);
+        if sent < inputs_total {
+            w.streams.push_back(Stream { slot, ticket, attempt, sent });
+        }
+    }
+
+    /// Tells the worker the functions of a task that it does not have.
+    fn define(&mut self, slot: u32, worker: u32, actions: &mut Vec<Action>) {
+        let task = &self.tasks[slot];
+        let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
+        let session = &mut self.sessions[task.session];
+        for id in [Some(task.function), merge].into_iter().flatten() {
+            let function = session.functions[id.index()].as_mut().expect("a task's functions are defined");
+            if function.known_at.insert(worker) {
+                session.known_at.insert(worker);
+                actions.push(Action::DefineFunction {
+                    worker: self.workers[worker].id,
+                    session: session.id,
+                    function: function.spec.clone(),
+                });
+            }
+        }
+    }
+
+    /// Sends what this pass has given out, in messages that stay under their bound.
+    pub(super) fn flush_starts(&mut self, actions: &mut Vec<Action>) {
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            let worker = &mut self.workers[slot];
+            let (mut batch, mut weight) = (Vec::new(), 0);
+            for start in worker.starts.drain(..) {
+                let own = weigh(&start);
+                if batch.len() == limits::BATCH_ITEMS || (weight + own > limits::CONTROL_BYTES as u64 / 2 && weight > 0)
+                {
+                    actions.push(Action::StartAttempts { worker: worker.id, starts: core::mem::take(&mut batch) });
+                    weight = 0;
+                }
+                weight += own;
+                batch.push(start);
+            }
+            if !batch.is_empty() {
+                actions.push(Action::StartAttempts { worker: worker.id, starts: batch });
+            }
+        }
+    }
+}
+
+/// What a start takes of a message: all that is in it.
+fn weigh(start: &Start) -> u64 {
+    let names: usize = start.request.named().iter().map(|(name, _)| name.len() + 16).sum();
+    start.len() + names as u64 + 64 + 16 * start.inputs.len() as u64
+}
+
+pub(super) fn is_ready(tasks: &super::slab::Slab<super::task::Task>, ticket: u64, slot: u32) -> bool {
+    tasks.get(slot).is_some_and(|task| task.ticket == ticket && matches!(task.state, State::Ready))
+}

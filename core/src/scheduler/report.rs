@@ -1,0 +1,94 @@
+//! What workers say about attempts. Only the current attempt of a task counts; everything else is late.
+
+use super::task::{Place, Role};
+use super::{Action, Scheduler};
+use crate::id::{AttemptId, WorkerId};
+use crate::outcome::Report;
+use crate::window;
+use alloc::vec::Vec;
+
+/// A new measurement weighs one part in this many of the average.
+const MEAN_PARTS: u64 = 16;
+
+impl Scheduler {
+    pub(super) fn on_attempts_started(&mut self, id: WorkerId, attempts: &[AttemptId]) {
+        let Some(worker) = self.heard(id) else { return };
+        for attempt in attempts {
+            let Some(slot) = self.current(worker, *attempt) else {
+                self.ignored += 1;
+                continue;
+            };
+            let task = &mut self.tasks[slot];
+            let session = task.session;
+            let named = matches!(task.role, Role::Plain(_) | Role::Result { .. });
+            let lease = task.lease_mut().expect("a current attempt is held by its worker");
+            if !core::mem::replace(&mut lease.started, true) && named {
+                self.sessions[session].started.push(attempt.task.seq);
+                self.touch(session);
+            }
+        }
+    }
+
+    pub(super) fn on_attempts_ended(&mut self, id: WorkerId, reports: Vec<Report>) {
+        let Some(worker) = self.heard(id) else { return };
+        for report in reports {
+            self.workers[worker].owed.take(window::cost(report.len()));
+            let Some(slot) = self.current(worker, report.attempt) else {
+                self.left(worker, report.attempt);
+                continue;
+            };
+            self.release(slot);
+            self.measure(worker, report.run_micros);
+            let place = Place { worker: Some(id), run_micros: report.run_micros };
+            self.attempt_ended(slot, report.ending, place);
+        }
+    }
+
+    pub(super) fn on_attempts_returned(&mut self, id: WorkerId, attempts: &[AttemptId]) {
+        let Some(worker) = self.heard(id) else { return };
+        for attempt in attempts {
+            match self.current(worker, *attempt) {
+                Some(slot) => {
+                    self.release(slot);
+                    self.make_ready(slot);
+                }
+                None => self.left(worker, *attempt),
+            }
+        }
+    }
+
+    /// Gives workers their credit back for what this step has taken.
+    pub(super) fn acknowledge_reports(&mut self, actions: &mut Vec<Action>) {
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            let worker = &mut self.workers[slot];
+            if let Some(cost) = worker.owed.settle() {
+                actions.push(Action::AcknowledgeReports { worker: worker.id, cost });
+            }
+        }
+    }
+
+    /// The task whose current attempt this is, if this worker has it.
+    fn current(&mut self, worker: u32, attempt: AttemptId) -> Option<u32> {
+        let session = self.sessions.find(attempt.task.session.0)?;
+        let slot = self.sessions[session].index.find(attempt.task.seq)?;
+        let task = &self.tasks[slot];
+        let current = task.attempts == attempt.attempt.0 && task.lease()?.worker == worker;
+        current.then_some(slot)
+    }
+
+    /// An attempt that was no longer wanted has left its seat, or is none that this worker had.
+    fn left(&mut self, worker: u32, attempt: AttemptId) {
+        let worker = &mut self.workers[worker];
+        match worker.leaving.remove(&attempt) {
+            Some((seat, request)) => worker.stand_up(seat, &request),
+            None => self.ignored += 1,
+        }
+    }
+
+    fn measure(&mut self, worker: u32, run_micros: u64) {
+        let mean = &mut self.workers[worker].mean_micros;
+        let parts = |mean: u64| (mean.saturating_mul(MEAN_PARTS - 1).saturating_add(run_micros)) / MEAN_PARTS;
+        *mean = Some(mean.map_or(run_micros, parts));
+    }
+}

@@ -1,0 +1,264 @@
+//! What clients ask for, checked word by word: nothing in a request is trusted.
+
+use super::session::{Function, Link, OptionsEntry};
+use super::slab::NONE;
+use super::task::{Place, Role, State, Task};
+use super::{EndReason, Scheduler};
+use crate::id::{FunctionId, OptionsId, Seq, SessionId, TaskId};
+use crate::limits;
+use crate::outcome::Outcome;
+use crate::resource::Resources;
+use crate::spec::{Call, Cancel, FunctionSpec, Options, PythonVersion, Request, Retention, TaskSpec};
+use crate::window;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Ids of functions and options are dense; a client may run ahead of itself by this much, not more.
+const ID_GAP: usize = 1_024;
+/// Functions, and sets of options, of one session.
+const DEFINITIONS: usize = 1 << 20;
+
+/// The client broke the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Misbehaved;
+
+impl Scheduler {
+    pub(super) fn on_requested(&mut self, id: SessionId, request: Request) {
+        let Some(slot) = self.sessions.find(id.0).filter(|slot| self.sessions[*slot].link == Link::Up) else {
+            self.ignored += 1;
+            return;
+        };
+        let session = &mut self.sessions[slot];
+        session.taken += 1;
+        session.unacknowledged += 1;
+        session.owed.take(window::cost(request.len()));
+        self.touch(slot);
+        let done = match request {
+            Request::DefineFunction(function) => self.define_function(slot, function),
+            Request::DefineOptions { id, options } => self.define_options(slot, id, options),
+            Request::Submit(tasks) => self.submit(slot, tasks),
+            Request::OpenRun(spec) => self.open_run(slot, spec),
+            Request::SealRun { run, pieces } => self.seal_run(slot, run, pieces),
+            Request::Cancel { tasks, cancel } => {
+                tasks.into_iter().for_each(|seq| self.cancel(slot, seq, cancel));
+                Ok(())
+            }
+            Request::Release(tasks) => {
+                tasks.into_iter().for_each(|seq| self.release_value(slot, seq));
+                Ok(())
+            }
+        };
+        if let Err(Misbehaved) = done {
+            self.end_session(slot, EndReason::Misbehaved);
+        }
+    }
+
+    fn define_function(&mut self, slot: u32, spec: FunctionSpec) -> Result<(), Misbehaved> {
+        let session = &mut self.sessions[slot];
+        let place = definition(&mut session.functions, spec.id.index())?;
+        if place.is_some() {
+            self.ignored += 1;
+            return Ok(());
+        }
+        self.held += spec.body.len();
+        *place = Some(Function { spec, known_at: super::slab::Bits::default() });
+        Ok(())
+    }
+
+    fn define_options(&mut self, slot: u32, id: OptionsId, mut options: Options) -> Result<(), Misbehaved> {
+        let request = &options.request;
+        let names_fit = request.named().iter().all(|(name, _)| name.len() <= limits::NAME_BYTES);
+        if request.cpus == 0 || request.named().len() > limits::NAMED_RESOURCES || !names_fit {
+            return Err(Misbehaved);
+        }
+        if options.crash_limit == 0 || options.label.len() > limits::NAME_BYTES {
+            return Err(Misbehaved);
+        }
+        // Sorted and without zeros, whatever the client sent.
+        options.request = Resources::new(request.cpus, request.named().iter().cloned());
+        let place = definition(&mut self.sessions[slot].options, id.index())?;
+        if place.is_some() {
+            self.ignored += 1;
+            return Ok(());
+        }
+        *place = Some(OptionsEntry { options, queues: Vec::new() });
+        Ok(())
+    }
+
+    fn submit(&mut self, slot: u32, specs: Vec<TaskSpec>) -> Result<(), Misbehaved> {
+        self.judge_overrun(slot)?;
+        for spec in specs {
+            if spec.seq.0 < self.sessions[slot].next_seq {
+                self.ignored += 1;
+                continue;
+            }
+            let TaskSpec { seq, function, options, call, args, inputs, run, retention } = spec;
+            let python = self.call_python(slot, function, call)?;
+            let early = inputs.iter().all(|input| *input < seq);
+            if seq.is_internal() || !early || inputs.len() > limits::TASK_INPUTS {
+                return Err(Misbehaved);
+            }
+            let role = match run {
+                None => Role::Plain(retention),
+                Some(run) => match self.next_piece(slot, run)? {
+                    Some(role) => role,
+                    None => {
+                        // The run is over: its late pieces are nobody's any more.
+                        self.sessions[slot].next_seq = seq.0 + 1;
+                        continue;
+                    }
+                },
+            };
+            self.sessions[slot].next_seq = seq.0 + 1;
+            let queue = self.queue_of(slot, options, python)?;
+            let task = self.accept(slot, seq, Work { function, options, queue, call, args }, role);
+            self.begin(task, &inputs);
+        }
+        Ok(())
+    }
+
+    /// Makes a task out of what was asked for. It waits for [`Scheduler::begin`].
+    pub(super) fn accept(&mut self, session: u32, seq: Seq, work: Work, role: Role) -> u32 {
+        let Work { function, options, queue, call, args } = work;
+        self.held += args.len();
+        let ticket = self.ticket;
+        self.ticket += 1;
+        self.counts.waiting += 1;
+        let owner = &mut self.sessions[session];
+        let slot = self.tasks.insert(Task {
+            id: TaskId::new(owner.id, seq),
+            ticket,
+            accepted: self.now,
+            session,
+            function,
+            options,
+            queue,
+            call,
+            attempts: 0,
+            raised: 0,
+            inputs: Box::default(),
+            dependents: NONE,
+            role,
+            trouble: None,
+            state: State::Waiting { missing: NONE },
+            args,
+        });
+        owner.pending += 1;
+        owner.index.insert(seq, slot);
+        slot
+    }
+
+    /// Ties a new task to its inputs and makes it ready if they are there.
+    fn begin(&mut self, slot: u32, inputs: &[Seq]) {
+        match if inputs.is_empty() { Ok(0) } else { self.tie_inputs(slot, inputs) } {
+            Ok(0) => {
+                self.counts.waiting -= 1;
+                self.make_ready(slot);
+            }
+            Ok(missing) => self.tasks[slot].state = State::Waiting { missing },
+            Err(outcome) => {
+                self.withdraw(slot, Cancel::Running);
+                self.conclude(slot, outcome, Place::default());
+            }
+        }
+    }
+
+    /// Puts a task into its ready queue.
+    pub(super) fn make_ready(&mut self, slot: u32) {
+        let task = &mut self.tasks[slot];
+        task.state = State::Ready;
+        self.counts.ready += 1;
+        self.ready.push(task.queue, task.ticket, slot, &task.trouble);
+    }
+
+    fn cancel(&mut self, session: u32, seq: Seq, cancel: Cancel) {
+        let Some(slot) = self.sessions[session].index.find(seq).filter(|slot| !self.tasks[*slot].is_done()) else {
+            self.ignored += 1;
+            return;
+        };
+        if let Role::Fold { .. } = self.tasks[slot].role {
+            self.ignored += 1;
+            return;
+        }
+        // What is known to run goes on unless it is to be stopped: its client hears of its end as ever.
+        let runs = self.tasks[slot].lease().is_some_and(|lease| lease.started);
+        let whole_run = matches!(self.tasks[slot].role, Role::Result { .. });
+        if runs && cancel == Cancel::Pending && !whole_run {
+            return;
+        }
+        if let Role::Result { run, .. } = self.tasks[slot].role {
+            self.cancel_pieces(run, cancel);
+        }
+        self.withdraw(slot, cancel);
+        self.conclude(slot, Outcome::Cancelled, Place::default());
+    }
+
+    /// Nobody holds this future any more.
+    fn release_value(&mut self, session: u32, seq: Seq) {
+        let Some(slot) = self.sessions[session].index.find(seq) else {
+            self.ignored += 1;
+            return;
+        };
+        match &mut self.tasks[slot].role {
+            Role::Plain(retention) | Role::Result { retention, .. } => *retention = Retention::Delivery,
+            Role::Piece { .. } | Role::Fold { .. } => self.ignored += 1,
+        }
+        self.free_if_unwanted(slot);
+    }
+
+    /// The Python that a call needs, all its functions taken together.
+    pub(super) fn call_python(
+        &self,
+        session: u32,
+        function: FunctionId,
+        call: Call,
+    ) -> Result<Option<PythonVersion>, Misbehaved> {
+        let session = &self.sessions[session];
+        let python = session.function(function).ok_or(Misbehaved)?.spec.python;
+        let Call::ChunkFold { merge, .. } = call else { return Ok(python) };
+        let merge = session.function(merge).ok_or(Misbehaved)?.spec.python;
+        if python.is_some() && merge.is_some() && python != merge {
+            return Err(Misbehaved);
+        }
+        Ok(python.or(merge))
+    }
+
+    /// The ready queue of tasks under these options that need this Python.
+    pub(super) fn queue_of(
+        &mut self,
+        session: u32,
+        options: OptionsId,
+        python: Option<PythonVersion>,
+    ) -> Result<u32, Misbehaved> {
+        let entry = self.sessions[session].options.get_mut(options.index()).and_then(Option::as_mut);
+        let entry = entry.ok_or(Misbehaved)?;
+        if let Some((_, queue)) = entry.queues.iter().find(|(known, _)| *known == python) {
+            return Ok(*queue);
+        }
+        let Options { request, priority, .. } = &entry.options;
+        let class = super::ready::Class { priority: *priority, request: request.clone(), python };
+        let queue = self.ready.intern(class);
+        entry.queues.push((python, queue));
+        Ok(queue)
+    }
+}
+
+/// What a task does.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) function: FunctionId,
+    pub(super) options: OptionsId,
+    pub(super) queue: u32,
+    pub(super) call: Call,
+    pub(super) args: crate::value::Value,
+}
+
+fn definition<T>(table: &mut Vec<Option<T>>, at: usize) -> Result<&mut Option<T>, Misbehaved> {
+    if at >= table.len() + ID_GAP || at >= DEFINITIONS {
+        return Err(Misbehaved);
+    }
+    if at >= table.len() {
+        table.resize_with(at + 1, || None);
+    }
+    Ok(&mut table[at])
+}

@@ -1,0 +1,79 @@
+//! What the end of an attempt means for its task: over, or once more.
+
+use super::Scheduler;
+use super::cut_text;
+use super::task::{Place, Trouble};
+use crate::limits;
+use crate::outcome::{Death, Ending, Failure, Outcome, Retry};
+use crate::value::Value;
+use alloc::boxed::Box;
+
+/// Deaths that are told with a crashed task; the count goes on beyond.
+const DEATHS_TOLD: usize = 64;
+
+impl Scheduler {
+    /// The current attempt of a task has ended and left its worker.
+    pub(super) fn attempt_ended(&mut self, slot: u32, ending: Ending, place: Place) {
+        let outcome = match ending {
+            Ending::Returned(value) => self.keep(value, Outcome::Value),
+            Ending::Skipped => Outcome::Skipped,
+            Ending::Raised { error, retry } => {
+                let task = &mut self.tasks[slot];
+                let entry = self.sessions[task.session].options(task.options);
+                let retries = entry.expect("a task's options are defined").options.retries;
+                if retry == Retry::Allowed && task.raised < retries {
+                    task.raised += 1;
+                    return self.make_ready(slot);
+                }
+                self.keep(error, Outcome::Raised)
+            }
+            Ending::Crashed(death) => match self.crashed(slot, *death, place) {
+                Some(outcome) => outcome,
+                None => {
+                    return self.make_ready(slot);
+                }
+            },
+            Ending::Cancelled => Outcome::Cancelled,
+            Ending::TooLarge { size, limit } => too_large(size, limit),
+        };
+        self.conclude(slot, outcome, place);
+    }
+
+    /// Counts a death. The outcome, if it was one too many.
+    fn crashed(&mut self, slot: u32, mut death: Death, place: Place) -> Option<Outcome> {
+        cut_text(&mut death.host, limits::NAME_BYTES);
+        cut_text(&mut death.log_tail, limits::LOG_TAIL_BYTES);
+        let task = &mut self.tasks[slot];
+        let options = &self.sessions[task.session].options(task.options).expect("a task's options are defined").options;
+        let trouble = task.trouble.get_or_insert_with(|| Box::new(Trouble::default()));
+        trouble.count += 1;
+        if trouble.deaths.len() < DEATHS_TOLD {
+            trouble.deaths.push(death);
+        }
+        if let Some(worker) = place.worker.filter(|worker| !trouble.workers.contains(worker)) {
+            trouble.workers.push(worker);
+        }
+        if trouble.count < options.crash_limit {
+            return None;
+        }
+        let deaths = core::mem::take(&mut trouble.deaths);
+        Some(Outcome::Failed(Box::new(Failure::Crashed(deaths))))
+    }
+
+    /// A result or an exception, if it may be held.
+    fn keep(&self, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
+        let size = value.len();
+        if size > self.config.result_limit {
+            return too_large(size, self.config.result_limit);
+        }
+        let room = self.results_limit().saturating_sub(self.held);
+        if size > room {
+            return too_large(size, room);
+        }
+        outcome(value)
+    }
+}
+
+fn too_large(size: u64, limit: u64) -> Outcome {
+    Outcome::Failed(Box::new(Failure::ResultTooLarge { size, limit }))
+}

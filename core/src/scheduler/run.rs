@@ -1,0 +1,281 @@
+//! Runs: many pieces and one way to finish them.
+//!
+//! A run's result is a task that its client named. It waits for the run as for one more input. A combine becomes that
+//! task's call; a fold's last value becomes its outcome. Pieces are freed as soon as their outcome has gone to the run.
+
+use super::Scheduler;
+use super::combine::Combine;
+use super::fold::Fold;
+use super::request::{Misbehaved, Work};
+use super::slab::NONE;
+use super::task::{Place, Role, State, compact};
+use crate::id::{FunctionId, OptionsId, RunId, Seq};
+use crate::outcome::Outcome;
+use crate::spec::{Call, Cancel, Errors, Finish, Retention, RunSpec};
+use crate::value::Value;
+use alloc::vec::Vec;
+
+/// A run that is not over.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) session: u32,
+    pub(super) id: RunId,
+    /// The task whose outcome is the run's.
+    pub(super) result: u32,
+    result_seq: Seq,
+    errors: Errors,
+    pub(super) options: OptionsId,
+    /// What merges or combines.
+    pub(super) function: FunctionId,
+    /// Pieces so far; all there are once it is sealed.
+    pub(super) pieces: u64,
+    pub(super) sealed: bool,
+    /// Pieces that are over.
+    pub(super) ended: u64,
+    told: u64,
+    in_progress_list: bool,
+    stirred: bool,
+    /// The lowest failure that is known and not dealt with yet.
+    failure: Option<(u64, Outcome)>,
+    pub(super) gather: Gather,
+}
+
+/// What the pieces' outcomes are gathered in.
+#[derive(Debug)]
+pub(super) enum Gather {
+    Fold(Fold),
+    Combine(Combine),
+}
+
+impl Run {
+    /// Whether every piece is over and no other will come.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.sealed && self.ended == self.pieces
+    }
+
+    /// How far it is, if its client does not know.
+    pub(super) fn take_progress(&mut self) -> Option<(RunId, u64)> {
+        self.in_progress_list = false;
+        (core::mem::replace(&mut self.told, self.ended) != self.ended).then_some((self.id, self.ended))
+    }
+
+    pub(super) fn fold_inputs(&self, start: u64) -> &[Value] {
+        match &self.gather {
+            Gather::Fold(fold) => fold.inputs(start),
+            Gather::Combine(_) => &[],
+        }
+    }
+
+    pub(super) fn combine_inputs(&self) -> &[Option<Outcome>] {
+        match &self.gather {
+            Gather::Combine(combine) => combine.outcomes(),
+            Gather::Fold(_) => &[],
+        }
+    }
+
+    /// Bytes of values that it holds.
+    pub(super) fn held(&self) -> u64 {
+        match &self.gather {
+            Gather::Fold(fold) => fold.held(),
+            Gather::Combine(combine) => combine.held(),
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn open_run(&mut self, session: u32, spec: RunSpec) -> Result<(), Misbehaved> {
+        let RunSpec { id, result, finish, errors, options } = spec;
+        let owner = &self.sessions[session];
+        if id.0 < owner.next_run || result.0 < owner.next_seq {
+            self.ignored += 1;
+            return Ok(());
+        }
+        if result.is_internal() {
+            return Err(Misbehaved);
+        }
+        let (function, call, gather) = match finish {
+            Finish::Reduce { .. } if errors == Errors::Return => return Err(Misbehaved),
+            Finish::Reduce { function, initial } => (function, Call::Fold, Gather::Fold(Fold::new(initial))),
+            Finish::Combine { function, grouping } => {
+                (function, Call::Combine(grouping), Gather::Combine(Combine::new()))
+            }
+        };
+        let python = self.call_python(session, function, call)?;
+        let queue = self.queue_of(session, options, python)?;
+        let run = self.runs.insert(Run {
+            session,
+            id,
+            result: NONE,
+            result_seq: result,
+            errors,
+            options,
+            function,
+            pieces: 0,
+            sealed: false,
+            ended: 0,
+            told: 0,
+            in_progress_list: false,
+            stirred: false,
+            failure: None,
+            gather,
+        });
+        self.held += self.runs[run].held();
+        let owner = &mut self.sessions[session];
+        owner.next_run = id.0.saturating_add(1);
+        owner.next_seq = result.0 + 1;
+        owner.runs.insert(id, run);
+        let role = Role::Result { run, retention: Retention::Release };
+        let work = Work { function, options, queue, call, args: Value::empty() };
+        let task = self.accept(session, result, work, role);
+        self.tasks[task].state = State::Waiting { missing: 1 };
+        self.runs[run].result = task;
+        Ok(())
+    }
+
+    pub(super) fn seal_run(&mut self, session: u32, id: RunId, pieces: u64) -> Result<(), Misbehaved> {
+        let owner = &self.sessions[session];
+        let Some(run) = owner.runs.get(&id).copied() else {
+            self.ignored += 1;
+            return if id.0 < owner.next_run { Ok(()) } else { Err(Misbehaved) };
+        };
+        if self.runs[run].pieces != pieces {
+            return Err(Misbehaved);
+        }
+        self.runs[run].sealed = true;
+        self.stir(run);
+        Ok(())
+    }
+
+    /// The role of the next piece of a run; nothing if the run is over.
+    pub(super) fn next_piece(&mut self, session: u32, id: RunId) -> Result<Option<Role>, Misbehaved> {
+        let owner = &self.sessions[session];
+        let Some(run) = owner.runs.get(&id).copied() else {
+            return if id.0 < owner.next_run { Ok(None) } else { Err(Misbehaved) };
+        };
+        let r = &mut self.runs[run];
+        if r.sealed {
+            return Err(Misbehaved);
+        }
+        r.pieces += 1;
+        Ok(Some(Role::Piece { run, piece: r.pieces - 1 }))
+    }
+
+    pub(super) fn piece_ended(&mut self, run: u32, piece: u64, outcome: Outcome) {
+        self.stir(run);
+        let r = &mut self.runs[run];
+        r.ended += 1;
+        let kept = match (&outcome, r.errors) {
+            (Outcome::Value(_), _) | (_, Errors::Return) => Some(compact(outcome)),
+            (Outcome::Skipped, _) | (_, Errors::Skip) => None,
+            (Outcome::Raised(_) | Outcome::Cancelled | Outcome::Failed(_), Errors::Raise) => {
+                return r.fail(piece, outcome);
+            }
+        };
+        self.held += kept.as_ref().map_or(0, Outcome::len);
+        match (&mut r.gather, kept) {
+            (Gather::Fold(fold), Some(Outcome::Value(value))) => fold.put(piece, Some(value)),
+            (Gather::Fold(fold), _) => fold.put(piece, None),
+            (Gather::Combine(combine), kept) => combine.put(piece, kept),
+        }
+    }
+
+    pub(super) fn fold_ended(&mut self, run: u32, start: u64, outcome: Outcome) {
+        self.stir(run);
+        let r = &mut self.runs[run];
+        let Gather::Fold(fold) = &mut r.gather else { return };
+        let value = match outcome {
+            Outcome::Value(value) => Some(value),
+            Outcome::Skipped => None,
+            _ if r.errors == Errors::Skip => None,
+            // A fold that fails counts where it begins. What it held stays until the run is closed, in this step.
+            failure => return r.fail(start.saturating_sub(1), failure),
+        };
+        self.held += value.as_ref().map_or(0, Value::len);
+        self.held -= fold.take_back(start, value);
+    }
+
+    /// Looks at every run to which something has happened.
+    pub(super) fn settle_runs(&mut self) {
+        while let Some(run) = self.stirred.pop() {
+            let Some(r) = self.runs.get_mut(run) else { continue };
+            r.stirred = false;
+            if r.told != r.ended && !core::mem::replace(&mut r.in_progress_list, true) {
+                self.sessions[r.session].progress.push(run);
+                let session = r.session;
+                self.touch(session);
+            }
+            let r = &mut self.runs[run];
+            if let Some((_, outcome)) = r.failure.take() {
+                self.finish_run(run, outcome);
+                continue;
+            }
+            match r.gather {
+                Gather::Fold(_) => self.drive_fold(run),
+                Gather::Combine(_) => self.call_combine(run),
+            }
+        }
+    }
+
+    /// Gives the result of a run its outcome.
+    pub(super) fn finish_run(&mut self, run: u32, outcome: Outcome) {
+        let result = self.runs[run].result;
+        self.withdraw(result, Cancel::Running);
+        self.conclude(result, outcome, Place::default());
+    }
+
+    /// A run's result is over: whatever is left of the run goes.
+    pub(super) fn close_run(&mut self, run: u32) {
+        self.cancel_pieces(run, Cancel::Running);
+        let Run { session, id, .. } = self.runs[run];
+        self.sessions[session].runs.remove(&id);
+        self.drop_run(run);
+    }
+
+    /// Forgets a run and the values it holds.
+    pub(super) fn drop_run(&mut self, run: u32) {
+        let run = self.runs.remove(run);
+        self.held -= run.held();
+    }
+
+    /// Takes all tasks of a run but its result away, from wherever they are.
+    pub(super) fn cancel_pieces(&mut self, run: u32, cancel: Cancel) {
+        let r = &self.runs[run];
+        if let Gather::Combine(_) = r.gather
+            && r.is_complete()
+        {
+            return;
+        }
+        let session = r.session;
+        let index = &self.sessions[session].index;
+        let tasks = index.range(r.result_seq..=Seq(u64::MAX));
+        let ours = |role| matches!(role, Role::Piece { run: r, .. } | Role::Fold { run: r, .. } if r == run);
+        let tasks: Vec<u32> = tasks.filter(|slot| ours(self.tasks[*slot].role)).collect();
+        for slot in tasks {
+            self.withdraw(slot, cancel);
+            self.let_inputs_go(slot);
+            let task = self.tasks.remove(slot);
+            self.held -= task.args.len();
+            self.counts.done += 1;
+            self.counts.failed += 1;
+            let session = &mut self.sessions[session];
+            session.index.remove(task.id.seq);
+            session.pending -= 1;
+        }
+    }
+
+    /// Has a run looked at before this step ends.
+    fn stir(&mut self, run: u32) {
+        if !core::mem::replace(&mut self.runs[run].stirred, true) {
+            self.stirred.push(run);
+        }
+    }
+}
+
+impl Run {
+    /// Remembers the lowest failure.
+    fn fail(&mut self, piece: u64, outcome: Outcome) {
+        if self.failure.as_ref().is_none_or(|(known, _)| piece < *known) {
+            self.failure = Some((piece, outcome));
+        }
+    }
+}

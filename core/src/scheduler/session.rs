@@ -1,0 +1,243 @@
+//! Sessions: who is connected, what each has asked for, and what it still has to hear.
+
+use super::index::SeqIndex;
+use super::slab::Bits;
+use super::task::State;
+use super::timer::Timer;
+use super::{Action, EndReason, Scheduler, admission};
+use crate::id::{FunctionId, OptionsId, RunId, Seq, SessionId};
+use crate::limits;
+use crate::outcome::{Admission, Delivery, Notice};
+use crate::spec::{Cancel, FunctionSpec, Options, PythonVersion};
+use crate::time::Time;
+use crate::window::{Credit, Outbox, Owed};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// One client's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    token: u128,
+    pub(super) link: Link,
+    /// Requests taken since it was opened.
+    pub(super) taken: u64,
+    /// Requests taken and not acknowledged yet, and what they cost.
+    pub(super) unacknowledged: u64,
+    pub(super) owed: Owed,
+    pub(super) outbox: Outbox<Notice>,
+    /// What it is told at the end of this step.
+    pub(super) ended: Vec<Delivery>,
+    pub(super) started: Vec<Seq>,
+    /// Runs with progress that it has not been told.
+    pub(super) progress: Vec<u32>,
+    pub(super) functions: Vec<Option<Function>>,
+    pub(super) options: Vec<Option<OptionsEntry>>,
+    pub(super) runs: BTreeMap<RunId, u32>,
+    /// One more than the largest number of a run so far.
+    pub(super) next_run: u32,
+    pub(super) index: SeqIndex,
+    /// One more than the largest number of a task so far.
+    pub(super) next_seq: u64,
+    pub(super) next_internal: u64,
+    /// Tasks that are not over.
+    pub(super) pending: u64,
+    pub(super) crowd: admission::Crowd,
+    pub(super) admission: Admission,
+    /// Workers whose name it has been told.
+    pub(super) named: Bits,
+    /// Workers that know functions of it.
+    pub(super) known_at: Bits,
+    pub(super) touched: bool,
+}
+
+/// A session's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Up,
+    /// Gone; the session is kept until then.
+    Cut(Time),
+}
+
+/// A function and the workers that have it.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) spec: FunctionSpec,
+    pub(super) known_at: Bits,
+}
+
+/// A set of options and the ready queues of the tasks under it.
+#[derive(Debug)]
+pub(super) struct OptionsEntry {
+    pub(super) options: Options,
+    pub(super) queues: Vec<(Option<PythonVersion>, u32)>,
+}
+
+impl Session {
+    fn new(id: SessionId, token: u128) -> Self {
+        Self {
+            id,
+            token,
+            link: Link::Up,
+            taken: 0,
+            unacknowledged: 0,
+            owed: Owed::default(),
+            outbox: Outbox::new(Credit::default()),
+            ended: Vec::new(),
+            started: Vec::new(),
+            progress: Vec::new(),
+            functions: Vec::new(),
+            options: Vec::new(),
+            runs: BTreeMap::new(),
+            next_run: 0,
+            index: SeqIndex::new(),
+            next_seq: 0,
+            next_internal: 0,
+            pending: 0,
+            crowd: admission::Crowd::default(),
+            admission: Admission::Open,
+            named: Bits::default(),
+            known_at: Bits::default(),
+            touched: false,
+        }
+    }
+
+    pub(super) fn function(&self, id: FunctionId) -> Option<&Function> {
+        self.functions.get(id.index())?.as_ref()
+    }
+
+    pub(super) fn options(&self, id: OptionsId) -> Option<&OptionsEntry> {
+        self.options.get(id.index())?.as_ref()
+    }
+
+    /// Bytes that wait to be taken by the client, with what each message costs beyond its payload.
+    pub(super) fn outbox_bytes(&self) -> u64 {
+        self.outbox.used() + self.outbox.waiting_cost()
+    }
+
+    pub(super) fn forget_worker(&mut self, worker: u32) {
+        self.named.remove(worker);
+        if self.known_at.remove(worker) {
+            for function in self.functions.iter_mut().flatten() {
+                function.known_at.remove(worker);
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn on_session_opened(&mut self, id: SessionId, token: u128) {
+        match self.sessions.insert(id.0, Session::new(id, token)) {
+            Some(slot) => {
+                self.farewells.push(Action::Welcome { session: id, taken: 0 });
+                self.touch(slot);
+            }
+            None => self.ignored += 1,
+        }
+    }
+
+    pub(super) fn on_session_resumed(&mut self, id: SessionId, token: u128, taken: u64) {
+        let known = self.sessions.find(id.0).filter(|slot| self.sessions[*slot].token == token);
+        let Some(slot) = known else {
+            self.farewells.push(Action::EndSession { session: id, reason: EndReason::Gone });
+            return;
+        };
+        let session = &mut self.sessions[slot];
+        if !session.outbox.rewind(taken) {
+            return self.end_session(slot, EndReason::Misbehaved);
+        }
+        if let Link::Cut(until) = core::mem::replace(&mut session.link, Link::Up) {
+            self.timers.remove(&(until, Timer::DropSession(id)));
+        }
+        (session.unacknowledged, session.owed) = (0, Owed::default());
+        self.farewells.push(Action::Welcome { session: id, taken: session.taken });
+        self.touch(slot);
+    }
+
+    pub(super) fn on_session_cut(&mut self, id: SessionId) {
+        let Some(slot) = self.sessions.find(id.0).filter(|slot| self.sessions[*slot].link == Link::Up) else {
+            self.ignored += 1;
+            return;
+        };
+        let until = self.now + limits::SESSION_KEPT;
+        self.sessions[slot].link = Link::Cut(until);
+        self.timers.insert((until, Timer::DropSession(id)));
+    }
+
+    pub(super) fn on_session_closed(&mut self, id: SessionId) {
+        match self.sessions.find(id.0) {
+            Some(slot) => self.end_session(slot, EndReason::Closed),
+            None => self.ignored += 1,
+        }
+    }
+
+    pub(super) fn on_notices_taken(&mut self, id: SessionId, taken: u64) {
+        let Some(slot) = self.sessions.find(id.0) else {
+            self.ignored += 1;
+            return;
+        };
+        if self.sessions[slot].outbox.acknowledge(taken) {
+            self.touch(slot);
+        } else {
+            self.end_session(slot, EndReason::Misbehaved);
+        }
+    }
+
+    /// The client did not come back in time: nothing of its session remains.
+    pub(super) fn drop_left_session(&mut self, id: SessionId) {
+        if let Some(slot) = self.sessions.find(id.0) {
+            self.remove_session(slot);
+        }
+    }
+
+    /// Ends a session and says so.
+    pub(super) fn end_session(&mut self, slot: u32, reason: EndReason) {
+        self.farewells.push(Action::EndSession { session: self.sessions[slot].id, reason });
+        self.remove_session(slot);
+    }
+
+    /// Cancels all work of a session and frees all that is its.
+    fn remove_session(&mut self, slot: u32) {
+        let tasks: Vec<u32> = self.sessions[slot].index.all().collect();
+        for task in &tasks {
+            self.withdraw(*task, Cancel::Running);
+        }
+        for slot in tasks {
+            let task = self.tasks.remove(slot);
+            for edge in &task.inputs {
+                self.edges.remove(*edge);
+            }
+            self.held -= task.args.len();
+            match &task.state {
+                State::Done(outcome) => self.held -= outcome.len(),
+                State::Waiting { .. } | State::Ready | State::Assigned(_) => {
+                    self.counts.done += 1;
+                    self.counts.failed += 1;
+                }
+            }
+        }
+        let session = self.sessions.remove(slot);
+        for run in session.runs.values() {
+            self.drop_run(*run);
+        }
+        self.held -= session.functions.iter().flatten().map(|f| f.spec.body.len()).sum::<u64>();
+        for (_, queue) in session.options.iter().flatten().flat_map(|entry| &entry.queues) {
+            self.ready.let_go(*queue);
+        }
+        if let Link::Cut(until) = session.link {
+            self.timers.remove(&(until, Timer::DropSession(session.id)));
+        }
+        self.touched.retain(|touched| *touched != slot);
+        for (_, w) in self.workers.iter().filter(|(worker, _)| session.known_at.contains(*worker)) {
+            self.farewells.push(Action::ForgetSession { worker: w.id, session: session.id });
+        }
+    }
+
+    /// Has a session looked at before this step ends.
+    pub(super) fn touch(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot];
+        if !core::mem::replace(&mut session.touched, true) {
+            self.touched.push(slot);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Dense tables: where everything that lives in the scheduler has its place.
+
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+
+/// No slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+const CHUNK: usize = 1 << 10;
+
+/// Items by slot. A slot is used again once its item is gone; the table grows by chunks, so no item ever moves.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    chunks: Vec<Vec<Option<T>>>,
+    free: Vec<u32>,
+    live: usize,
+}
+
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Self {
+        Self { chunks: Vec::new(), free: Vec::new(), live: 0 }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn insert(&mut self, item: T) -> u32 {
+        self.live += 1;
+        if let Some(slot) = self.free.pop() {
+            *self.place(slot) = Some(item);
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            // The first chunk grows as it must; a table that needs a second one gets its memory in one piece.
+            self.chunks.push(if self.chunks.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        }
+        let slot = (self.chunks.len() - 1) * CHUNK + self.chunks.last().map_or(0, Vec::len);
+        self.chunks.last_mut().expect("just pushed").push(Some(item));
+        u32::try_from(slot).ok().filter(|slot| *slot != NONE).expect("admission keeps tables below 2^32 items")
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> T {
+        let item = self.place(slot).take().expect("only what lives is removed");
+        self.live -= 1;
+        self.free.push(slot);
+        if self.live == 0 && self.chunks.len() > 1 {
+            *self = Self::new();
+        }
+        item
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)?.as_mut()
+    }
+
+    /// Every item with its slot, by slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let items = self.chunks.iter().flatten().enumerate();
+        items.filter_map(|(slot, item)| item.as_ref().map(|item| (slot as u32, item)))
+    }
+
+    fn place(&mut self, slot: u32) -> &mut Option<T> {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+}
+
+impl<T> Index<u32> for Slab<T> {
+    type Output = T;
+
+    fn index(&self, slot: u32) -> &T {
+        self.get(slot).expect("a slot that is held names an item")
+    }
+}
+
+impl<T> IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        self.get_mut(slot).expect("a slot that is held names an item")
+    }
+}
+
+/// Items with ids that peers name: ascending, given by the coordinator, never used again.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    items: Slab<T>,
+    /// Ascending by id.
+    slots: Vec<(u32, u32)>,
+    next: u32,
+}
+
+impl<T> Table<T> {
+    pub(super) const fn new() -> Self {
+        Self { items: Slab::new(), slots: Vec::new(), next: 0 }
+    }
+
+    /// Adds an item under `id`, unless that id was used before.
+    pub(super) fn insert(&mut self, id: u32, item: T) -> Option<u32> {
+        if id < self.next {
+            return None;
+        }
+        self.next = id.checked_add(1)?;
+        let slot = self.items.insert(item);
+        self.slots.push((id, slot));
+        Some(slot)
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> T {
+        self.slots.retain(|(_, s)| *s != slot);
+        self.items.remove(slot)
+    }
+
+    /// The slot of `id`.
+    pub(super) fn find(&self, id: u32) -> Option<u32> {
+        if let [(only, slot)] = self.slots[..] {
+            return (only == id).then_some(slot);
+        }
+        self.slots.binary_search_by_key(&id, |(id, _)| *id).ok().map(|at| self.slots[at].1)
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.items.get(slot)
+    }
+
+    /// The n-th slot by id.
+    pub(super) fn slot_at(&self, n: usize) -> u32 {
+        self.slots[n].1
+    }
+
+    /// Every item with its slot, by id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.slots.iter().map(|(_, slot)| (*slot, &self.items[*slot]))
+    }
+}
+
+impl<T> Index<u32> for Table<T> {
+    type Output = T;
+
+    fn index(&self, slot: u32) -> &T {
+        &self.items[slot]
+    }
+}
+
+impl<T> IndexMut<u32> for Table<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.items[slot]
+    }
+}
+
+/// A small set of slots.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(super) fn contains(&self, bit: u32) -> bool {
+        self.0.get(bit as usize / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    }
+
+    /// Adds `bit`; false if it was there.
+    pub(super) fn insert(&mut self, bit: u32) -> bool {
+        let word = bit as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word];
+        self.0[word] |= 1 << (bit % 64);
+        before != self.0[word]
+    }
+
+    /// Takes `bit` out; false if it was not there.
+    pub(super) fn remove(&mut self, bit: u32) -> bool {
+        let Some(word) = self.0.get_mut(bit as usize / 64) else { return false };
+        let before = *word;
+        *word &= !(1 << (bit % 64));
+        before != *word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_used_again_and_memory_goes_with_the_last_item() {
+        let mut slab = Slab::new();
+        let slots: Vec<u32> = (0..3_000).map(|n| slab.insert(n)).collect();
+        assert_eq!((slab.len(), slab[slots[2_999]]), (3_000, 2_999));
+        assert_eq!(slab.remove(7), 7);
+        assert_eq!((slab.insert(1), slab.get(9_999)), (7, None));
+        slots.iter().for_each(|slot| drop(slab.remove(*slot)));
+        assert_eq!((slab.len(), slab.chunks.len()), (0, 0));
+    }
+
+    #[test]
+    fn ids_are_never_used_twice() {
+        let mut table = Table::new();
+        assert_eq!((table.insert(3, 'a'), table.insert(3, 'b'), table.insert(1, 'c')), (Some(0), None, None));
+        assert_eq!((table.insert(9, 'd'), table.find(9), table.find(4)), (Some(1), Some(1), None));
+        assert_eq!((table.remove(0), table.find(3), table.insert(3, 'e')), ('a', None, None));
+    }
+}

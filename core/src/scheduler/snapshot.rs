@@ -1,0 +1,96 @@
+//! The state of everything, for people.
+
+use super::Scheduler;
+use super::worker::{Health, Worker};
+use crate::id::WorkerId;
+use crate::resource::Resources;
+use crate::spec::PythonVersion;
+
+/// A read-only view of a scheduler between two steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a>(&'a Scheduler);
+
+/// How many tasks are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskTotals {
+    /// Waiting for inputs.
+    pub waiting: u64,
+    /// Ready for a slot.
+    pub ready: u64,
+    /// Handed to a worker.
+    pub assigned: u64,
+    /// Over, since the start.
+    pub done: u64,
+    /// Of those, failed or cancelled.
+    pub failed: u64,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerView<'a> {
+    /// Its id.
+    pub id: WorkerId,
+    /// Its name for people.
+    pub name: &'a str,
+    /// Slots and named resources.
+    pub capacity: &'a Resources,
+    /// Attempts that it is known or assumed to run.
+    pub running: u32,
+    /// Attempts that it holds beyond those.
+    pub queued: u32,
+    /// How it is doing.
+    pub health: Health,
+    /// The Python of its executors.
+    pub python: PythonVersion,
+}
+
+impl Scheduler {
+    /// The state of everything, for people.
+    #[must_use]
+    pub const fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot(self)
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// Every worker, in the order in which they joined.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'a>> {
+        self.0.workers.iter().map(|(_, worker)| view(worker))
+    }
+
+    /// Tasks over all sessions.
+    #[must_use]
+    pub const fn tasks(&self) -> TaskTotals {
+        self.0.counts
+    }
+
+    /// Open sessions, those included whose client may come back.
+    #[must_use]
+    pub const fn sessions(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    /// Bytes of values held, with what clients have not taken yet.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.0.held_bytes()
+    }
+
+    /// Events, or parts of them, that were unknown, late or repeated.
+    #[must_use]
+    pub const fn ignored(&self) -> u64 {
+        self.0.ignored
+    }
+}
+
+fn view(worker: &Worker) -> WorkerView<'_> {
+    WorkerView {
+        id: worker.id,
+        name: &worker.offer.name,
+        capacity: &worker.offer.capacity,
+        running: worker.running(),
+        queued: worker.queued(),
+        health: worker.health,
+        python: worker.offer.python,
+    }
+}

@@ -1,0 +1,252 @@
+//! A task: what it needs, where it is, and how it ends.
+
+use super::Scheduler;
+use super::slab::NONE;
+use super::worker::Seat;
+use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
+use crate::outcome::{Death, Failure, Outcome, Story};
+use crate::spec::{Call, Cancel, Retention};
+use crate::time::Time;
+use crate::value::Value;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// One accepted task. It lives until its outcome has been handed on and nobody waits for its value any more.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    /// Its place in the order of submission over all sessions; never used again, so it also tells tasks apart that
+    /// had the same slot one after the other.
+    pub(super) ticket: u64,
+    pub(super) accepted: Time,
+    pub(super) session: u32,
+    pub(super) function: FunctionId,
+    pub(super) options: OptionsId,
+    /// The ready queue of its class.
+    pub(super) queue: u32,
+    pub(super) call: Call,
+    /// Starts so far.
+    pub(super) attempts: u32,
+    /// Exceptions retried so far.
+    pub(super) raised: u32,
+    /// Edges to what it needs, in the order of its inputs, as long as it is not over.
+    pub(super) inputs: Box<[u32]>,
+    /// The first edge to a task that waits for its value.
+    pub(super) dependents: u32,
+    pub(super) role: Role,
+    pub(super) trouble: Option<Box<Trouble>>,
+    pub(super) state: State,
+    /// Empty once it is over.
+    pub(super) args: Value,
+}
+
+/// What a task is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Role {
+    /// A client named it and hears of its end.
+    Plain(Retention),
+    /// A piece of a run: its value goes there.
+    Piece { run: u32, piece: u64 },
+    /// A fold of a run, over what begins at this position.
+    Fold { run: u32, start: u64 },
+    /// What a run comes to.
+    Result { run: u32, retention: Retention },
+}
+
+/// Where a task is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// So many inputs are not there yet. The result of a run counts the run as one.
+    Waiting { missing: u32 },
+    /// In its ready queue.
+    Ready,
+    /// A worker has it.
+    Assigned(Lease),
+    /// Over, its outcome kept for whoever names it.
+    Done(Outcome),
+}
+
+/// A worker's hold on an attempt, and its place in that worker's list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) worker: u32,
+    pub(super) previous: u32,
+    pub(super) next: u32,
+    pub(super) seat: Seat,
+    /// Known to have begun.
+    pub(super) started: bool,
+    /// Asked back.
+    pub(super) recalled: bool,
+}
+
+/// The executors that died under a task.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    pub(super) deaths: Vec<Death>,
+    pub(super) workers: Vec<WorkerId>,
+    /// Deaths counted, those no longer told included.
+    pub(super) count: u32,
+}
+
+/// Where a task ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) worker: Option<WorkerId>,
+    pub(super) run_micros: u64,
+}
+
+const _: () = assert!(size_of::<Option<Task>>() <= 208, "a task is held per pending task and must stay small");
+
+impl Task {
+    pub(super) const fn attempt(&self) -> AttemptId {
+        AttemptId { task: self.id, attempt: Attempt(self.attempts) }
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    pub(super) const fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Assigned(lease) => Some(lease),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn lease_mut(&mut self) -> Option<&mut Lease> {
+        match &mut self.state {
+            State::Assigned(lease) => Some(lease),
+            _ => None,
+        }
+    }
+}
+
+impl Scheduler {
+    /// Ends a task that is in no ready queue and at no worker, and all that cannot go on without it.
+    pub(super) fn conclude(&mut self, slot: u32, outcome: Outcome, place: Place) {
+        self.conclude_one(slot, outcome, place);
+        while let Some((slot, ticket, outcome)) = self.fallout.pop_front() {
+            let waits = self.tasks.get(slot).is_some_and(|task| task.ticket == ticket && !task.is_done());
+            if waits {
+                self.withdraw(slot, Cancel::Running);
+                self.conclude_one(slot, outcome, Place::default());
+            }
+        }
+    }
+
+    /// Takes a task that is not over out of whatever holds it: a queue, or a worker that is told so.
+    pub(super) fn withdraw(&mut self, slot: u32, cancel: Cancel) {
+        match self.tasks[slot].state {
+            State::Waiting { .. } => self.counts.waiting -= 1,
+            State::Ready => {
+                self.counts.ready -= 1;
+                let task = &self.tasks[slot];
+                self.ready.forget(task.queue, task.ticket, &task.trouble);
+            }
+            State::Assigned(_) => {
+                self.counts.assigned -= 1;
+                self.depart(slot, cancel);
+            }
+            State::Done(_) => return,
+        }
+        self.tasks[slot].state = State::Waiting { missing: NONE };
+    }
+
+    fn conclude_one(&mut self, slot: u32, outcome: Outcome, place: Place) {
+        self.counts.done += 1;
+        self.counts.failed += u64::from(!matches!(outcome, Outcome::Value(_) | Outcome::Skipped));
+        let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
+        self.held -= args.len();
+        self.let_inputs_go(slot);
+        let session = self.tasks[slot].session;
+        self.sessions[session].pending -= 1;
+        self.touch(session);
+        match self.tasks[slot].role {
+            Role::Plain(retention) => self.publish(slot, outcome, place, retention),
+            Role::Result { run, retention } => {
+                self.close_run(run);
+                self.publish(slot, outcome, place, retention);
+            }
+            Role::Piece { run, piece } => {
+                self.free(slot);
+                self.piece_ended(run, piece, outcome);
+            }
+            Role::Fold { run, start } => {
+                self.free(slot);
+                self.fold_ended(run, start, outcome);
+            }
+        }
+    }
+
+    /// Hands the outcome of a task that a client named to the client and to those who wait for it.
+    fn publish(&mut self, slot: u32, outcome: Outcome, place: Place, retention: Retention) {
+        let task = &self.tasks[slot];
+        let story = Story {
+            attempts: Attempt(task.attempts),
+            worker: place.worker,
+            run_micros: place.run_micros,
+            total_micros: self.now.since(task.accepted).as_micros() as u64,
+        };
+        let waited_for = task.dependents != NONE;
+        if waited_for {
+            self.tell_dependents(slot, &outcome);
+        }
+        if retention == Retention::Delivery && !waited_for {
+            self.deliver(slot, outcome, story);
+            return self.free(slot);
+        }
+        let outcome = if retention == Retention::Release { compact(outcome) } else { outcome };
+        self.deliver(slot, outcome.clone(), story);
+        self.held += outcome.len();
+        self.tasks[slot].state = State::Done(outcome);
+        self.free_if_unwanted(slot);
+    }
+
+    /// Frees a task that is over, whose client does not keep it and for which nobody waits.
+    pub(super) fn free_if_unwanted(&mut self, slot: u32) {
+        let task = &self.tasks[slot];
+        let State::Done(outcome) = &task.state else { return };
+        let kept = match task.role {
+            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
+            Role::Piece { .. } | Role::Fold { .. } => false,
+        };
+        if !kept && task.dependents == NONE {
+            self.held -= outcome.len();
+            self.free(slot);
+        }
+    }
+
+    fn free(&mut self, slot: u32) {
+        let task = self.tasks.remove(slot);
+        self.sessions[task.session].index.remove(task.id.seq);
+    }
+}
+
+/// The outcome to pass on to whoever needed `outcome` of `task`, which is not a value.
+pub(super) fn dependency(task: TaskId, outcome: &Outcome) -> Outcome {
+    if let Outcome::Failed(failure) = outcome
+        && let Failure::Dependency { .. } = &**failure
+    {
+        return outcome.clone();
+    }
+    Outcome::Failed(Box::new(Failure::Dependency { task, cause: outcome.clone() }))
+}
+
+/// A small value that is kept for long and shares its buffer gets one of its own, so that it does not pin the message
+/// it came in.
+pub(super) fn compact(outcome: Outcome) -> Outcome {
+    const SMALL: u64 = 4 << 10;
+    match outcome {
+        Outcome::Value(value) if value.len() <= SMALL && shares(&value) => Outcome::Value(copied(&value)),
+        Outcome::Raised(value) if value.len() <= SMALL && shares(&value) => Outcome::Raised(copied(&value)),
+        other => other,
+    }
+}
+
+fn shares(value: &Value) -> bool {
+    value.segments().iter().any(|segment| !segment.is_empty() && !segment.is_unique())
+}
+
+fn copied(value: &Value) -> Value {
+    Value::from_segments(value.segments().iter().map(|s| bytes::Bytes::copy_from_slice(s)).collect())
+}

@@ -1,0 +1,39 @@
+//! Deadlines: few, so one ordered set is enough.
+
+use super::{Scheduler, Wake};
+use crate::id::{SessionId, WorkerId};
+use crate::time::Time;
+
+/// What is looked at when its time comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// How long has this worker been silent? Armed again when it was heard meanwhile.
+    JudgeWorker(WorkerId),
+    /// Its client has not come back.
+    DropSession(SessionId),
+}
+
+impl Scheduler {
+    pub(super) fn next_deadline(&self) -> Option<(Time, Wake)> {
+        let timer = self.timers.first().map(|(time, timer)| match timer {
+            Timer::JudgeWorker(worker) => (*time, Wake::WorkerSilent(*worker)),
+            Timer::DropSession(session) => (*time, Wake::SessionLeft(*session)),
+        });
+        let unschedulable = self.unschedulable_at.map(|time| (time, Wake::Unschedulable));
+        timer.into_iter().chain(unschedulable).min_by_key(|(time, _)| *time)
+    }
+
+    /// Looks at everything whose time has come.
+    pub(super) fn fire_timers(&mut self) {
+        while let Some((time, timer)) = self.timers.first().copied() {
+            if time > self.now {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::JudgeWorker(worker) => self.judge_worker(worker),
+                Timer::DropSession(session) => self.drop_left_session(session),
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Workers: what each offers, holds and has been told.
+
+use super::slab::NONE;
+use super::task::{Lease, State};
+use super::timer::Timer;
+use super::{Action, Scheduler, Watch};
+use crate::id::{AttemptId, WorkerId};
+use crate::limits;
+use crate::resource::Resources;
+use crate::spec::{Cancel, Offer, Start};
+use crate::time::Time;
+use crate::window::{Credit, Owed};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// A worker that is there.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) offer: Offer,
+    pub(super) watch: Watch,
+    pub(super) heard: Time,
+    pub(super) health: Health,
+    /// Its capacity without what attempts in a seat of their own take.
+    pub(super) free: Resources,
+    /// Small attempts that it holds. As many as there are free slots run, the others are queued.
+    pub(super) small: u32,
+    /// Attempts of living tasks, oldest first.
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) held: u32,
+    /// Attempts whose task is over: each takes its seat until the worker answers.
+    pub(super) leaving: BTreeMap<AttemptId, (Seat, Resources)>,
+    pub(super) credit: Credit,
+    pub(super) owed: Owed,
+    /// Attempts whose inputs are still on their way, oldest first.
+    pub(super) streams: VecDeque<Stream>,
+    /// How long its small tasks run, on the average, in microseconds.
+    pub(super) mean_micros: Option<u64>,
+    /// Kept free for a task that needs more than is free, in this placement pass.
+    pub(super) reserved: bool,
+    /// Out of credit, in this placement pass.
+    pub(super) choked: bool,
+    pub(super) starts: Vec<Start>,
+    cancels: [Vec<AttemptId>; 2],
+}
+
+/// What an attempt takes at its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// A slot once one is free, until then a place in the worker's queue.
+    Small,
+    /// All that it asks for, from its start on.
+    Own,
+}
+
+/// How a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Well.
+    Live,
+    /// Silent for a while: it gets nothing new.
+    Suspected,
+    /// It finishes what it runs and leaves.
+    Draining,
+}
+
+/// Inputs on their way to a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    pub(super) slot: u32,
+    pub(super) ticket: u64,
+    pub(super) attempt: AttemptId,
+    pub(super) sent: usize,
+}
+
+impl Worker {
+    /// Slots that nothing uses.
+    pub(super) fn idle(&self) -> u32 {
+        self.free.cpus.saturating_sub(self.small)
+    }
+
+    /// Small attempts beyond the slots.
+    pub(super) fn queued(&self) -> u32 {
+        self.small.saturating_sub(self.free.cpus)
+    }
+
+    /// Attempts that run, as far as can be told.
+    pub(super) fn running(&self) -> u32 {
+        self.small.min(self.free.cpus) + (self.held + self.leaving.len() as u32 - self.small)
+    }
+
+    /// Whether it may be given anything new.
+    pub(super) fn is_open(&self) -> bool {
+        self.health == Health::Live && !self.choked && !self.reserved
+    }
+
+    /// Whether it can run tasks of this kind at all.
+    pub(super) fn speaks(&self, python: Option<crate::spec::PythonVersion>) -> bool {
+        python.is_none_or(|python| python == self.offer.python)
+    }
+
+    /// Whether `request` fits beside what runs now.
+    pub(super) fn fits(&self, request: &Resources) -> bool {
+        request.cpus <= self.idle() && self.free.holds(request)
+    }
+
+    fn sit(&mut self, seat: Seat, request: &Resources) {
+        match seat {
+            Seat::Small => self.small += 1,
+            Seat::Own => self.free.take(request),
+        }
+    }
+
+    pub(super) fn stand_up(&mut self, seat: Seat, request: &Resources) {
+        match seat {
+            Seat::Small => self.small -= 1,
+            Seat::Own => self.free.give_back(request),
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn on_worker_joined(&mut self, id: WorkerId, mut offer: Offer, watch: Watch) {
+        super::cut_text(&mut offer.name, limits::NAME_BYTES);
+        let worker = Worker {
+            id,
+            free: offer.capacity.clone(),
+            offer,
+            watch,
+            heard: self.now,
+            health: Health::Live,
+            small: 0,
+            first: NONE,
+            last: NONE,
+            held: 0,
+            leaving: BTreeMap::new(),
+            credit: Credit::default(),
+            owed: Owed::default(),
+            streams: VecDeque::new(),
+            mean_micros: None,
+            reserved: false,
+            choked: false,
+            starts: Vec::new(),
+            cancels: [Vec::new(), Vec::new()],
+        };
+        if self.workers.insert(id.0, worker).is_none() {
+            self.ignored += 1;
+            return;
+        }
+        self.worker_set += 1;
+        if watch == Watch::Heartbeat {
+            self.timers.insert((self.now + limits::SUSPECT_AFTER, Timer::JudgeWorker(id)));
+        }
+    }
+
+    pub(super) fn on_worker_draining(&mut self, id: WorkerId) {
+        let Some(worker) = self.heard(id) else { return };
+        self.workers[worker].health = Health::Draining;
+        self.worker_set += 1;
+    }
+
+    pub(super) fn on_worker_lost(&mut self, id: WorkerId) {
+        match self.workers.find(id.0) {
+            Some(worker) => self.remove_worker(worker),
+            None => self.ignored += 1,
+        }
+    }
+
+    pub(super) fn on_starts_taken(&mut self, id: WorkerId, cost: u64) {
+        let Some(worker) = self.heard(id) else { return };
+        self.workers[worker].credit.give_back(cost);
+    }
+
+    /// A worker said something. Its slot, if it is one.
+    pub(super) fn heard(&mut self, id: WorkerId) -> Option<u32> {
+        let Some(slot) = self.workers.find(id.0) else {
+            self.ignored += 1;
+            return None;
+        };
+        let worker = &mut self.workers[slot];
+        worker.heard = self.now;
+        if worker.health == Health::Suspected {
+            worker.health = Health::Live;
+        }
+        Some(slot)
+    }
+
+    /// A worker is gone: what it held is ready again, at once, and its loss counts against no task.
+    pub(super) fn remove_worker(&mut self, slot: u32) {
+        let worker = self.workers.remove(slot);
+        self.worker_set += 1;
+        self.timers.retain(|(_, timer)| *timer != Timer::JudgeWorker(worker.id));
+        let sessions: Vec<u32> = self.sessions.iter().map(|(slot, _)| slot).collect();
+        for session in sessions {
+            self.sessions[session].forget_worker(slot);
+        }
+        let mut task = worker.first;
+        while task != NONE {
+            let next = self.tasks[task].lease().expect("what a worker lists is assigned").next;
+            self.counts.assigned -= 1;
+            self.make_ready(task);
+            task = next;
+        }
+    }
+
+    /// Gives an attempt a seat at a worker and a place in its list.
+    pub(super) fn assign(&mut self, slot: u32, worker: u32, seat: Seat) {
+        let Self { tasks, workers, ready, .. } = self;
+        let w = &mut workers[worker];
+        w.sit(seat, &ready.queue(tasks[slot].queue).class.request);
+        let previous = core::mem::replace(&mut w.last, slot);
+        match previous {
+            NONE => w.first = slot,
+            previous => tasks[previous].lease_mut().expect("what a worker lists is assigned").next = slot,
+        }
+        w.held += 1;
+        let lease = Lease { worker, previous, next: NONE, seat, started: false, recalled: false };
+        tasks[slot].state = State::Assigned(lease);
+        self.counts.assigned += 1;
+    }
+
+    /// Takes an attempt off its worker's list and out of its seat.
+    pub(super) fn release(&mut self, slot: u32) -> Lease {
+        let lease = self.unlist(slot);
+        let request = &self.ready.queue(self.tasks[slot].queue).class.request;
+        self.workers[lease.worker].stand_up(lease.seat, request);
+        self.counts.assigned -= 1;
+        self.tasks[slot].state = State::Waiting { missing: NONE };
+        lease
+    }
+
+    /// An attempt whose task is over leaves its worker's list; its seat stays taken until the worker answers.
+    pub(super) fn depart(&mut self, slot: u32, cancel: Cancel) {
+        let lease = self.unlist(slot);
+        let task = &self.tasks[slot];
+        let request = self.ready.queue(task.queue).class.request.clone();
+        let worker = &mut self.workers[lease.worker];
+        worker.leaving.insert(task.attempt(), (lease.seat, request));
+        worker.cancels[usize::from(cancel == Cancel::Running)].push(task.attempt());
+    }
+
+    /// Tells workers what they need not go on with.
+    pub(super) fn flush_cancels(&mut self, actions: &mut Vec<Action>) {
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            let worker = &mut self.workers[slot];
+            for (cancel, list) in [Cancel::Pending, Cancel::Running].into_iter().zip(&mut worker.cancels) {
+                for attempts in list.chunks(limits::BATCH_ITEMS) {
+                    actions.push(Action::CancelAttempts { worker: worker.id, attempts: attempts.to_vec(), cancel });
+                }
+                list.clear();
+            }
+        }
+    }
+
+    /// Lets drained workers go.
+    pub(super) fn dismiss(&mut self, actions: &mut Vec<Action>) {
+        let done = |w: &Worker| w.health == Health::Draining && w.held == 0 && w.leaving.is_empty();
+        let drained: Vec<u32> = self.workers.iter().filter(|(_, w)| done(w)).map(|(slot, _)| slot).collect();
+        for slot in drained {
+            actions.push(Action::DismissWorker { worker: self.workers[slot].id });
+            self.remove_worker(slot);
+        }
+    }
+
+    fn unlist(&mut self, slot: u32) -> Lease {
+        let lease = *self.tasks[slot].lease().expect("only what is assigned leaves a worker");
+        let worker = &mut self.workers[lease.worker];
+        worker.held -= 1;
+        match lease.previous {
+            NONE => worker.first = lease.next,
+            previous => self.tasks[previous].lease_mut().expect("what a worker lists is assigned").next = lease.next,
+        }
+        match lease.next {
+            NONE => worker.last = lease.previous,
+            next => self.tasks[next].lease_mut().expect("what a worker lists is assigned").previous = lease.previous,
+        }
+        lease
+    }
+}
