@@ -114,6 +114,12 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between the polite and the final signal to an executor.
 pub const KILL_GRACE: Duration = Duration::from_secs(2);
 
+/// Most addresses of one join line; each is tried in turn.
+pub const JOIN_ADDRESSES: usize = 16;
+/// How long another process may hold the lock of a key folder.
+pub const KEY_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks at that lock.
+pub const KEY_LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Everything up to the hello must be done within this.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that have not authenticated yet, in total; the oldest goes first.

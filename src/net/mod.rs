@@ -5,6 +5,10 @@
 //! What net must never do: take a decision about tasks, listen without TLS and keys, let one byte of a peer that has not
 //! authenticated reach a parser of ours, print or log a secret.
 
+mod base32;
 pub mod framed;
+pub mod identity;
+pub mod join;
+pub mod keys;
 pub mod link;
 mod pipe;
