@@ -132,6 +132,10 @@ pub const FAILURES_BEFORE_SLOWDOWN: u32 = 64;
 pub const ACCEPTS_PER_SECOND: u32 = 200;
 /// Sources whose failures are remembered; the oldest is forgotten first.
 pub const SOURCES_REMEMBERED: usize = 4_096;
+/// A source's failures are logged at most this often.
+pub const FAILURE_LOGGED_EVERY: Duration = Duration::from_secs(1);
+/// After the system refused to accept (no descriptors left), the listener waits this long.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client tries to reach its coordinator before it says so.
 pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a worker tries to reach its coordinator the first time.

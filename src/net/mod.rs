@@ -6,9 +6,15 @@
 //! authenticated reach a parser of ours, print or log a secret.
 
 mod base32;
+pub mod dial;
 pub mod framed;
+mod greeting;
 pub mod identity;
 pub mod join;
 pub mod keys;
 pub mod link;
+pub mod listener;
 mod pipe;
+mod refusal;
+mod source;
+pub mod tls;
