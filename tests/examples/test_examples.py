@@ -1,0 +1,65 @@
+"""What README and examples say is run as written."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rig
+
+EXAMPLES = sorted(path for path in (rig.ROOT / "examples").glob("*.py") if not path.name.startswith("prototype_"))
+BLOCKS = re.findall(r"```python\n(.*?)```", (rig.ROOT / "README.md").read_text(), flags=re.DOTALL)
+EMBEDDED = {"PLAIT_ADDRESS": ""}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    with rig.nothing_left():
+        yield
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_as_written(path: Path) -> None:
+    assert rig.Program(sys.executable, path, env=EMBEDDED).succeeds()
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_a_block_of_the_readme_runs_as_written(number: int, tmp_path: Path) -> None:
+    script = tmp_path / "block.py"
+    script.write_text(BLOCKS[number])
+    assert rig.Program(sys.executable, script, env=EMBEDDED).succeeds()
+
+
+def test_the_readme_has_code() -> None:
+    assert BLOCKS
+    assert len(EXAMPLES) >= 5
+
+
+def test_the_word_count_is_right(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("one two two\nthree three three\n" * 1_000)
+    answer = rig.Program(sys.executable, rig.ROOT / "examples" / "word_count.py", text, env=EMBEDDED).succeeds()
+    assert [line.split() for line in answer.splitlines()] == [["3,000", "three"], ["2,000", "two"], ["1,000", "one"]]
+
+
+def test_the_prototype_works_in_two_scripts(tmp_path: Path) -> None:
+    env = EMBEDDED | {"PLAIT_HOME": str(tmp_path)}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    server = rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_server.py", port, env=env)
+    workers = [
+        rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_worker.py", port, env=env) for _ in range(2)
+    ]
+    try:
+        assert server.succeeds() == str(sum(n * n for n in range(50_000)))
+        for worker in workers:
+            assert worker.ends() == 0, worker.story()
+            assert not worker.err, worker.story()
+    finally:
+        for program in [server, *workers]:
+            program.stop()
