@@ -149,9 +149,14 @@ def test_tls_without_a_key_gets_nothing(cluster: rig.Cluster, version: ssl.TLSVe
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["plait"])
-    with socket.create_connection(("127.0.0.1", cluster.port), timeout=rig.PATIENCE) as bare, pytest.raises(OSError):
-        with context.wrap_socket(bare) as stranger:
-            assert stranger.recv(1) != b""
+    heard = b"nothing yet"
+    with socket.create_connection(("127.0.0.1", cluster.port), timeout=rig.PATIENCE) as bare:
+        try:
+            with context.wrap_socket(bare) as stranger:
+                heard = stranger.recv(1)
+        except (ssl.SSLError, ConnectionError):
+            heard = b""
+    assert heard == b""
 
 
 def test_keys_are_kept_from_others(cluster: rig.Cluster) -> None:
