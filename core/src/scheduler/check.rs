@@ -1,12 +1,254 @@
-//! Every invariant, worked out from scratch.
+//! Every invariant, worked out from scratch: the tables against each other, the sums against their parts.
 
-use super::Scheduler;
+use super::fold::{Content, Fold};
+use super::ready::Class;
+use super::run::{Gather, Run};
+use super::session::{Link, Session};
+use super::slab::NONE;
+use super::task::{Role, State, Task};
+use super::timer::Timer;
+use super::worker::{Seat, Worker};
+use super::{Scheduler, TaskTotals, Watch};
+use crate::outcome::Outcome;
+use crate::spec::{Call, Retention};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 impl Scheduler {
     /// Panics if an invariant does not hold. Expensive: for tests and the simulator.
     pub fn check(&self) {
+        self.check_between_steps();
         self.check_counts();
+        self.check_held_bytes();
+        self.check_ready();
+        self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task));
+        self.check_edges();
+        self.workers.iter().for_each(|(slot, worker)| self.check_worker(slot, worker));
+        self.sessions.iter().for_each(|(slot, session)| self.check_session(slot, session));
+        self.runs.iter().for_each(|(slot, run)| self.check_run(slot, run));
     }
 
-    fn check_counts(&self) {}
+    /// Nothing is left half done, and nothing that is due was left.
+    fn check_between_steps(&self) {
+        assert!(self.fallout.is_empty() && self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
+        assert!(self.farewells.is_empty(), "a step hands out all its actions");
+        assert!(self.deadline().is_none_or(|(time, _)| time > self.now), "what is due was done");
+    }
+
+    fn check_counts(&self) {
+        let mut counts = TaskTotals { done: self.counts.done, failed: self.counts.failed, ..TaskTotals::default() };
+        for (_, task) in self.tasks.iter() {
+            match task.state {
+                State::Waiting { .. } => counts.waiting += 1,
+                State::Ready => counts.ready += 1,
+                State::Assigned(_) => counts.assigned += 1,
+                State::Done(_) => {}
+            }
+        }
+        assert_eq!(counts, self.counts, "tasks by state");
+        assert!(counts.failed <= counts.done, "what failed is over");
+    }
+
+    fn check_held_bytes(&self) {
+        let of_task = |task: &Task| match &task.state {
+            State::Done(outcome) => {
+                assert!(task.args.is_empty(), "arguments go when a task is over");
+                outcome.len()
+            }
+            State::Waiting { .. } | State::Ready | State::Assigned(_) => task.args.len(),
+        };
+        let tasks: u64 = self.tasks.iter().map(|(_, task)| of_task(task)).sum();
+        let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
+        let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter().flatten());
+        let functions: u64 = functions.map(|function| function.spec.body.len()).sum();
+        assert_eq!(tasks + runs + functions, self.held, "bytes held");
+    }
+
+    /// The ready queues hold exactly the ready tasks, each in the queue of its class.
+    fn check_ready(&self) {
+        let mut seen = BTreeSet::new();
+        for (queue, ticket, slot) in self.ready.entries() {
+            if super::placement::is_ready(&self.tasks, ticket, slot) {
+                assert_eq!(self.tasks[slot].queue, queue, "a task is in its own queue");
+                assert!(seen.insert(slot), "a task is in its queue once");
+            }
+        }
+        let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready));
+        assert!(ready.map(|(slot, _)| slot).eq(seen.iter().copied()), "ready tasks are those in the queues");
+        let full = self.ready.all().filter(|(_, queue)| queue.len() > 0).map(|(slot, _)| slot);
+        let active: BTreeSet<u32> = self.ready.active().map(|(_, queue)| queue).collect();
+        assert!(full.eq(active.iter().copied()), "queues with tasks are active");
+        assert_eq!(
+            self.ready.all().map(|(_, queue)| queue.len()).sum::<usize>(),
+            seen.len(),
+            "queues count their tasks"
+        );
+    }
+
+    fn check_task(&self, slot: u32, task: &Task) {
+        let session = &self.sessions[task.session];
+        assert!(task.id.session == session.id && session.index.peek(task.id.seq) == Some(slot), "one number, one task");
+        assert!(task.ticket < self.ticket, "tickets ascend");
+        let options = &session.options(task.options).expect("a task's options are defined").options;
+        assert!(task.raised <= options.retries, "exceptions are retried as often as allowed");
+        assert!(
+            task.trouble.as_ref().is_none_or(|t| task.is_done() || t.count < options.crash_limit),
+            "deaths are bounded"
+        );
+        let Class { request, python, .. } = &self.ready.queue(task.queue).class;
+        assert_eq!(*request, options.request, "a task's class is that of its options");
+        match &task.state {
+            State::Waiting { missing } => self.check_waiting(task, *missing),
+            State::Ready => assert!(self.inputs_are_there(task), "a ready task has its inputs"),
+            State::Assigned(lease) => {
+                let worker = &self.workers[lease.worker];
+                assert!(task.attempts > 0 && self.inputs_are_there(task), "what was started has its inputs");
+                assert!(worker.speaks(*python) && worker.offer.capacity.holds(request), "its worker can run it");
+                assert!(!worker.leaving.contains_key(&task.attempt()), "a cancelled attempt is never current");
+                self.check_functions_known(session, task, lease.worker);
+            }
+            State::Done(_) => {
+                let (Role::Plain(retention) | Role::Result { retention, .. }) = task.role else {
+                    panic!("pieces and folds go when they are over");
+                };
+                let wanted = retention == Retention::Release || task.dependents != NONE;
+                assert!(wanted && task.inputs.is_empty(), "what is kept is wanted");
+            }
+        }
+    }
+
+    fn check_waiting(&self, task: &Task, missing: u32) {
+        let expected = match task.role {
+            Role::Result { .. } => 1,
+            Role::Plain(_) | Role::Piece { .. } | Role::Fold { .. } => {
+                task.inputs.iter().filter(|edge| !self.tasks[self.edges[**edge].input].is_done()).count()
+            }
+        };
+        assert!(missing as usize == expected && missing > 0, "a waiting task counts what it misses");
+    }
+
+    fn check_functions_known(&self, session: &Session, task: &Task, worker: u32) {
+        let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
+        for id in [Some(task.function), merge].into_iter().flatten() {
+            let known = session.function(id).is_some_and(|function| function.known_at.contains(worker));
+            assert!(known && session.known_at.contains(worker), "a worker knows the functions of what it was given");
+        }
+    }
+
+    fn inputs_are_there(&self, task: &Task) -> bool {
+        let is_value = |input: u32| matches!(self.tasks[input].state, State::Done(Outcome::Value(_)));
+        match task.role {
+            Role::Plain(_) | Role::Piece { .. } => task.inputs.iter().all(|edge| is_value(self.edges[*edge].input)),
+            Role::Fold { run, start } => !self.runs[run].fold_inputs(start).is_empty(),
+            Role::Result { run, .. } => {
+                let run = &self.runs[run];
+                run.is_complete() && run.combine_inputs().iter().all(Option::is_some)
+            }
+        }
+    }
+
+    /// Whoever waits is known to what it waits for, and the reverse.
+    fn check_edges(&self) {
+        let mut listed = 0;
+        for (slot, task) in self.tasks.iter() {
+            assert!(task.inputs.iter().all(|edge| self.edges[*edge].dependent == slot), "edges know who waits");
+            let (mut edge, mut previous) = (task.dependents, NONE);
+            while edge != NONE {
+                let e = self.edges[edge];
+                assert!(e.input == slot && e.previous == previous, "edges are linked both ways");
+                assert!(self.tasks[e.dependent].inputs.contains(&edge), "who is waited for knows it");
+                listed += 1;
+                (previous, edge) = (edge, e.next);
+            }
+        }
+        assert_eq!(listed, self.edges.len(), "every edge is listed");
+    }
+
+    fn check_worker(&self, slot: u32, worker: &Worker) {
+        let mut free = worker.offer.capacity.clone();
+        let (mut small, mut held, mut previous, mut task) = (0, 0, NONE, worker.first);
+        let mut sit = |seat, request: &_| match seat {
+            Seat::Small => small += 1,
+            Seat::Own => free.take(request),
+        };
+        while task != NONE {
+            let lease = self.tasks[task].lease().expect("what a worker lists is assigned");
+            assert!(lease.worker == slot && lease.previous == previous, "a worker's list is linked both ways");
+            sit(lease.seat, &self.ready.queue(self.tasks[task].queue).class.request);
+            held += 1;
+            (previous, task) = (task, lease.next);
+        }
+        worker.leaving.values().for_each(|(seat, request)| sit(*seat, request));
+        assert_eq!((previous, held), (worker.last, worker.held), "a worker's list has its end and its length");
+        let leases = self.tasks.iter().filter(|(_, t)| t.lease().is_some_and(|lease| lease.worker == slot)).count();
+        assert_eq!(held as usize, leases, "each lease is in its worker's list");
+        assert_eq!((&free, small), (&worker.free, worker.small), "seats at {}", worker.id);
+        assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
+        assert!(worker.starts.is_empty(), "starts leave with their step");
+        let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id)).count();
+        assert_eq!(timers, usize::from(worker.watch == Watch::Heartbeat), "silence is judged where it can be");
+    }
+
+    fn check_session(&self, slot: u32, session: &Session) {
+        let tasks: BTreeSet<u32> = session.index.all().collect();
+        let ours = || self.tasks.iter().filter(|(_, task)| task.session == slot);
+        assert!(ours().map(|(task, _)| task).eq(tasks.iter().copied()), "a session indexes its tasks");
+        let pending = ours().filter(|(_, task)| !task.is_done()).count();
+        assert_eq!(pending as u64, session.pending, "pending tasks of {}", session.id);
+        assert!(ours().all(|(_, t)| t.id.seq.is_internal() || t.id.seq.0 < session.next_seq), "numbers ascend");
+        for (id, run) in &session.runs {
+            assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
+        }
+        assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
+        assert!(session.outbox.waiting() <= session.outbox.kept(), "what waits is kept");
+        let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();
+        match session.link {
+            Link::Up => assert_eq!(timers, 0, "a connected session has no deadline"),
+            Link::Cut(until) => {
+                assert!(timers == 1 && self.timers.contains(&(until, Timer::DropSession(session.id))), "a cut one has");
+            }
+        }
+    }
+
+    fn check_run(&self, slot: u32, run: &Run) {
+        assert_eq!(self.sessions[run.session].runs.get(&run.id), Some(&slot), "a run is known to its session");
+        let is_result = |task: &Task| matches!(task.role, Role::Result { run, .. } if run == slot);
+        assert!(self.tasks.get(run.result).is_some_and(|t| is_result(t) && !t.is_done()), "a run waits for its result");
+        let mut folds = BTreeMap::new();
+        let mut pieces = BTreeSet::new();
+        for (task, t) in self.tasks.iter() {
+            match t.role {
+                Role::Piece { run, piece } if run == slot => assert!(pieces.insert(piece), "one task a piece"),
+                Role::Fold { run, start } if run == slot => {
+                    assert!(folds.insert(start, task).is_none(), "one task a fold");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(pieces.len() as u64, run.pieces - run.ended, "pieces that are not over");
+        assert!(pieces.last().is_none_or(|last| *last < run.pieces), "pieces are numbered from 0");
+        match &run.gather {
+            Gather::Fold(fold) => check_fold(fold, &pieces, &folds, run.pieces),
+            Gather::Combine(combine) => {
+                assert!(folds.is_empty() && combine.outcomes().len() as u64 <= run.pieces, "a combine only gathers");
+            }
+        }
+    }
+}
+
+/// Ranges are disjoint and in order; with the pieces that are not over they cover every position once.
+fn check_fold(fold: &Fold, pieces: &BTreeSet<u64>, folds: &BTreeMap<u64, u32>, total: u64) {
+    let (mut covered, mut end, mut joins, mut folding) = (0, 0, false, 0);
+    for (start, range) in fold.ranges() {
+        assert!(*start >= end && range.end > *start && range.end <= total + 1, "ranges are disjoint and in order");
+        let nothing = matches!(range.content, Content::Nothing);
+        let runs = matches!(range.content, Content::Folding(_));
+        assert!(*start > end || runs || !(joins || nothing && *start > 0), "nothing stands beside a value");
+        assert_eq!(folds.contains_key(start), runs, "a fold that runs has its task");
+        assert!(!pieces.range(start.saturating_sub(1)..range.end - 1).any(|p| p + 1 >= *start), "a range is over");
+        folding += usize::from(runs);
+        covered += range.end - start;
+        (end, joins) = (range.end, nothing);
+    }
+    assert_eq!((folding, folds.len()), (fold.folding(), folding), "folds that run");
+    assert_eq!(covered + pieces.len() as u64, total + 1, "every position is over or has its piece");
 }

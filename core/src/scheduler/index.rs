@@ -35,6 +35,12 @@ impl SeqIndex {
         Some(self.pages[page].slots[(seq.0 % PAGE) as usize]).filter(|slot| *slot != NONE)
     }
 
+    /// The same without remembering the page, for whoever only looks.
+    pub(super) fn peek(&self, seq: Seq) -> Option<u32> {
+        let page = self.order.get(&(seq.0 / PAGE))?;
+        Some(self.pages[*page].slots[(seq.0 % PAGE) as usize]).filter(|slot| *slot != NONE)
+    }
+
     pub(super) fn insert(&mut self, seq: Seq, slot: u32) {
         let number = seq.0 / PAGE;
         let page = match self.page(number) {

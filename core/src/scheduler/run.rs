@@ -97,7 +97,7 @@ impl Scheduler {
             Finish::Reduce { .. } if errors == Errors::Return => return Err(Misbehaved),
             Finish::Reduce { function, initial } => (function, Call::Fold, Gather::Fold(Fold::new(initial))),
             Finish::Combine { function, grouping } => {
-                (function, Call::Combine(grouping), Gather::Combine(Combine::new()))
+                (function, Call::Combine { grouping, errors }, Gather::Combine(Combine::new()))
             }
         };
         let python = self.call_python(session, function, call)?;

@@ -125,10 +125,6 @@ impl<T> Table<T> {
         self.slots.len()
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<&T> {
-        self.items.get(slot)
-    }
-
     /// The n-th slot by id.
     pub(super) fn slot_at(&self, n: usize) -> u32 {
         self.slots[n].1
