@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod config;
+pub mod coordinator;
 pub mod executor;
 pub mod net;
 pub mod shutdown;

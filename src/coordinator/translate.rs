@@ -1,0 +1,111 @@
+//! Messages of clients and workers as the scheduler's events, and its snapshot as a status for people.
+
+use crate::net::listener;
+use plait_core::id::{SessionId, WorkerId};
+use plait_core::protocol::message::client::{Farewell, FromClient, Status, TaskCounts, WorkerState, WorkerStatus};
+use plait_core::protocol::message::worker::FromWorker;
+use plait_core::scheduler::{EndReason, Event, Health, Snapshot, TaskTotals, Watch, WorkerView};
+use plait_core::spec::Request;
+
+/// What a client's message means.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// Something for the scheduler.
+    Event(Event),
+    /// The question of this number.
+    Question(u32),
+}
+
+/// What a message of `session`'s client means.
+pub(super) fn from_client(session: SessionId, message: FromClient) -> Word {
+    Word::Event(match message {
+        FromClient::Request(request) => Event::Requested { session, request },
+        FromClient::Taken(taken) => Event::NoticesTaken { session, taken },
+        FromClient::AskStatus(number) => return Word::Question(number),
+        FromClient::Goodbye => Event::SessionClosed { session },
+    })
+}
+
+/// What a message of `worker` means.
+pub(super) fn from_worker(worker: WorkerId, message: FromWorker) -> Event {
+    match message {
+        FromWorker::Started(attempts) => Event::AttemptsStarted { worker, attempts },
+        FromWorker::Ended(reports) => Event::AttemptsEnded { worker, reports },
+        FromWorker::Returned(attempts) => Event::AttemptsReturned { worker, attempts },
+        FromWorker::Taken(cost) => Event::StartsTaken { worker, cost },
+        FromWorker::Draining => Event::WorkerDraining { worker },
+        FromWorker::Goodbye => Event::WorkerLost { worker },
+    }
+}
+
+/// How a worker's silence is judged.
+pub(super) const fn watch(watch: listener::Watch) -> Watch {
+    match watch {
+        listener::Watch::None => Watch::None,
+        listener::Watch::Heartbeat => Watch::Heartbeat,
+    }
+}
+
+/// How many things an event is about: what a step's length is measured by.
+pub(super) fn weight(event: &Event) -> usize {
+    match event {
+        Event::Requested { request, .. } => match request {
+            Request::Submit(tasks) => tasks.len(),
+            Request::Cancel { tasks, .. } | Request::Release(tasks) => tasks.len(),
+            Request::DefineFunction(_)
+            | Request::DefineOptions { .. }
+            | Request::OpenRun(_)
+            | Request::SealRun { .. } => 1,
+        },
+        Event::AttemptsEnded { reports, .. } => reports.len(),
+        Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
+        Event::SessionOpened { .. }
+        | Event::SessionResumed { .. }
+        | Event::SessionCut { .. }
+        | Event::SessionClosed { .. }
+        | Event::NoticesTaken { .. }
+        | Event::WorkerJoined { .. }
+        | Event::WorkerHeard { .. }
+        | Event::WorkerDraining { .. }
+        | Event::WorkerLost { .. }
+        | Event::StartsTaken { .. } => 1,
+    }
+}
+
+/// How a client is told why it is sent away.
+pub(super) const fn farewell(reason: EndReason) -> Farewell {
+    match reason {
+        EndReason::Closed => Farewell::Closed,
+        EndReason::Gone => Farewell::Gone,
+        EndReason::Misbehaved => Farewell::Misbehaved,
+    }
+}
+
+/// The state of everything, for people.
+pub(super) fn status(snapshot: &Snapshot<'_>) -> Status {
+    let TaskTotals { waiting, ready, assigned, done, failed } = snapshot.tasks();
+    Status {
+        workers: snapshot.workers().map(worker_status).collect(),
+        tasks: TaskCounts { waiting, ready, assigned, done, failed },
+        sessions: u32::try_from(snapshot.sessions()).unwrap_or(u32::MAX),
+        held_bytes: snapshot.held_bytes(),
+    }
+}
+
+fn worker_status(worker: WorkerView<'_>) -> WorkerStatus {
+    let named = worker.capacity.named().iter().map(|(name, amount)| format!("{name}={amount}"));
+    WorkerStatus {
+        id: worker.id,
+        name: worker.name.into(),
+        slots: worker.capacity.cpus,
+        resources: named.collect::<Vec<_>>().join(" ").into(),
+        running: worker.running,
+        queued: worker.queued,
+        state: match worker.health {
+            Health::Live => WorkerState::Live,
+            Health::Suspected => WorkerState::Suspected,
+            Health::Draining => WorkerState::Draining,
+        },
+        python: worker.python,
+    }
+}
