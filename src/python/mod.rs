@@ -5,6 +5,7 @@
 //! ever attaches to the interpreter.
 
 mod buffer;
+mod executor;
 mod outcome;
 
 use pyo3::prelude::*;
@@ -18,5 +19,6 @@ const SLICE: Duration = Duration::from_millis(50);
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<buffer::Buffer>()?;
+    module.add_class::<executor::ExecutorChannel>()?;
     Ok(())
 }

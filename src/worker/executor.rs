@@ -175,7 +175,6 @@ impl Executor {
         self.page.running().map(Entry)
     }
 
-    #[cfg(test)]
     pub(super) fn pid(&self) -> u32 {
         self.process().pid()
     }

@@ -5,9 +5,10 @@ use plait_core::outcome::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
 };
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -119,6 +120,16 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Kills and reaps the children of this process that are not its `own`: what dead executors orphaned.
+pub(crate) fn end_orphans(own: &BTreeSet<u32>) {
+    let is_own = |pid: &Pid| own.contains(&pid.as_raw_nonzero().get().unsigned_abs());
+    for orphan in children(getpid()).into_iter().filter(|pid| !is_own(pid)) {
+        let _ = kill_process(orphan, Signal::KILL);
+        // One that takes a while to die is reaped the next time.
+        let _ = waitid(WaitId::Pid(orphan), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }
 

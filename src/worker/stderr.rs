@@ -5,7 +5,7 @@
 
 use plait_core::limits::LOG_TAIL_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 const PIECE_BYTES: usize = 4096;
 /// Most that is still taken from the pipe of an executor that has ended: more than a pipe holds.
 const LAST_BYTES: usize = 1 << 20;
+/// Where a duplicate may lie: behind the standard streams.
+const FIRST_FD: i32 = 3;
 /// How often a full stderr is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// How often, before what is left is dropped.
@@ -43,6 +45,11 @@ struct Kept {
     over: bool,
 }
 
+/// Our own stderr, if this process has one.
+pub(crate) fn ours() -> Option<OwnedFd> {
+    fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST_FD).ok()
+}
+
 impl Stderr {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
@@ -51,7 +58,7 @@ impl Stderr {
     }
 
     /// Passes everything on to `sink` until the executor's end of the pipe is closed or [`finish`](Self::finish) was called.
-    pub(crate) async fn pass_on(self, sink: impl AsFd) {
+    pub(crate) async fn pass_on(self, sink: Option<impl AsFd>) {
         loop {
             tokio::select! {
                 ready = self.0.pipe.readable() => {
@@ -63,7 +70,9 @@ impl Stderr {
                 () = self.0.finished.notified() => {}
             }
             let pending = self.0.kept().take_pending();
-            write_all(&sink, &pending).await;
+            if let Some(sink) = &sink {
+                write_all(sink, &pending).await;
+            }
             if self.0.kept().is_through() {
                 return;
             }
@@ -186,7 +195,7 @@ mod tests {
                 all
             });
             let stderr = Stderr::new(from.into()).expect("a pipe to wait for");
-            let passing = tokio::spawn(stderr.clone().pass_on(sink));
+            let passing = tokio::spawn(stderr.clone().pass_on(Some(sink)));
             let written = "0123456789abcde\n".repeat(20_000);
             let writer = {
                 let written = written.clone();
@@ -209,7 +218,7 @@ mod tests {
             rustix::pipe::fcntl_setpipe_size(&sink, 4096).expect("a small pipe");
             rustix::io::write(&sink, &[b'x'; 4096]).expect("full now");
             let stderr = Stderr::new(from.into()).expect("a pipe to wait for");
-            let passing = tokio::spawn(stderr.clone().pass_on(sink));
+            let passing = tokio::spawn(stderr.clone().pass_on(Some(sink)));
             executor.write_all(b"first\n").expect("room");
             tokio::task::yield_now().await;
             executor.write_all(b"last words\n").expect("room");

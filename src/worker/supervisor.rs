@@ -1,13 +1,15 @@
 //! The executors of a worker: started, written to, listened to, ended. None outlives the supervisor.
 
+use super::Place;
 use super::ear::attend;
 use super::executor::{Executor, Written};
 use super::launch::Launch;
+use super::process::end_orphans;
 use plait_core::id::ExecutorId;
 use plait_core::outcome::Death;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::worker::{Entry, Signal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -41,9 +43,10 @@ impl From<FromExecutor> for Said {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     launch: Launch,
+    place: Place,
     host: Box<str>,
-    /// Where the executors' stderr goes.
-    stderr: Arc<OwnedFd>,
+    /// Where the executors' stderr goes, if anywhere.
+    stderr: Option<Arc<OwnedFd>>,
     executors: BTreeMap<ExecutorId, Arc<Executor>>,
     /// One that listens and one that passes stderr on for each executor, and some that wait for room.
     tasks: JoinSet<()>,
@@ -52,16 +55,25 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(launch: Launch, stderr: OwnedFd) -> Self {
+    pub(crate) fn new(launch: Launch, place: Place, stderr: Option<OwnedFd>) -> Self {
         let (say, said) = mpsc::channel(WAITING);
         let host = rustix::system::uname().nodename().to_string_lossy().into();
-        Self { launch, host, stderr: Arc::new(stderr), executors: BTreeMap::new(), tasks: JoinSet::new(), said, say }
+        Self {
+            launch,
+            place,
+            host,
+            stderr: stderr.map(Arc::new),
+            executors: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            said,
+            say,
+        }
     }
 
     /// Starts an executor. The death signal follows the thread that does this: it must live as long as the worker.
     pub(crate) fn spawn(&mut self, id: ExecutorId, cpus: u32) -> io::Result<()> {
         let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.host)?);
-        self.tasks.spawn(executor.stderr.clone().pass_on(Arc::clone(&self.stderr)));
+        self.tasks.spawn(executor.stderr.clone().pass_on(self.stderr.clone()));
         self.tasks.spawn(attend(Arc::clone(&executor), self.say.clone()));
         self.executors.insert(id, executor);
         Ok(())
@@ -115,7 +127,12 @@ impl Supervisor {
 
     /// Forgets an executor that has died; returns the entry that its page blames.
     pub(crate) fn bury(&mut self, id: ExecutorId) -> Option<Entry> {
-        self.executors.remove(&id)?.page().running().map(Entry)
+        let running = self.executors.remove(&id)?.page().running().map(Entry);
+        if self.place == Place::Own {
+            let own: BTreeSet<u32> = self.executors.values().map(|executor| executor.pid()).collect();
+            end_orphans(&own);
+        }
+        running
     }
 }
 

@@ -1,5 +1,6 @@
 //! The supervisor with shells in place of interpreters.
 
+use super::Place;
 use super::launch::tests::script;
 use super::supervisor::{Said, Supervisor};
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;
-use std::os::fd::OwnedFd;
+
 use std::time::Duration;
 
 const X: ExecutorId = ExecutorId(1);
@@ -23,13 +24,9 @@ fn run(test: impl Future<Output = ()>) {
 
 /// A supervisor with one executor, which runs `text`.
 fn supervise(text: &str) -> Supervisor {
-    let mut supervisor = Supervisor::new(script(text), nowhere());
+    let mut supervisor = Supervisor::new(script(text), Place::Guest, None);
     supervisor.spawn(X, 1).expect("a shell");
     supervisor
-}
-
-fn nowhere() -> OwnedFd {
-    std::fs::OpenOptions::new().write(true).open("/dev/null").expect("it is always there").into()
 }
 
 /// A shell command that sends `message`.
@@ -146,7 +143,7 @@ fn no_executor_outlives_its_supervisor() {
 fn a_program_that_does_not_exist_cannot_be_started() {
     run(async {
         let mut supervisor =
-            Supervisor::new(super::Launch::python("/no/such/python".into(), Vec::new(), &[]), nowhere());
+            Supervisor::new(super::Launch::python("/no/such/python".into(), Vec::new(), &[]), Place::Guest, None);
         assert!(supervisor.spawn(X, 1).is_err());
         assert!(supervisor.revoke(X, &[Entry(0)]).is_empty());
     });

@@ -1,0 +1,414 @@
+"""The main program of an executor: takes orders from its worker and runs the user's functions, one at a time.
+
+It imports as little as it can, and what it does per task is counted in microseconds. Whatever a task changed of the
+working directory, the environment or the signal mask is put back; its threads, globals and descriptors are left alone.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+from _pickle import dumps, loads
+from time import perf_counter
+
+from plait import _context
+from plait._errors import DependencyFailed, SerializationError, error_from
+from plait._native import ExecutorChannel
+from plait._serialize import (
+    dump_chunk,
+    dump_error,
+    dump_value,
+    load_call,
+    load_chunk,
+    load_error,
+    load_function,
+    load_items,
+    load_value,
+)
+from plait._types import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
+    from typing import Any, TypeAlias
+
+    from plait._errors import RawOutcome, Segments
+
+    #: A function with its `retry_on`.
+    Loaded: TypeAlias = tuple[Callable[..., Any], Any]
+    #: How a task ended and what it has to say: a number for `ExecutorChannel.finish`, and segments.
+    Ending: TypeAlias = tuple[int, Any]
+
+# Calls, endings and error modes, as src/python/executor.rs numbers them.
+SINGLE, CHUNK, CHUNK_FOLD, FOLD = range(4)
+RETURNED, RAISED, RAISED_FOR_GOOD, SKIPPED, CANCELLED = range(5)
+RAISE, RETURN, SKIP = range(3)
+FOREIGN, MEANT, STALE = range(3)
+
+#: Values of these types pickle by themselves, and cannot refer to `__main__`.
+_PLAIN = frozenset({type(None), bool, int, float, complex, bytes, str})
+
+
+async def _coroutine() -> None:
+    """Exist for its type."""
+
+
+_sample = _coroutine()
+_Coroutine = type(_sample)
+_sample.close()
+
+
+def main() -> None:
+    """Run orders until the worker is gone."""
+    try:
+        channel = ExecutorChannel.open()
+    except OSError as error:
+        sys.exit(f"plait: an executor is started by its worker, not by hand ({error})")
+    _context.enter_executor()
+    sys.argv = ["plait-executor"]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    _interrupts.listen(channel)
+    status = 1
+    try:
+        _serve(channel)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    # Threads that outlived their tasks must not hold up the end; the worker waits for nothing here.
+    _flush()
+    os._exit(status)
+
+
+class Interrupts:
+    """What SIGINT does: `KeyboardInterrupt` inside a task, nothing outside of one or if it came too late.
+
+    Attributes:
+        inside: Whether a task runs: its unpickling, its function, the pickling of its result.
+        cancelled: Whether the worker asked the task at hand to stop.
+    """
+
+    __slots__ = ("_channel", "cancelled", "inside")
+
+    def __init__(self) -> None:
+        self.inside = self.cancelled = False
+
+    def listen(self, channel: ExecutorChannel) -> None:
+        """Handle SIGINT from here on."""
+        self._channel = channel
+        _signal.signal(_signal.SIGINT, self._on_interrupt)
+
+    def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        meant = self._channel.interrupted()
+        if meant == STALE:
+            return
+        if meant == MEANT:
+            self.cancelled = True
+        if self.inside:
+            raise KeyboardInterrupt
+
+
+_interrupts = Interrupts()
+
+
+def _serve(channel: ExecutorChannel) -> None:
+    """Take, run, finish; as little as possible per task."""
+    take, finish = channel.take, channel.finish
+    surroundings = Surroundings()
+    interrupts = _interrupts
+    while True:
+        order = take()
+        if order is None:
+            _flush()
+            order = channel.wait()
+            if order is None:
+                return
+        call, loaded, args, inputs, detail = order
+        try:
+            try:
+                interrupts.inside = True
+                if interrupts.cancelled:
+                    raise KeyboardInterrupt
+                if loaded is None:
+                    loaded = _load(channel, 0)
+                    surroundings.accept()
+                if call == SINGLE and inputs is None and type(args) is bytes:
+                    positional, named = loads(args)
+                    value = loaded[0](*positional, **named)
+                    data = dumps(value, 5) if type(value) in _PLAIN else _dump_result(value)
+                    ending = RETURNED
+                else:
+                    ending, data = _run(channel, call, loaded, args, inputs, detail)
+            finally:
+                interrupts.inside = False
+        except BaseException as error:
+            interrupts.inside = False
+            ending, data = _failed(error, loaded)
+        if surroundings.changed:
+            surroundings.restore()
+        if not finish(ending, data):
+            _end_forked(ending)
+        interrupts.cancelled = False
+        order = args = inputs = value = data = None
+
+
+def _run(
+    channel: ExecutorChannel, call: int, loaded: Loaded, args: Any, inputs: list[RawOutcome] | None, detail: Any
+) -> Ending:
+    """Run anything but the plainest of calls."""
+    fn, retry_on = loaded
+    segments = [args] if type(args) is bytes else args
+    if call == SINGLE:
+        positional, named = load_call(segments, Inputs(inputs or []))
+        return RETURNED, _dump_result(fn(*positional, **named))
+    if call == FOLD:
+        return _fold(fn, _values(inputs or []))
+    if call == CHUNK:
+        items = load_items(segments, Inputs(inputs or []))
+        return RETURNED, _dump_chunk(*_chunk(fn, retry_on, items, *detail), detail[0])
+    if call == CHUNK_FOLD:
+        errors, retries, merge = detail
+        merge = merge or _load(channel, 1)
+        values, _, _ = _chunk(fn, retry_on, load_items(segments, Inputs(inputs or [])), errors, retries)
+        return _fold(merge[0], iter(values))
+    errors, chunks = detail
+    members = _members_of_chunks(inputs or [], errors) if chunks else _members(inputs or [], errors)
+    return RETURNED, _dump_result(fn(members))
+
+
+def _chunk(
+    fn: Callable[..., Any], retry_on: Any, items: list[tuple[Any, ...]], errors: int, retries: int
+) -> tuple[list[Any], dict[int, bytes], list[float]]:
+    """Call `fn` for each item; returns the values, the failures by index, and how long each took."""
+    values: list[Any] = []
+    failures: dict[int, bytes] = {}
+    seconds: list[float] = []
+    for index, item in enumerate(items):
+        began = perf_counter()
+        try:
+            value = _call_with_retries(fn, retry_on, item, retries)
+        except BaseException as error:
+            if _interrupts.cancelled:
+                raise
+            if errors == RAISE:
+                raise _NoRetry from error
+            if errors == SKIP:
+                continue
+            failures[index], value = dump_error(error)[0], None
+        values.append(value)
+        seconds.append(perf_counter() - began)
+    return values, failures, seconds
+
+
+def _call_with_retries(fn: Callable[..., Any], retry_on: Any, item: tuple[Any, ...], retries: int) -> Any:
+    while True:
+        try:
+            value = fn(*item)
+            return _await(value) if type(value) is _Coroutine else value
+        except BaseException as error:
+            if retries == 0 or _interrupts.cancelled or not isinstance(error, retry_on):
+                raise
+            retries -= 1
+
+
+def _fold(merge: Callable[[Any, Any], Any], values: Iterator[Any]) -> Ending:
+    """Merge values in order; nothing at all is no value."""
+    for first in values:
+        folded = first
+        for value in values:
+            folded = merge(folded, value)
+            if type(folded) is _Coroutine:
+                folded = _await(folded)
+        return RETURNED, _dump_result(folded)
+    return SKIPPED, ()
+
+
+class Inputs:
+    """The inputs of a task, unpickled as they are asked for."""
+
+    __slots__ = ("_loaded", "_outcomes")
+
+    def __init__(self, outcomes: list[RawOutcome]) -> None:
+        self._outcomes = outcomes
+        self._loaded: dict[int, Any] = {}
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the value of the n-th input, the same object each time."""
+        if index not in self._loaded:
+            outcome = self._outcomes[index]
+            if outcome[0] != "value":
+                cause = error_from(outcome, load_error)
+                raise DependencyFailed(f"an input of this task failed: {type(cause).__name__}: {cause}") from cause
+            self._loaded[index] = load_value(outcome[1])
+        return self._loaded[index]
+
+
+def _values(inputs: list[RawOutcome]) -> Iterator[Any]:
+    """The plain values among inputs, each unpickled when it is its turn, and let go after it."""
+    inputs.reverse()
+    while inputs:
+        outcome = inputs.pop()
+        if outcome[0] == "value":
+            yield load_value(outcome[1])
+
+
+def _members(inputs: list[RawOutcome], errors: int) -> list[Any]:
+    """What a combine gets of pieces that are single items."""
+    members: list[Any] = []
+    for outcome in inputs:
+        if outcome[0] == "value":
+            value = load_value(outcome[1])
+            members.append(Outcome(None, value, None) if errors == RETURN else value)
+        elif errors == RETURN:
+            members.append(Outcome(None, None, error_from(outcome, load_error)))
+    return members
+
+
+def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
+    """What a combine gets of pieces that are chunks: all their items in one list."""
+    members: list[Any] = []
+    for outcome in inputs:
+        if outcome[0] == "value":
+            values, failures, seconds, worker = load_chunk(outcome[1])
+            if errors != RETURN:
+                members.extend(values)
+                continue
+            for index, value in enumerate(values):
+                error = load_error([failures[index]]) if index in failures else None
+                members.append(Outcome(None, value, error, seconds[index] if seconds else 0.0, worker))
+        elif errors == RETURN:
+            members.append(Outcome(None, None, error_from(outcome, load_error)))
+    return members
+
+
+def _dump_result(value: Any) -> Segments:
+    """Pickle what a function returned; what an `async def` returned is awaited first."""
+    return dump_value(_await(value) if type(value) is _Coroutine else value)
+
+
+def _dump_chunk(values: list[Any], failures: dict[int, bytes], seconds: list[float], errors: int) -> Segments:
+    """Pickle what a chunk came to. A value that cannot be pickled is the failure of its item."""
+    if errors == RETURN:
+        return dump_chunk(values, failures, seconds, None)
+    try:
+        return dump_value((values, {}, None, None))
+    except SerializationError:
+        if errors == RAISE:
+            raise
+    return dump_value(([value for value in values if _can_be_pickled(value)], {}, None, None))
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        dump_value(value)
+    except SerializationError:
+        return False
+    return True
+
+
+def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+class _NoRetry(Exception):
+    """Wraps the failure of an item whose retries are used up: the whole chunk is not tried again."""
+
+
+def _failed(error: BaseException, loaded: Loaded | None) -> Ending:
+    """Say how a task failed: by its exception, or because it was cancelled."""
+    if _interrupts.cancelled:
+        return CANCELLED, ()
+    retry_on: Any = loaded[1] if loaded is not None else Exception
+    ending = RAISED
+    if isinstance(error, _NoRetry) and error.__cause__ is not None:
+        error, ending = error.__cause__, RAISED_FOR_GOOD
+    elif isinstance(error, SerializationError) or not isinstance(error, retry_on):
+        ending = RAISED_FOR_GOOD
+    return ending, dump_error(error)
+
+
+def _load(channel: ExecutorChannel, which: int) -> Loaded:
+    """Unpickle a function of the order at hand and keep it for later ones; one that cannot be unpickled fails each."""
+    body = channel.body(which)
+    try:
+        loaded = load_function(body)
+    except Exception as error:
+        loaded = (_Unloadable(error), ())
+    channel.keep(which, loaded)
+    if isinstance(loaded[0], _Unloadable):
+        loaded[0]()
+    return loaded
+
+
+class _Unloadable:
+    """Stands for a function that could not be unpickled."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, *_args: object, **_kwargs: object) -> None:
+        """Raise what unpickling raised."""
+        raise self.error
+
+
+class Surroundings:
+    """The working directory, the environment and the signal mask, as tasks should find them.
+
+    Nothing is compared per task: an audit hook and a wrapped `pthread_sigmask` tell that something was changed.
+    """
+
+    def __init__(self) -> None:
+        self.changed = False
+        self._set_mask = _signal.pthread_sigmask
+        self._mask = self._set_mask(_signal.SIG_BLOCK, ())
+        self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._environment = dict(os.environ)
+        _signal.pthread_sigmask = self._on_mask
+        sys.addaudithook(self._on_event)
+
+    def _on_event(self, event: str, _args: object) -> None:
+        if event in _CHANGES:
+            self.changed = True
+
+    def _on_mask(self, how: int, mask: Any) -> Any:
+        self.changed = True
+        return self._set_mask(how, mask)
+
+    def accept(self) -> None:
+        """Take what the import of a module did to the environment as given: it will not be imported again."""
+        if self.changed:
+            self._environment = dict(os.environ)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        self._set_mask(_signal.SIG_SETMASK, self._mask)
+        os.fchdir(self._directory)
+        environment = self._environment
+        if os.environ != environment:
+            for name in [name for name in os.environ if name not in environment]:
+                del os.environ[name]
+            os.environ.update(environment)
+        self.changed = False
+
+
+_CHANGES = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
+
+
+def _flush() -> None:
+    """Let what was printed be seen."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # closed, replaced, or nobody reads it: not ours to report
+
+
+def _end_forked(ending: int) -> None:
+    """End a process that a task forked and that came out of the task's function: only its parent is an executor."""
+    _flush()
+    os._exit(0 if ending == RETURNED else 1)

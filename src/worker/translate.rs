@@ -1,0 +1,64 @@
+//! Messages to events, orders to messages. Nothing is decided here.
+
+use super::supervisor::Said;
+use plait_core::id::{ExecutorId, FunctionKey};
+use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, ToExecutor};
+use plait_core::protocol::message::worker::ToWorker;
+use plait_core::spec::Start;
+use plait_core::worker::{Condition, Ended, Entry, Event, Order};
+
+/// What a message of the coordinator means.
+pub(super) enum Meaning {
+    /// For the brain.
+    Event(Event),
+    /// The coordinator has given this worker up.
+    Fenced,
+    /// There is nothing left to do here.
+    Goodbye,
+}
+
+pub(super) fn meaning(message: ToWorker) -> Meaning {
+    Meaning::Event(match message {
+        ToWorker::Welcome(_) => Event::LinkOpened,
+        ToWorker::Define { session, function } => Event::FunctionDefined { session, function },
+        ToWorker::Start(starts) => Event::AttemptsAssigned { starts },
+        ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
+        ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
+        ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+        ToWorker::Forget(session) => Event::SessionForgotten { session },
+        ToWorker::Taken(cost) => Event::ReportsTaken { cost },
+        ToWorker::Fenced => return Meaning::Fenced,
+        ToWorker::Goodbye => return Meaning::Goodbye,
+    })
+}
+
+/// What an executor said; `blamed` is asked for the entry that a dead one ran.
+pub(super) fn event(executor: ExecutorId, said: Said, blamed: impl FnOnce() -> Option<Entry>) -> Event {
+    match said {
+        Said::Ready => Event::ExecutorReady { executor },
+        Said::Ended(ended) => Event::EntriesEnded { executor, ended: ended.into_iter().map(self::ended).collect() },
+        Said::Died(death) => Event::ExecutorDied { executor, running: blamed(), death },
+    }
+}
+
+fn ended(ended: EntryEnded) -> Ended {
+    let condition = if ended.soiled { Condition::Soiled } else { Condition::Clean };
+    Ended { entry: Entry(ended.entry), ending: ended.ending, run_micros: ended.run_micros, condition }
+}
+
+pub(super) fn orders(orders: Vec<Order>) -> ToExecutor {
+    ToExecutor::Orders(orders.into_iter().map(|order| executor_order(order.entry, order.start)).collect())
+}
+
+fn executor_order(entry: Entry, start: Start) -> ExecutorOrder {
+    let session = start.attempt.task.session;
+    ExecutorOrder {
+        entry: entry.0,
+        function: FunctionKey { session, function: start.function },
+        call: start.call,
+        task: start.attempt,
+        args: start.args,
+        inputs: start.inputs,
+        inputs_total: start.inputs_total,
+    }
+}
