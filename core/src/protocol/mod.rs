@@ -9,3 +9,6 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod message;
+
+#[cfg(test)]
+mod tests;
