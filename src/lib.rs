@@ -5,7 +5,6 @@
 pub mod client;
 pub mod config;
 pub mod coordinator;
-pub mod embedded;
 pub mod executor;
 pub mod net;
 pub mod shutdown;

@@ -83,6 +83,9 @@ pub const STARTED_AFTER: Duration = Duration::from_millis(10);
 /// A finished result waits in the executor at most this long behind a running task.
 pub const FLUSH_AFTER: Duration = Duration::from_micros(200);
 
+/// A Python thread that waits looks for signals this often.
+pub const SIGNAL_SLICE: Duration = Duration::from_millis(50);
+
 /// A quiet connection says that it is alive this often.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// A peer that has been silent this long gets nothing new.
@@ -107,8 +110,6 @@ pub const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 pub const UNSCHEDULABLE_EMBEDDED: Duration = Duration::from_millis(200);
 /// Items (tasks, reports) that one step of the coordinator takes at the most, about: keeps a step within milliseconds.
 pub const STEP_ITEMS: usize = 4_096;
-/// Peers that have come in and wait for the coordinator's next step.
-pub const ARRIVALS: usize = 64;
 /// How long a goodbye may take until a connection is closed without it.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long running work may go on after SIGTERM to a worker.

@@ -256,11 +256,12 @@ def _values(inputs: list[RawOutcome]) -> Iterator[Any]:
 
 
 def _members(inputs: list[RawOutcome], errors: int) -> list[Any]:
-    """What a combine gets of pieces that are single items; with `errors="return"` each tells its outcome itself."""
+    """What a combine gets of pieces that are single items."""
     members: list[Any] = []
     for outcome in inputs:
         if outcome[0] == "value":
-            members.append(load_value(outcome[1]))
+            value = load_value(outcome[1])
+            members.append(Outcome(None, value, None) if errors == RETURN else value)
         elif errors == RETURN:
             members.append(Outcome(None, None, error_from(outcome, load_error)))
     return members

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from _pickle import dumps, loads
-from threading import local
+from _thread import _local as local
 
 from plait._errors import DependencyFailed, PlaitError, RemoteError, RemoteTraceback, SerializationError
 from plait._paths import culprit
@@ -77,6 +77,13 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     Raises:
         SerializationError: If something cannot be pickled; names its place.
     """
+    buffers: list[Any] = []
+    try:
+        stream = dumps((args, kwargs), 5, buffer_callback=buffers.append)
+        if not buffers and b"__main__" not in stream:
+            return [stream], []
+    except Exception:
+        pass  # a future among them, or something that cloudpickle may know
     return _dump_with_futures((args, kwargs), _name_argument)
 
 

@@ -55,6 +55,11 @@ impl Handle {
         self.0.outgoing.cancel(tasks, cancel);
     }
 
+    /// Asks that everything that is not over be cancelled.
+    pub fn cancel_all(&self, cancel: Cancel) {
+        self.cancel(&self.0.inbox.open(self.0.outgoing.next_task()), cancel);
+    }
+
     /// Nobody holds this task's future any more: its outcome is dropped, now or when it comes.
     pub fn release(&self, task: Seq) {
         if !self.0.outgoing.release(task) {

@@ -145,6 +145,14 @@ impl Inbox {
         contents.is_idle(next)
     }
 
+    /// Every task below `next` that is not over.
+    pub(super) fn open(&self, next: Seq) -> Vec<Seq> {
+        let contents = self.lock();
+        let mut tasks = contents.table.open();
+        tasks.extend((contents.registered..next.0).map(Seq).filter(|task| !contents.table.is_known(*task)));
+        tasks
+    }
+
     /// Pieces of a run that are over, as far as is known.
     pub(super) fn progress(&self, run: RunId) -> u64 {
         let contents = self.lock();

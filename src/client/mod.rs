@@ -13,7 +13,6 @@ mod handle;
 mod inbox;
 mod local;
 mod outgoing;
-mod remote;
 mod table;
 mod translate;
 mod waiter;
@@ -22,7 +21,7 @@ pub use driver::Ended;
 pub use handle::Handle;
 pub use local::over;
 pub use plait_core::client::Loss;
-pub use remote::{ClientConfig, ConnectError, Connecting, Remote, connect};
+pub use plait_core::protocol::message::client::{Status, TaskCounts, WorkerState, WorkerStatus};
 
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::outcome::{Outcome, Story};

@@ -84,6 +84,23 @@ impl Table {
         }
     }
 
+    /// Whether it is expected, or its outcome kept.
+    pub(super) fn is_known(&self, task: Seq) -> bool {
+        let (page, index) = place(task);
+        self.pages.get(&page).is_some_and(|page| (page.open | page.live) & (1 << index) != 0)
+    }
+
+    /// Tasks without an outcome, in order.
+    pub(super) fn open(&self) -> Vec<Seq> {
+        let mut numbers: Vec<_> = self.pages.keys().copied().collect();
+        numbers.sort_unstable();
+        let tasks = |number: &u64| {
+            let (first, open) = (number * PAGE_TASKS as u64, self.pages[number].open);
+            (0..PAGE_TASKS as u64).filter(move |index| open & (1 << index) != 0).map(move |index| Seq(first + index))
+        };
+        numbers.iter().flat_map(tasks).collect()
+    }
+
     /// Whoever watches a live task is told once when it is over. True if it already is.
     pub(super) fn watch(&mut self, task: Seq) -> bool {
         let (page, index) = place(task);
@@ -235,7 +252,9 @@ mod tests {
         let mut table = table(2);
         table.forget(Seq(0));
         assert_eq!((table.state(Seq(0)), table.pending()), (State::Unknown, 2));
+        assert_eq!((table.open(), table.is_known(Seq(2))), (vec![Seq(0), Seq(1)], false));
         assert_eq!(table.complete(Seq(0), skipped()), Filed::Unwanted);
+        assert_eq!(table.open(), [Seq(1)]);
         table.complete(Seq(1), skipped());
         table.forget(Seq(1));
         assert_eq!((table.pending(), table.pages()), (0, 0));

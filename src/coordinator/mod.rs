@@ -8,7 +8,6 @@
 
 mod driver;
 mod links;
-mod serve;
 mod session;
 mod translate;
 
@@ -22,8 +21,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use plait_core::scheduler::World;
-pub(crate) use serve::Port;
-pub use serve::{JoinLines, Listen, ServeError, serve};
 
 /// What a coordinator is told once.
 #[derive(Clone, Copy, Debug)]

@@ -88,15 +88,22 @@ fn bytes_from(segment: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     Ok(PyBuffer::<u8>::get(segment)?.to_vec(segment.py())?.into())
 }
 
-/// A value as a list of segments for Python.
+/// A value as a list of segments for Python; what others hold too is copied.
 pub(crate) fn segments_of<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyList>> {
+    segments_into(py, value.clone())
+}
+
+/// A value that nobody else needs as a list of segments for Python.
+pub(crate) fn segments_into<'py>(py: Python<'py>, value: Value) -> PyResult<Bound<'py, PyList>> {
+    let owned = value.segments().to_vec();
+    drop(value);
     let segments = PyList::empty(py);
-    for (index, segment) in value.segments().iter().enumerate() {
+    for (index, segment) in owned.into_iter().enumerate() {
         // The pickle stream is only read, and most are short; the buffers behind it become arrays that may be written to.
         if index == 0 && segment.len() <= COPIED_BYTES {
-            segments.append(PyBytes::new(py, segment))?;
+            segments.append(PyBytes::new(py, &segment))?;
         } else {
-            segments.append(Buffer::new(segment.clone()))?;
+            segments.append(Buffer::new(segment))?;
         }
     }
     Ok(segments)

@@ -12,8 +12,7 @@ use alloc::vec::Vec;
 
 impl Brain {
     pub(super) fn on_cancelled(&mut self, now: Time, ids: &[AttemptId], cancel: Cancel, actions: &mut Vec<Action>) {
-        for id in ids {
-            let Some(handle) = self.attempts.find(*id) else { continue };
+        for handle in ids.iter().filter_map(|id| self.attempts.find(*id)).collect::<Vec<_>>() {
             match self.attempts.get(handle).place {
                 Place::Queued(_) => {
                     self.queue.remove(&mut self.attempts, handle);
@@ -38,10 +37,8 @@ impl Brain {
     }
 
     pub(super) fn on_recalled(&mut self, ids: &[AttemptId]) {
-        for id in ids {
-            if let Some(handle) = self.attempts.find(*id) {
-                self.recall(handle);
-            }
+        for handle in ids.iter().filter_map(|id| self.attempts.find(*id)).collect::<Vec<_>>() {
+            self.recall(handle);
         }
     }
 

@@ -1,0 +1,380 @@
+"""`Client`: an executor over every core of this machine, or over a cluster."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from plait import _config, _native
+from plait._context import refuse_in_executor
+from plait._core import Core, at_fork, submit_with_inputs
+from plait._errors import ConnectError, CoordinatorLost, SerializationError
+from plait._future import Future
+from plait._map import Results
+from plait._options import Options, whole
+from plait._run import run_combined, run_listed, run_reduced
+from plait._serialize import dump_call
+from plait._types import WorkerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import EllipsisType, TracebackType
+
+    from plait._progress import Progress
+
+T = TypeVar("T")
+ClientT = TypeVar("ClientT", bound="Client")
+
+
+class Client(Executor):
+    """Runs functions on all cores of this machine, or on a cluster.
+
+    Without an address (and without `PLAIT_ADDRESS`) it is embedded: coordinator and worker live in this process, only
+    the executors are processes of their own, and nothing is left behind when it ends.
+
+    Args:
+        address: A join line (`plait1c-…@host:8000`) or a file that holds one.
+        slots: Tasks at once when embedded; by default the cpus that this process may use. Beats `PLAIT_ADDRESS`.
+        listen: `host:port` on which `plait worker` may join this embedded client. Beats `PLAIT_ADDRESS`.
+        name: What people see of this client.
+
+    Raises:
+        ConnectError: When no coordinator can be reached, or the address is none.
+        AuthError: When the coordinator refuses the key, or is another one.
+        VersionMismatch: When it speaks another protocol.
+        TypeError: When an argument is of the wrong type.
+        ValueError: When an argument is out of range, or an address comes with `slots` or `listen`.
+
+    Example:
+        >>> import plait
+        >>> with plait.Client(slots=2) as client:
+        ...     list(client.map(abs, [-1, -2]))
+        [1, 2]
+    """
+
+    _core: Core
+    _options: Options
+    _option_number: int
+
+    def __init__(
+        self,
+        address: str | os.PathLike[str] | None = None,
+        *,
+        slots: int | None = None,
+        listen: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        refuse_in_executor()
+        if address is not None and (slots is not None or listen is not None):
+            raise ValueError("an address names a cluster: it goes with neither slots= nor listen=")
+        if slots is not None:
+            slots = whole("slots", slots, 0)
+            if slots == 0 and listen is None:
+                raise ValueError("slots=0 leaves nobody to work: it needs listen=, so that workers can join")
+        if listen is not None and not isinstance(listen, str):
+            raise TypeError(f"listen must be a string such as '127.0.0.1:8000', not {listen!r}")
+        label = name if name is not None else f"{os.uname().nodename}:{os.getpid()}"
+        if address is None and slots is None and listen is None:
+            address = _config.address()
+        if address is not None:
+            self._core = _connect(os.fspath(address), label)
+        else:
+            self._core = _embed(_config.slots() if slots is None else slots, listen, label)
+        self._set_options(Options())
+
+    def _set_options(self, options: Options) -> None:
+        self._options = options
+        self._option_number = self._core.define_options(options)
+        self._functions = self._core.functions(options)
+        self._known = self._functions.known
+        self._submit = self._core.session.submit
+        self._dispatcher = self._core.dispatcher
+
+    def options(self, **options: Any) -> Client:
+        """Return a view of this client whose tasks have other options; it is an Executor too.
+
+        Args:
+            **options: `cpus` (slots a task takes, 1), `resources` (named amounts), `retries` (of exceptions, 0),
+                `retry_on` (which, Exception), `crash_limit` (executors a task may kill, 3), `priority` (larger runs
+                earlier, 0), `label`, `ordered` (whether `map` keeps the order, True), `errors` ("raise", "return" or
+                "skip").
+
+        Raises:
+            TypeError: If there is no such option, or a value is of the wrong type.
+            ValueError: If a value is out of range.
+
+        Example:
+            >>> import plait
+            >>> with plait.Client(slots=2) as client:
+            ...     client.options(retries=3, priority=1).submit(abs, -1).result()
+            1
+        """
+        view = Client.__new__(type(self))
+        view._core = self._core
+        view._set_options(self._options.merged(options))
+        return view
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn(*args, **kwargs)` on a worker.
+
+        Futures among the arguments, however deeply nested, are dependencies: their values go straight to the task.
+        Waits while more is pending than the coordinator may hold.
+
+        Args:
+            fn: What to call.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The future. A function or an argument that cannot be pickled is its `SerializationError`.
+
+        Raises:
+            TypeError: If `fn` is not callable.
+            RuntimeError: After `shutdown`.
+            CoordinatorLost: When the coordinator is lost for good.
+
+        Example:
+            >>> import plait
+            >>> with plait.Client(slots=2) as client:
+            ...     client.submit(divmod, 7, 2).result()
+            (3, 1)
+        """
+        entry = self._known.get(id(fn))
+        if entry is None or entry[0] is not fn or (entry[2] is not None and not entry[2].unchanged()):
+            try:
+                entry = self._functions.learn(fn)
+            except SerializationError as error:
+                return Future(self._dispatcher, None, (error, None))
+        options = self._option_number if entry[3] is None else self._core.define_options(self._options.over(entry[3]))
+        try:
+            segments, inputs = dump_call(args, kwargs)
+        except SerializationError as error:
+            return Future(self._dispatcher, None, (error, None))
+        if not inputs:
+            return Future(self._dispatcher, self._submit(entry[1], options, segments))
+        return submit_with_inputs(self._core, entry[1], options, segments, inputs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Results[T]:
+        """Apply a function to every item, through a window that is bounded: endless iterables are fine.
+
+        The iterables are read in the caller's thread: the first window now, the rest as results are taken. Leaving the
+        loop cancels what is left.
+
+        Args:
+            fn: What to call: with one item of each iterable.
+            *iterables: The items; the shortest one ends it.
+            timeout: Seconds from now until `TimeoutError`.
+            chunksize: Items a message; None lets plait choose.
+            buffersize: Items on the way; None lets plait size the window: four chunks a slot, at most 64 MiB.
+
+        Returns:
+            An iterator over the results, in order unless `options(ordered=False)`; with `options(errors="return")` over
+            `Outcome`s.
+
+        Raises:
+            TypeError: If `fn` is not callable, an iterable is none, or a number is none.
+            ValueError: If a number is below 1.
+
+        Example:
+            >>> import plait
+            >>> with plait.Client(slots=2) as client:
+            ...     list(client.map(pow, [2, 3], [5, 2]))
+            [32, 9]
+        """
+        entry = self._functions.find(fn)
+        if chunksize is not None:
+            chunksize = whole("chunksize", chunksize, 1)
+        if buffersize is not None:
+            buffersize = whole("buffersize", buffersize, 1)
+        options = self._options.over(entry.pins)
+        return Results(self._core, entry, options, iterables, timeout, chunksize, buffersize)
+
+    def run(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        combine: Callable[[list[Any]], Any] | None = None,
+        reduce: Callable[[Any, Any], Any] | None = None,
+        initial: Any | EllipsisType = ...,
+        progress: Progress = None,
+    ) -> Any:
+        """Apply a function to every item and bring the results together, on the workers.
+
+        Args:
+            fn: What to call: with one item of each iterable.
+            *iterables: The items; the shortest one ends it. They are read in the caller's thread.
+            combine: Called once, on a worker, with the list of all results in order.
+            reduce: Merges two neighbouring results; associative. Folded on the workers, in order.
+            initial: With `reduce`: folded once, leftmost.
+            progress: None shows a bar on stderr if that is a terminal; True and False force it; a callable gets
+                `(done, total)` in this thread, `total` being None while it is not known.
+
+        Returns:
+            What `combine` returned, what `reduce` came to, or the list of all results.
+
+        Raises:
+            ValueError: If `combine` and `reduce` are both given, or `reduce` with `errors="return"`.
+            TypeError: If something is not callable; if there is nothing to reduce and no `initial`.
+            Exception: With `errors="raise"`, that of the lowest failed item known; the rest is cancelled.
+
+        Example:
+            >>> import operator, plait
+            >>> with plait.Client(slots=2) as client:
+            ...     client.run(abs, range(-3, 0), reduce=operator.add)
+            6
+        """
+        if combine is not None and reduce is not None:
+            raise ValueError("combine and reduce are two ways to finish a run: give one of them")
+        if initial is not ... and reduce is None:
+            raise ValueError("initial goes with reduce")
+        entry = self._functions.find(fn)
+        options = self._options.over(entry.pins)
+        if reduce is not None:
+            if options.errors == "return":
+                raise ValueError('errors="return" gives outcomes, which cannot be reduced: use combine')
+            return run_reduced(self._core, entry, self._functions.find(reduce), options, iterables, initial, progress)
+        if combine is not None:
+            return run_combined(self._core, entry, self._functions.find(combine), options, iterables, progress)
+        return run_listed(self._core, entry, options, iterables, progress)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return every worker that is there.
+
+        Raises:
+            CoordinatorLost: If the coordinator does not answer within 10 s.
+        """
+        rows = self._core.session.workers(_config.STATUS_TIMEOUT_SECONDS)
+        if rows is None:
+            raise CoordinatorLost(f"the coordinator did not answer within {_config.STATUS_TIMEOUT_SECONDS:.0f} s")
+        return [WorkerInfo(*row) for row in rows]
+
+    @property
+    def join_line(self) -> str | None:
+        """What `plait worker` takes to join this client; None without `listen`."""
+        return self._core.runtime.worker_line()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard
+        """End this client and all its views; nothing can be submitted afterwards.
+
+        Args:
+            wait: Return when everything pending is over and every executor is gone; else that happens by itself.
+            cancel_futures: Cancel what has not begun.
+        """
+        core = self._core
+        if core.closed:
+            return
+        if cancel_futures:
+            core.session.cancel_all_pending()
+        if wait:
+            core.finish()
+        else:
+            core.finish_later()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is pending; after Ctrl-C cancel it."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._core.closed:
+            self._core.stop()
+        self.shutdown()
+
+    async def __aenter__(self: ClientT) -> ClientT:
+        """Nothing is waited for."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do as `__exit__`, without holding up the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse: a client belongs to its process."""
+        raise TypeError("a plait Client cannot be pickled: it belongs to its process")
+
+
+def _embed(slots: int, listen: str | None, name: str) -> Core:
+    runtime = _native.Runtime.embedded(slots, listen, _config.home(), _config.launch(), name)
+    return Core(runtime, slots, elsewhere=listen is not None)
+
+
+def _connect(address: str, name: str) -> Core:
+    try:
+        line = _config.read_address(address)
+    except OSError:
+        shown = address if len(address) <= 24 else f"{address[:16]}…"
+        raise ConnectError(
+            f"{shown!r} is no address: one looks like plait1c-…-…-…@host:8000 (`plait coordinator` prints it), "
+            "or is a file that holds such a line",
+            address=shown,
+        ) from None
+    return Core(_native.Runtime.connect(line, name), 0, elsewhere=True)
+
+
+# One default client for the module functions.
+
+_default: Client | None = None
+
+
+def default_client() -> Client:
+    """Return the client of `plait.run` and `plait.map`: made on first use, embedded or on `PLAIT_ADDRESS`."""
+    global _default
+    refuse_in_executor()
+    if _default is None or _default._core.closed:
+        _default = Client()
+    return _default
+
+
+def run(
+    fn: Callable[..., Any],
+    *iterables: Iterable[Any],
+    combine: Callable[[list[Any]], Any] | None = None,
+    reduce: Callable[[Any, Any], Any] | None = None,
+    initial: Any | EllipsisType = ...,
+    progress: Progress = None,
+) -> Any:
+    """Do as `Client.run` with the default client.
+
+    Example:
+        >>> import operator, plait
+        >>> plait.run(len, ["a", "bc"], reduce=operator.add)
+        3
+    """
+    client = default_client()
+    return client.run(fn, *iterables, combine=combine, reduce=reduce, initial=initial, progress=progress)
+
+
+def map(  # noqa: A001 - the public name
+    fn: Callable[..., T],
+    *iterables: Iterable[Any],
+    timeout: float | None = None,
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+) -> Results[T]:
+    """Do as `Client.map` with the default client.
+
+    Example:
+        >>> import plait
+        >>> list(plait.map(len, ["a", "bc"]))
+        [1, 2]
+    """
+    return default_client().map(fn, *iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
+
+
+def _after_fork_in_child() -> None:
+    global _default
+    _native.after_fork_in_child()
+    _default = None
+
+
+at_fork(_after_fork_in_child)

@@ -1,0 +1,86 @@
+"""The dispatcher: a thread that exists only while callbacks, `wait`, `as_completed` or asyncio need one.
+
+It pulls the numbers of watched tasks that are over and lets their futures announce it. Callbacks run here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from plait import _config
+
+if TYPE_CHECKING:
+    from plait._future import Future
+    from plait._native import Session
+
+#: An empty answer that came faster than this, in seconds, did not wait: the session has ended.
+_AT_ONCE_SECONDS = 0.01
+
+
+class Dispatcher:
+    """Announces the end of watched futures of one session.
+
+    Args:
+        session: Whose tasks they are.
+        owner: What must live as long as any of its futures.
+    """
+
+    __slots__ = ("_lock", "_thread", "_watched", "owner", "session")
+
+    def __init__(self, session: Session, owner: object) -> None:
+        self.session = session
+        self.owner = owner
+        self._watched: dict[int, Future[Any]] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def watch(self, future: Future[Any]) -> bool:
+        """Announce this future's end when it comes; False if it has come already."""
+        ticket = future._living()
+        with self._lock:
+            self._watched[ticket.seq] = future
+            if not ticket.watch():
+                del self._watched[ticket.seq]
+                return False
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)
+                self._thread.start()
+        return True
+
+    def join(self, timeout: float) -> None:
+        """Wait until all that was watched is announced, once the session has ended."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            before = time.monotonic()
+            over = self.session.next_watched()
+            now = time.monotonic()
+            ended = not over and now - before < _AT_ONCE_SECONDS
+            self._announce(self._all_over() if ended else over)
+            last = now if over else last
+            with self._lock:
+                if not self._watched and (ended or now - last > _config.DISPATCHER_IDLE_SECONDS):
+                    self._thread = None
+                    return
+
+    def _announce(self, over: list[int]) -> None:
+        for number in over:
+            with self._lock:
+                future = self._watched.pop(number, None)
+            if future is not None:
+                future._announce()
+            del future
+
+    def _all_over(self) -> list[int]:
+        """Once the session has ended, every future is over; a pause, should one not be."""
+        with self._lock:
+            over = [number for number, future in self._watched.items() if future.done()]
+        if not over:
+            time.sleep(_AT_ONCE_SECONDS)
+        return over

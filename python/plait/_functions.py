@@ -1,0 +1,152 @@
+"""Functions of a session: each function object is pickled once, and again when something that it captures was rebound.
+
+A change *inside* a captured object is not seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from plait import _config
+from plait._options import PINS
+from plait._serialize import dump_function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from plait._native import Session
+    from plait._serialize import RetryOn
+
+#: Captured names and cells that are watched for each function.
+MAX_CAPTURES = 1_000
+
+_GONE = object()
+
+
+class Captures(NamedTuple):
+    """What a by-value function took along: the names and cells, each with what it held."""
+
+    names: tuple[tuple[dict[str, Any], str, Any], ...]
+    cells: tuple[tuple[CellType, Any], ...]
+
+    def unchanged(self) -> bool:
+        """Whether each still holds the same object."""
+        return all(names.get(name, _GONE) is value for names, name, value in self.names) and all(
+            _content(cell) is value for cell, value in self.cells
+        )
+
+
+class Known(NamedTuple):
+    """A function that the session knows."""
+
+    #: The very object; holding it keeps its `id` from being used again.
+    fn: Callable[..., Any]
+    #: Its number in the session.
+    number: int
+    #: What to look at before it is used again; None if there is nothing.
+    captures: Captures | None
+    #: Options pinned by `@plait.task`; None if there are none.
+    pins: Mapping[str, Any] | None
+
+
+class Functions:
+    """The functions of one session that share a `retry_on`.
+
+    `known` maps `id(fn)` to a `Known`; look there first and call `learn` if it is not there or has changed.
+    """
+
+    __slots__ = ("_bodies", "_retry_on", "_session", "known")
+
+    def __init__(self, session: Session, retry_on: RetryOn) -> None:
+        self._session = session
+        self._retry_on = retry_on
+        self._bodies: dict[bytes, int] = {}
+        self.known: dict[int, Known] = {}
+
+    def learn(self, fn: Callable[..., Any]) -> Known:
+        """Pickle a function and make it known; equal pickles share a number.
+
+        Raises:
+            TypeError: If it is not callable.
+            SerializationError: If it cannot be pickled.
+        """
+        if not callable(fn):
+            raise TypeError(f"the function must be callable, not {fn!r}")
+        (body,), by_value = dump_function(fn, self._retry_on)
+        number = self._bodies.get(body)
+        if number is None:
+            python = sys.version_info[:2] if by_value else None
+            number = self._session.define_function(body, python)
+            _remember(self._bodies, body, number)
+        captures = _captures(fn) if by_value else None
+        entry = Known(fn, number, captures, getattr(fn, PINS, None))
+        if type(fn) is not MethodType:  # a bound method is a new object each time, and its instance may have changed
+            _remember(self.known, id(fn), entry)
+        return entry
+
+    def find(self, fn: Callable[..., Any]) -> Known:
+        """Return what is known of a function, learning it first if need be; raises as `learn`."""
+        entry = self.known.get(id(fn))
+        if entry is None or entry.fn is not fn or (entry.captures is not None and not entry.captures.unchanged()):
+            return self.learn(fn)
+        return entry
+
+
+def _remember(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    """Add an entry; the oldest goes when there are too many."""
+    kept.pop(key, None)
+    while len(kept) >= _config.FUNCTIONS_KEPT:
+        kept.pop(next(iter(kept), None), None)
+    kept[key] = value
+
+
+def _captures(fn: Callable[..., Any]) -> Captures | None:
+    """List what a function captures, and what the functions among that capture in turn."""
+    names: list[tuple[dict[str, Any], str, Any]] = []
+    cells: list[tuple[CellType, Any]] = []
+    waiting, seen = [fn], {id(fn)}
+    while waiting and len(names) + len(cells) < MAX_CAPTURES:
+        for found in _captured_by(waiting.pop()):
+            value = found[-1]
+            if len(found) == 3:
+                names.append(found)
+            else:
+                cells.append(found)
+            if id(value) not in seen and _is_by_value(value):
+                seen.add(id(value))
+                waiting.append(value)
+    return Captures(tuple(names), tuple(cells)) if names or cells else None
+
+
+def _captured_by(fn: Any) -> Iterator[Any]:
+    """Yield `(globals, name, value)` and `(cell, value)` of one function."""
+    fn = getattr(fn, "__func__", fn)
+    if not isinstance(fn, FunctionType):
+        return
+    for name in _names(fn.__code__):
+        if name in fn.__globals__:
+            yield fn.__globals__, name, fn.__globals__[name]
+    for cell in fn.__closure__ or ():
+        yield cell, _content(cell)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the global names (and attribute names) of a code object and of those within it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _is_by_value(value: Any) -> bool:
+    """Whether a captured function is pickled with its own captures: one of `__main__`, or a nested one."""
+    return isinstance(value, FunctionType) and (value.__module__ == "__main__" or "<locals>" in value.__qualname__)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _GONE

@@ -1,0 +1,336 @@
+"""`Future`: a `concurrent.futures.Future` that costs next to nothing until somebody looks at it.
+
+The standard library's `__init__` is not run: it takes 4.5 µs and 1.6 kB, more than a whole task may. A result is waited
+for in the thread that asks, by the native ticket. What `concurrent.futures.wait`, `as_completed` and callbacks need
+(`_condition`, `_waiters`, `_state`, `_done_callbacks`) comes into being when they touch it; from then on the dispatcher
+announces the end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import CancelledError, InvalidStateError
+from concurrent.futures import Future as StandardFuture
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from plait._errors import SerializationError, error_from
+from plait._serialize import load_error, load_value, placeholder
+from plait._types import TaskInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from plait._dispatch import Dispatcher
+    from plait._errors import RawOutcome
+    from plait._native import Ticket
+
+T = TypeVar("T")
+
+#: What a future has come to: an exception (or None) and a value.
+End = tuple[BaseException | None, Any]
+#: The end of every cancelled future.
+CANCELLED: End = (CancelledError(), None)
+
+_DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
+#: Guards every `_end` and `_shared`; held for a few instructions only.
+_lock = threading.Lock()
+
+
+class Future(StandardFuture[T]):
+    """The outcome of one task, now or later; made by `submit`.
+
+    It can be waited for, awaited, given to `concurrent.futures.wait` and `as_completed`, and given as an argument to
+    other tasks, however deeply nested: its value then goes straight there.
+
+    Example:
+        >>> import plait
+        >>> with plait.Client(slots=2) as client:
+        ...     client.submit(pow, client.submit(pow, 2, 3), 2).result()
+        64
+    """
+
+    __slots__ = ("_dispatcher", "_end", "_shared", "_ticket")
+
+    _dispatcher: Dispatcher
+    _end: End | None
+    _shared: _Shared | None
+    _ticket: Ticket | None
+
+    def __init__(self, dispatcher: Dispatcher, ticket: Ticket | None, end: End | None = None) -> None:
+        """Make the future of a submitted task, or one that has ended already: plait's own business."""
+        self._dispatcher = dispatcher
+        self._ticket = ticket
+        self._end = end
+        self._shared = None
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the task and return its value.
+
+        Ctrl-C while it waits cancels the task, running or not.
+
+        Args:
+            timeout: How long to wait, in seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: When the time is up.
+            CancelledError: When it was cancelled.
+            Exception: Whatever the task raised; a `PlaitError` where plait could not get it done.
+        """
+        error, value = self._end or self._settle(timeout)
+        if error is None:
+            returned: T = value
+            return returned
+        try:
+            raise CancelledError if self._end is CANCELLED else error
+        finally:
+            del self, error  # else the traceback, this frame and the exception hold each other
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return its exception, or None if it has a value.
+
+        Args:
+            timeout: How long to wait, in seconds; None for as long as it takes, 0 for a mere look.
+
+        Raises:
+            TimeoutError: When the time is up.
+            CancelledError: When it was cancelled.
+        """
+        end = self._end or self._settle(timeout)
+        if end is CANCELLED:
+            raise CancelledError
+        return end[0]
+
+    def done(self) -> bool:
+        """Whether the task is over or cancelled."""
+        return self._end is not None or self._living().state() == "done"
+
+    def running(self) -> bool:
+        """Whether the task is known to run; that takes a moment to be heard."""
+        return self._end is None and self._living().state() == "running"
+
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled."""
+        return self.done() and (self._end or self._settle(0.0)) is CANCELLED
+
+    def cancel(self, *, running: bool = False) -> bool:
+        """Cancel the task unless it runs or is over; answered at once, whatever comes later is dropped.
+
+        Args:
+            running: Also stop it if it runs: by SIGINT, then SIGTERM, then SIGKILL.
+
+        Returns:
+            Whether it is cancelled now.
+        """
+        if self._end is None and self.done():
+            self._settle(0.0)
+        with _lock:
+            if self._end is not None:
+                return self._end is CANCELLED
+            ticket = self._living()
+            if not running and ticket.state() == "running":
+                return False
+            self._end = CANCELLED
+        if running:
+            ticket.cancel_running()
+        else:
+            ticket.cancel_pending()
+        self._announce()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn(self)` once the task is over: in plait's dispatcher thread, or here if it is over already."""
+        shared = self._share()
+        with shared.condition:
+            if shared.state not in _DONE:
+                shared.callbacks.append(fn)
+                return
+        _call(fn, self)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait in asyncio, without a thread of its own."""
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+    @property
+    def info(self) -> TaskInfo:
+        """How the task went so far: state, attempts, worker, times."""
+        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
+        if state == "pending" and self.running():
+            state = "running"
+        story = self._ticket.story() if self._ticket is not None else None
+        if story is None:
+            return TaskInfo(state)
+        attempts, worker, run_micros, total_micros = story
+        return TaskInfo(state, attempts, worker, run_micros / 1e6, total_micros / 1e6)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Refuse: only plait settles its futures."""
+        raise InvalidStateError("only plait settles its futures")
+
+    def set_result(self, result: T) -> None:
+        """Refuse: only plait settles its futures."""
+        raise InvalidStateError("only plait settles its futures")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Refuse: only plait settles its futures."""
+        raise InvalidStateError("only plait settles its futures")
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        """Become a placeholder among the arguments of a task; anywhere else a future does not pickle."""
+        return placeholder(self)
+
+    def __repr__(self) -> str:
+        """Show which task it is, and how it is doing."""
+        number = "" if self._ticket is None else f" task={self._ticket.seq}"
+        try:
+            state = self.info.state
+        except Exception as error:  # noqa: BLE001 - showing a future of a parent process must not fail
+            state = f"unreachable ({error})"
+        return f"<Future at {id(self):#x}{number} state={state}>"
+
+    # What the standard library touches.
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        if self._end is None:
+            self._living().state()  # raises in a forked child, where nobody would ever announce anything
+        return self._share().condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        return self._share().waiters
+
+    @property
+    def _done_callbacks(self) -> list[Any]:
+        return self._share().callbacks
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        return self._share().state
+
+    # Plait's own.
+
+    def _living(self) -> Ticket:
+        assert self._ticket is not None, "a future without a ticket has ended"
+        return self._ticket
+
+    def _settle(self, timeout: float | None) -> End:
+        """Wait for the outcome and load it."""
+        ticket = self._living()
+        try:
+            outcome = ticket.outcome(timeout)
+        except KeyboardInterrupt as stop:
+            self.cancel(running=True)
+            stop.add_note(f"plait: cancelled task {ticket.seq}, whose result was being waited for")
+            raise
+        if outcome is None:
+            raise TimeoutError(f"task {ticket.seq} is not over")
+        end = end_of(outcome, ticket)
+        with _lock:
+            if self._end is None:
+                self._end = end
+            settled = self._end
+        ticket.forget_outcome()
+        return settled
+
+    def _share(self) -> _Shared:
+        """Make what the standard library needs, and have the end announced there."""
+        shared = self._shared
+        if shared is not None:
+            return shared
+        end = self._settle(0.0) if self._end is None and self.done() else self._end
+        with _lock:
+            if (made := self._made()) is not None:
+                return made
+            state = PENDING if end is None else CANCELLED_AND_NOTIFIED if end is CANCELLED else FINISHED
+            shared = self._shared = _Shared(state)
+        if end is None and not self._dispatcher.watch(self):
+            self._announce()
+        return shared
+
+    def _made(self) -> _Shared | None:
+        """Look again, under the lock: another thread may have been here."""
+        return self._shared
+
+    def _announce(self) -> None:
+        """Tell waiters and callbacks that the task is over; once."""
+        shared = self._shared
+        if shared is None:
+            return
+        cancelled = self.cancelled()
+        failed = self._end is not None and self._end[0] is not None
+        with shared.condition:
+            if shared.state in _DONE:
+                return
+            shared.state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
+            for waiter in shared.waiters:
+                if cancelled:
+                    waiter.add_cancelled(self)
+                elif failed:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            shared.condition.notify_all()
+            callbacks, shared.callbacks = shared.callbacks, []
+        for callback in callbacks:
+            _call(callback, self)
+
+
+class _Shared:
+    """What a future has that other threads watch."""
+
+    __slots__ = ("callbacks", "condition", "state", "waiters")
+
+    def __init__(self, state: str) -> None:
+        self.condition = threading.Condition()
+        self.waiters: list[Any] = []
+        self.callbacks: list[Callable[[Any], object]] = []
+        self.state = state
+
+
+def end_of(outcome: RawOutcome, ticket: Ticket) -> End:
+    """Load what a task came to."""
+    if outcome[0] == "value":
+        try:
+            return (None, load_value(outcome[1]))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's class may raise anything
+            return (not_loadable(error), None)
+    if outcome[0] == "cancelled":
+        return CANCELLED
+    return (error_from(outcome, load_error, note_of(ticket)), None)
+
+
+def not_loadable(error: BaseException) -> SerializationError:
+    """Return the error of a value that arrived and cannot be unpickled here."""
+    reason = f"{type(error).__name__}: {error}"
+    failure = SerializationError(f"the result cannot be unpickled here: {reason}", path="result", reason=reason)
+    failure.__cause__ = error
+    return failure
+
+
+def note_of(ticket: Ticket) -> str:
+    """Say which task, attempt and host it was, and how long it ran."""
+    story = ticket.story()
+    if story is None or story[0] == 0:
+        return f"plait: task {ticket.seq}"
+    attempts, worker, run_micros, _ = story
+    where = worker or "an unknown worker"
+    return f"plait: task {ticket.seq}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
+
+
+def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
+    try:
+        callback(future)
+    except Exception:  # noqa: BLE001 - as the standard library does
+        LOGGER.exception("exception calling callback for %r", future)
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,242 @@
+"""The compiled half of plait: private, described by hand.
+
+Whatever waits here does so without the GIL and looks for signals every 50 ms. Nothing here calls back into Python.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from typing_extensions import Buffer as SupportsBuffer
+
+__version__: str
+
+@final
+class Buffer:
+    """Bytes that arrived, seen without a copy through the buffer protocol; writable, and nobody else's."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Ticket:
+    """A submitted task that may be asked for. When it is dropped, nobody can ask any more."""
+
+    @property
+    def seq(self) -> int:
+        """The task's number in its session."""
+
+    def outcome(self, timeout: float | None = None) -> tuple[Any, ...] | None:
+        """Wait for the outcome: a word and what belongs to it (see `_errors.error_from`).
+
+        Asked again, it tells the same, until `forget_outcome`.
+
+        Args:
+            timeout: In seconds; None for as long as it takes, 0 for a mere look.
+
+        Returns:
+            The outcome, or None if the time is up.
+        """
+
+    def failed(self) -> bool:
+        """Whether the task is over and has no value."""
+
+    def forget_outcome(self) -> None:
+        """Drop the outcome here; the story stays."""
+
+    def state(self) -> str:
+        """Where the task is: "pending", "running" or "done"."""
+
+    def story(self) -> tuple[int, str | None, int, int] | None:
+        """Tell how it went, once it is over: attempts, worker, microseconds of the last attempt and in all."""
+
+    def cancel_pending(self) -> None:
+        """Ask that the task not begin."""
+
+    def cancel_running(self) -> None:
+        """Ask that the task not begin, or be stopped."""
+
+    def watch(self) -> bool:
+        """Have `Session.next_watched` tell when the task is over; False if its end is here already."""
+
+@final
+class Session:
+    """A client's session: defines, submits, waits. Every thread may use it.
+
+    A forked child may not: there, everything raises `PlaitError`.
+    """
+
+    def define_function(self, body: SupportsBuffer | Sequence[SupportsBuffer], python: tuple[int, int] | None) -> int:
+        """Make a pickled function known; one that travels by value needs the given Python version."""
+
+    def define_options(
+        self,
+        cpus: int,
+        resources: Sequence[tuple[str, int]],
+        retries: int,
+        crash_limit: int,
+        priority: int,
+        label: str,
+    ) -> int:
+        """Make options known; equal ones have the same number. Amounts are in ten-thousandths."""
+
+    def submit(
+        self,
+        function: int,
+        options: int,
+        args: SupportsBuffer | Sequence[SupportsBuffer],
+        inputs: Sequence[Ticket] | None = None,
+    ) -> Ticket:
+        """Submit a call whose value is kept until its ticket is dropped. Waits while nothing more is admitted.
+
+        Raises:
+            RuntimeError: After the session was closed.
+            CoordinatorLost: When the coordinator is lost for good.
+        """
+
+    def submit_item(
+        self,
+        function: int,
+        options: int,
+        args: SupportsBuffer | Sequence[SupportsBuffer],
+        inputs: Sequence[Ticket] | None = None,
+    ) -> Ticket:
+        """Submit a call whose value is kept until it is delivered; raises as `submit`."""
+
+    def submit_chunk(
+        self,
+        function: int,
+        options: int,
+        args: SupportsBuffer | Sequence[SupportsBuffer],
+        inputs: Sequence[Ticket] | None,
+        retries: int,
+    ) -> Ticket:
+        """Submit a chunk of calls whose errors are kept item by item; raises as `submit`."""
+
+    def open_reduce(
+        self,
+        function: int,
+        initial: SupportsBuffer | Sequence[SupportsBuffer] | None,
+        errors: str,
+        options: int,
+    ) -> tuple[int, Ticket]:
+        """Open a run that is folded; returns its number and the ticket of its result. Raises as `submit`."""
+
+    def open_combine(self, function: int, errors: str, options: int) -> tuple[int, Ticket]:
+        """Open a run that is combined; returns its number and the ticket of its result. Raises as `submit`."""
+
+    def submit_piece(
+        self,
+        run: int,
+        function: int,
+        options: int,
+        args: SupportsBuffer | Sequence[SupportsBuffer],
+        inputs: Sequence[Ticket] | None = None,
+    ) -> None:
+        """Submit the next piece of a run; raises as `submit`."""
+
+    def seal_run(self, run: int, pieces: int) -> None:
+        """Say how many pieces a run has."""
+
+    def progress(self, run: int) -> int:
+        """Return how many pieces of a run are over."""
+
+    def wait_any(self, tickets: Sequence[Ticket], timeout: float | None = None) -> bool:
+        """Wait until one of the tasks is over or a run among them makes progress; False if the time is up."""
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until every task is over; False if the time is up."""
+
+    def next_watched(self) -> list[int]:
+        """Return the numbers of watched tasks that are over; waits up to 50 ms for the first."""
+
+    def cancel_running(self, tickets: Sequence[Ticket]) -> None:
+        """Stop all that these tickets stand for; a run's result stands for all of it."""
+
+    def cancel_all_pending(self) -> None:
+        """Cancel whatever has not begun."""
+
+    def workers(self, timeout: float) -> list[tuple[str, int, str, int, int, str, str]] | None:
+        """Return each worker's name, slots, resources, running, queued, state, Python; None if no answer came."""
+
+    def close_when_done(self) -> None:
+        """Take nothing new; what is pending goes on."""
+
+    def close_now(self) -> None:
+        """Cancel everything and say goodbye."""
+
+@final
+class Runtime:
+    """What serves a session: threads of this process, embedded or connected."""
+
+    @staticmethod
+    def embedded(
+        slots: int, listen: str | None, home: str, launch: tuple[str, Sequence[str], Sequence[str]], name: str
+    ) -> Runtime:
+        """Start a coordinator and a worker in this process.
+
+        Args:
+            slots: Of the worker; 0 for none.
+            listen: `host:port` on which others may join, or None.
+            home: Where keys are kept.
+            launch: The interpreter of the executors, its flags, its `sys.path`.
+            name: What people see of this client.
+
+        Raises:
+            ConnectError: If the port cannot be opened.
+            OSError: If a thread or a file cannot be made.
+        """
+
+    @staticmethod
+    def connect(line: str, name: str) -> Runtime:
+        """Connect to the coordinator of a join line.
+
+        Raises:
+            ConnectError: If it cannot be reached, or the line is none.
+            AuthError: If a key was refused.
+            VersionMismatch: If it speaks another protocol.
+        """
+
+    def session(self) -> Session:
+        """Return the session."""
+
+    def worker_line(self) -> str | None:
+        """Return what `plait worker` takes to join; None if nothing listens."""
+
+    def shutdown(self, timeout: float) -> bool:
+        """End it all; False if that takes longer than `timeout` seconds."""
+
+def after_fork_in_child() -> None:
+    """Put everything that was made before out of reach: its threads stayed with the parent."""
+
+def run_worker(
+    line: str,
+    slots: int,
+    resources: dict[str, float],
+    program: str,
+    flags: Sequence[str],
+    path: Sequence[str],
+    home: str,
+) -> None:
+    """Run a worker until its coordinator ends it, SIGTERM drains it, or Ctrl-C.
+
+    Raises:
+        ConnectError: If no coordinator could be reached.
+        AuthError: If a key was refused.
+        VersionMismatch: If the coordinator speaks another protocol.
+    """
+
+def serve_coordinator(bind: str, advertise: str | None, home: str, on_ready: Callable[[str, str], None]) -> None:
+    """Run a coordinator until Ctrl-C or SIGTERM; `on_ready` gets the join lines of workers and of clients.
+
+    Raises:
+        ConnectError: If the port cannot be opened.
+    """
+
+def status(line: str, timeout: float) -> dict[str, Any] | None:
+    """Ask a coordinator who is there and what is pending; None if no answer came in time.
+
+    Raises:
+        ConnectError: If it cannot be reached.
+        AuthError: If a key was refused.
+        VersionMismatch: If it speaks another protocol.
+    """

@@ -1,0 +1,204 @@
+"""Runs: a function over many pieces, and one way to bring the results together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from plait import _config
+from plait._core import tickets_of
+from plait._errors import SerializationError
+from plait._future import CANCELLED, end_of
+from plait._map import Results
+from plait._progress import Meter, size_of
+from plait._serialize import dump_call, dump_value
+from plait._witness import Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import EllipsisType
+
+    from plait._core import Core
+    from plait._functions import Known
+    from plait._native import Ticket
+    from plait._options import Options
+    from plait._progress import Progress
+
+#: After so many pieces a run looks whether it has failed already.
+_LOOK_EVERY = 64
+
+
+def run_listed(
+    core: Core, entry: Known, options: Options, iterables: tuple[Iterable[Any], ...], progress: Progress
+) -> list[Any]:
+    """Return the list of all results."""
+    with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
+        results = _Listed(core, entry, options.merged({"ordered": True}), iterables, meter)
+        values = list(results)
+        results.show()
+    return values
+
+
+class _Listed(Results[Any]):
+    """A map whose results are all kept: its window is wide, and it looks ahead for failures."""
+
+    def __init__(
+        self, core: Core, entry: Known, options: Options, iterables: tuple[Iterable[Any], ...], meter: Meter
+    ) -> None:
+        self._meter = meter
+        super().__init__(core, entry, options, iterables, None, None, None)
+
+    def __next__(self) -> Any:
+        value = super().__next__()
+        if self._meter.due():
+            self.show()
+        return value
+
+    def show(self) -> None:
+        """Show how many pieces are over."""
+        if self._meter.wanted:
+            ahead = sum(sent.is_over() for sent in self._sent)
+            total = self._meter.total if self._source is not None else self._given + len(self._ready) + len(self._sent)
+            self._meter.show(self._given + ahead, total)
+
+    def _room(self) -> int:
+        if self._bytes_out >= _config.WINDOW_BYTES and self._sent:
+            return 0
+        return 1 if len(self._sent) < max(_config.RUN_WINDOW, _config.WINDOW_PER_SLOT * self._core.slots()) else 0
+
+    def _wait(self, sent: Any) -> Any:
+        """Wait for the first piece, with an eye on those behind it: a failure there ends the run too."""
+        while True:
+            outcome = sent.ticket.outcome(_config.PROGRESS_SECONDS)
+            if outcome is not None:
+                return outcome
+            self.show()
+            if self._options.errors == "raise":
+                self._look_ahead()
+                if not self._sent:
+                    return None
+
+    def _look_ahead(self) -> None:
+        for sent in self._sent:
+            if sent.error is not None:
+                self._stop(sent.error)
+                return
+            if sent.ticket is not None and sent.ticket.failed():
+                for _, _, error, _ in self._verdicts(sent, sent.ticket.outcome(0.0)):
+                    if error is not None:
+                        self._stop(error)
+                return
+
+
+def run_reduced(
+    core: Core,
+    entry: Known,
+    merge: Known,
+    options: Options,
+    iterables: tuple[Iterable[Any], ...],
+    initial: Any | EllipsisType,
+    progress: Progress,
+) -> Any:
+    """Return what the results fold to, in order; nothing folds to `initial`."""
+    with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
+        started = None if initial is ... else dump_value(initial, "initial")
+        opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
+        run = _Run(core, entry.number, options, opened, meter)
+        value = run.go(iterables)
+    if value is not _NOTHING:
+        return value
+    if initial is ...:
+        raise TypeError("reduce of no results at all, and no initial value")
+    return initial
+
+
+def run_combined(
+    core: Core, entry: Known, combine: Known, options: Options, iterables: tuple[Iterable[Any], ...], progress: Progress
+) -> Any:
+    """Return what `combine` makes of the list of all results."""
+    function = entry.number
+    if options.errors == "return":
+        function = core.functions(options).learn(Witness(entry.fn, options.retry_on, options.retries)).number
+        options = options.merged({"retries": 0})
+    with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
+        opened = core.session.open_combine(combine.number, options.errors, _finish(core, options))
+        return _Run(core, function, options, opened, meter).go(iterables)
+
+
+#: What a fold of nothing comes to.
+_NOTHING = object()
+
+
+class _Run:
+    """A run in the making: pieces go in, one outcome comes out."""
+
+    def __init__(self, core: Core, function: int, options: Options, opened: tuple[int, Ticket], meter: Meter) -> None:
+        self.core = core
+        self.function = function
+        self.number = core.define_options(options)
+        self.errors = options.errors
+        self.run, self.ticket = opened
+        self.meter = meter
+        self.pieces = 0
+
+    def go(self, iterables: tuple[Iterable[Any], ...]) -> Any:
+        """Send the pieces, wait for the end."""
+        try:
+            self._send(iterables)
+            self.core.session.seal_run(self.run, self.pieces)
+            return self._wait()
+        except BaseException as error:
+            self.core.session.cancel_running([self.ticket])
+            if isinstance(error, KeyboardInterrupt):
+                done = self.core.session.progress(self.run)
+                error.add_note(f"plait: cancelled a run; {done:,} of its {self.pieces:,} pieces so far were done")
+            raise
+
+    def _send(self, iterables: tuple[Iterable[Any], ...]) -> None:
+        for item in zip(*iterables, strict=False):
+            self._piece(item)
+            if self.pieces % _LOOK_EVERY == 0 and self.ticket.state() == "done":
+                return
+            if self.meter.due():
+                self.meter.show(self.core.session.progress(self.run), self.meter.total)
+
+    def _piece(self, item: tuple[Any, ...]) -> None:
+        try:
+            segments, inputs = dump_call(item, {})
+        except SerializationError:
+            if self.errors == "skip":
+                return
+            raise
+        tickets, failed = tickets_of(self.core, inputs)
+        if failed is not None:
+            if self.errors == "skip":
+                return
+            raise failed
+        self.core.session.submit_piece(self.run, self.function, self.number, segments, tickets)
+        self.pieces += 1
+
+    def _wait(self) -> Any:
+        if self.meter.wanted:
+            while self.ticket.state() != "done":
+                self.meter.show(self.core.session.progress(self.run), self.pieces)
+                self.core.session.wait_any([self.ticket], _config.PROGRESS_SECONDS)
+        outcome = self.ticket.outcome()
+        assert outcome is not None, "without a timeout there is an outcome"
+        if outcome[0] == "skipped":
+            return _NOTHING
+        end = end_of(outcome, self.ticket)
+        if end[0] is None:
+            self.meter.show(self.pieces, self.pieces)
+            return end[1]
+        raise type(end[0])() if end is CANCELLED else end[0]
+
+
+def _finish(core: Core, options: Options) -> int:
+    """The options of the tasks that finish a run: like those of its pieces, but a slot and no named resources."""
+    return core.define_options(options.merged({"cpus": 1, "resources": {}}))
+
+
+def _label(options: Options, entry: Known) -> str:
+    return options.label or getattr(entry.fn, "__name__", "")
+
+
+__all__ = ["run_combined", "run_listed", "run_reduced"]

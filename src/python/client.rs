@@ -1,0 +1,258 @@
+//! The client's door for Python: define, submit, open runs, wait.
+
+use super::buffer::value_from;
+use super::error::submit_error;
+use super::fork::Native;
+use super::ticket::Ticket;
+use super::wait::{Deadline, wait_until};
+use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
+use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
+use plait_core::resource::{Amount, Resources};
+use plait_core::spec::{Call, Cancel, Errors, Finish, Grouping, Options, PythonVersion, Retention};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use std::time::Duration;
+
+/// A client's session, whoever is behind it: every thread may use it.
+#[pyclass(frozen, module = "plait._native")]
+#[derive(Debug)]
+pub(super) struct Session(Native<Handle>);
+
+/// A worker for people: name, slots, resources, running, queued, state, Python.
+type WorkerRow = (String, u32, String, u32, u32, &'static str, String);
+
+impl Session {
+    /// The session behind `handle`.
+    pub(super) fn new(handle: Handle) -> Self {
+        Self(Native::new(handle))
+    }
+
+    /// Submits, and waits while the queue is full.
+    fn admit(&self, py: Python<'_>, task: &NewTask) -> PyResult<(Handle, Seq)> {
+        let handle = self.0.own(py)?;
+        let mut first = handle.submit(task.clone());
+        while first == Err(SubmitError::Full) {
+            wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+            first = handle.submit(task.clone());
+        }
+        let task = first.map_err(|error| submit_error(py, error))?;
+        Ok((handle.clone(), task))
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// Makes a pickled function known; one that travels by value needs this very Python version.
+    fn define_function(&self, py: Python<'_>, body: &Bound<'_, PyAny>, python: Option<(u8, u8)>) -> PyResult<u32> {
+        let python = python.map(|(major, minor)| PythonVersion { major, minor });
+        Ok(self.0.own(py)?.define_function(python, value_from(body)?).0)
+    }
+
+    /// Makes options known; equal ones have the same id. Amounts of resources are in ten-thousandths.
+    fn define_options(
+        &self,
+        py: Python<'_>,
+        cpus: u32,
+        resources: Vec<(String, u64)>,
+        retries: u32,
+        crash_limit: u32,
+        priority: i32,
+        label: String,
+    ) -> PyResult<u32> {
+        let named = resources.into_iter().map(|(name, amount)| (name.into_boxed_str(), Amount(amount)));
+        let request = Resources::new(cpus, named);
+        let options = Options { request, retries, crash_limit, priority, label: label.into_boxed_str() };
+        Ok(self.0.own(py)?.define_options(options).0)
+    }
+
+    /// Submits a call whose value is kept until its ticket is dropped; `inputs` are the tickets of its futures.
+    #[pyo3(signature = (function, options, args, inputs=None))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        function: u32,
+        options: u32,
+        args: &Bound<'_, PyAny>,
+        inputs: Option<Vec<Bound<'_, Ticket>>>,
+    ) -> PyResult<Ticket> {
+        let task = new_task((function, options), Call::Single, args, inputs, Retention::Release, None)?;
+        let (handle, task) = self.admit(py, &task)?;
+        Ok(Ticket::new(handle, task, Retention::Release))
+    }
+
+    /// Submits a call whose value is kept until it is delivered.
+    #[pyo3(signature = (function, options, args, inputs=None))]
+    fn submit_item(
+        &self,
+        py: Python<'_>,
+        function: u32,
+        options: u32,
+        args: &Bound<'_, PyAny>,
+        inputs: Option<Vec<Bound<'_, Ticket>>>,
+    ) -> PyResult<Ticket> {
+        let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, None)?;
+        let (handle, task) = self.admit(py, &task)?;
+        Ok(Ticket::new(handle, task, Retention::Delivery))
+    }
+
+    /// Submits a chunk of calls whose errors are kept item by item.
+    #[pyo3(signature = (function, options, args, inputs, retries))]
+    fn submit_chunk(
+        &self,
+        py: Python<'_>,
+        function: u32,
+        options: u32,
+        args: &Bound<'_, PyAny>,
+        inputs: Option<Vec<Bound<'_, Ticket>>>,
+        retries: u32,
+    ) -> PyResult<Ticket> {
+        let call = Call::Chunk { errors: Errors::Return, retries };
+        let task = new_task((function, options), call, args, inputs, Retention::Delivery, None)?;
+        let (handle, task) = self.admit(py, &task)?;
+        Ok(Ticket::new(handle, task, Retention::Delivery))
+    }
+
+    /// Opens a run that is folded; `errors` is "raise" or "skip". Returns its id and the ticket of its result.
+    fn open_reduce(
+        &self,
+        py: Python<'_>,
+        function: u32,
+        initial: Option<&Bound<'_, PyAny>>,
+        errors: &str,
+        options: u32,
+    ) -> PyResult<(u32, Ticket)> {
+        let initial = initial.map(value_from).transpose()?;
+        self.open(py, Finish::Reduce { function: FunctionId(function), initial }, errors, options)
+    }
+
+    /// Opens a run that is combined. Returns its id and the ticket of its result.
+    fn open_combine(&self, py: Python<'_>, function: u32, errors: &str, options: u32) -> PyResult<(u32, Ticket)> {
+        let finish = Finish::Combine { function: FunctionId(function), grouping: Grouping::Items };
+        self.open(py, finish, errors, options)
+    }
+
+    /// Submits the next piece of a run.
+    #[pyo3(signature = (run, function, options, args, inputs=None))]
+    fn submit_piece(
+        &self,
+        py: Python<'_>,
+        run: u32,
+        function: u32,
+        options: u32,
+        args: &Bound<'_, PyAny>,
+        inputs: Option<Vec<Bound<'_, Ticket>>>,
+    ) -> PyResult<()> {
+        let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, Some(RunId(run)))?;
+        self.admit(py, &task).map(drop)
+    }
+
+    /// Says how many pieces a run has.
+    fn seal_run(&self, py: Python<'_>, run: u32, pieces: u64) -> PyResult<()> {
+        self.0.own(py)?.seal_run(RunId(run), pieces);
+        Ok(())
+    }
+
+    /// Pieces of a run that are over.
+    fn progress(&self, py: Python<'_>, run: u32) -> PyResult<u64> {
+        Ok(self.0.own(py)?.progress(RunId(run)))
+    }
+
+    /// Waits until one of the tasks is over or a run among them makes progress; false if `timeout` seconds pass first.
+    #[pyo3(signature = (tickets, timeout=None))]
+    fn wait_any(&self, py: Python<'_>, tickets: Vec<Bound<'_, Ticket>>, timeout: Option<f64>) -> PyResult<bool> {
+        let handle = self.0.own(py)?;
+        let tasks: Vec<Seq> = tickets.iter().map(|ticket| ticket.get().seq()).collect();
+        wait_until(py, Deadline::after(timeout), |slice| handle.wait_any(&tasks, slice))
+    }
+
+    /// Waits until every task is over; false if `timeout` seconds pass first.
+    #[pyo3(signature = (timeout=None))]
+    fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let handle = self.0.own(py)?;
+        wait_until(py, Deadline::after(timeout), |slice| handle.wait_idle(slice))
+    }
+
+    /// Numbers of watched tasks that are over; waits a moment for the first.
+    fn next_watched(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        let handle = self.0.own(py)?;
+        let mut over = Vec::new();
+        py.detach(|| handle.next_watched(plait_core::limits::SIGNAL_SLICE, &mut over));
+        Ok(over.into_iter().map(|task| task.0).collect())
+    }
+
+    /// Stops everything that these tickets stand for; a run's result stands for all of it.
+    fn cancel_running(&self, py: Python<'_>, tickets: Vec<Bound<'_, Ticket>>) -> PyResult<()> {
+        let tasks: Vec<Seq> = tickets.iter().map(|ticket| ticket.get().seq()).collect();
+        self.0.own(py)?.cancel(&tasks, Cancel::Running);
+        Ok(())
+    }
+
+    /// Cancels whatever has not begun.
+    fn cancel_all_pending(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.own(py)?.cancel_all(Cancel::Pending);
+        Ok(())
+    }
+
+    /// Every worker, for people; None if the coordinator does not answer within `timeout` seconds.
+    fn workers(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<Vec<WorkerRow>>> {
+        let handle = self.0.own(py)?;
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let status = py.detach(|| handle.ask_status(timeout));
+        Ok(status.map(|status| status.workers.into_iter().map(row).collect()))
+    }
+
+    /// Takes nothing new; what is pending goes on.
+    fn close_when_done(&self) {
+        if let Some(handle) = self.0.get() {
+            handle.close(Close::WhenDone);
+        }
+    }
+
+    /// Cancels everything and says goodbye.
+    fn close_now(&self) {
+        if let Some(handle) = self.0.get() {
+            handle.close(Close::Now);
+        }
+    }
+}
+
+impl Session {
+    fn open(&self, py: Python<'_>, finish: Finish, errors: &str, options: u32) -> PyResult<(u32, Ticket)> {
+        let handle = self.0.own(py)?;
+        let opened = handle.open_run(finish, errors_from(errors)?, OptionsId(options));
+        let (run, result) = opened.map_err(|error| submit_error(py, error))?;
+        Ok((run.0, Ticket::new(handle.clone(), result, Retention::Delivery)))
+    }
+}
+
+fn new_task(
+    (function, options): (u32, u32),
+    call: Call,
+    args: &Bound<'_, PyAny>,
+    inputs: Option<Vec<Bound<'_, Ticket>>>,
+    retention: Retention,
+    run: Option<RunId>,
+) -> PyResult<NewTask> {
+    let inputs = inputs.unwrap_or_default().iter().map(|ticket| ticket.get().seq()).collect();
+    let (function, options) = (FunctionId(function), OptionsId(options));
+    Ok(NewTask { function, options, call, args: value_from(args)?, inputs, run, retention })
+}
+
+fn errors_from(word: &str) -> PyResult<Errors> {
+    match word {
+        "raise" => Ok(Errors::Raise),
+        "return" => Ok(Errors::Return),
+        "skip" => Ok(Errors::Skip),
+        other => Err(PyValueError::new_err(format!("errors must be 'raise', 'return' or 'skip', not {other:?}"))),
+    }
+}
+
+fn row(worker: WorkerStatus) -> WorkerRow {
+    let state = match worker.state {
+        WorkerState::Live => "live",
+        WorkerState::Suspected => "suspected",
+        WorkerState::Draining => "draining",
+    };
+    let WorkerStatus { name, slots, resources, running, queued, python, .. } = worker;
+    (name.into(), slots, resources.into(), running, queued, state, python.to_string())
+}

@@ -1,0 +1,195 @@
+//! A task that Python may ask for: `Future` and `Results` hold one.
+
+use super::buffer::segments_into;
+use super::error::loss_text;
+use super::fork::Native;
+use super::outcome::outcome_of;
+use super::wait::{Deadline, wait_until};
+use crate::client::{Completion, Handle, State};
+use plait_core::id::Seq;
+use plait_core::outcome::{Outcome, Story};
+use plait_core::spec::{Cancel, Retention};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a thread may take to show an outcome that it has taken, in seconds: it only makes a tuple.
+const HANDOVER_SECONDS: f64 = 1.0;
+
+/// How a task went: attempts, the last worker's name, microseconds of the last attempt and in all.
+type Told = (u32, Option<String>, u64, u64);
+
+/// One submitted task. When it is dropped, nobody can ask for the task any more.
+#[pyclass(frozen, module = "plait._native")]
+#[derive(Debug)]
+pub(super) struct Ticket {
+    handle: Native<Handle>,
+    task: Seq,
+    retention: Retention,
+    end: Mutex<End>,
+}
+
+/// What is known here of the task's end.
+#[derive(Debug)]
+enum End {
+    /// Nothing yet, or a thread is just fetching it.
+    Ahead,
+    /// All of it, in Python's form.
+    Here(Py<PyTuple>, Story),
+    /// Python has the outcome; the story stays.
+    Told(Story),
+}
+
+impl Ticket {
+    /// A ticket for `task`.
+    pub(super) fn new(handle: Handle, task: Seq, retention: Retention) -> Self {
+        Self { handle: Native::new(handle), task, retention, end: Mutex::new(End::Ahead) }
+    }
+
+    /// The task's number in its session.
+    pub(super) const fn seq(&self) -> Seq {
+        self.task
+    }
+
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches the end if it has come; nothing if it has not.
+    ///
+    /// The lock is not held while Python objects are made: that may run any code.
+    fn fetch(&self, py: Python<'_>, handle: &Handle) -> PyResult<Option<Story>> {
+        if let End::Here(_, story) | End::Told(story) = &*self.end() {
+            return Ok(Some(*story));
+        }
+        let Some(Completion { outcome, story }) = handle.take(self.task) else { return Ok(None) };
+        let told = match outcome {
+            Ok(Outcome::Value(value)) => ("value", segments_into(py, value)?).into_pyobject(py)?,
+            Ok(outcome) => outcome_of(py, &outcome)?,
+            Err(loss) => ("lost", loss_text(loss)).into_pyobject(py)?,
+        };
+        *self.end() = End::Here(told.unbind(), story);
+        Ok(Some(story))
+    }
+
+    fn is_ahead(&self) -> bool {
+        matches!(*self.end(), End::Ahead)
+    }
+
+    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        match &*self.end() {
+            End::Here(outcome, _) => Ok(outcome.bind(py).clone()),
+            End::Told(_) => ("unknown", "its outcome was dropped").into_pyobject(py),
+            End::Ahead => ("unknown", "the client was closed before it was over").into_pyobject(py),
+        }
+    }
+}
+
+#[pymethods]
+impl Ticket {
+    /// The task's number in its session.
+    #[getter(seq)]
+    fn number(&self) -> u64 {
+        self.task.0
+    }
+
+    /// Waits for the outcome; None if `timeout` seconds pass first (no timeout: never). Asked again, tells the same.
+    #[pyo3(signature = (timeout=None))]
+    fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let handle = self.handle.own(py)?;
+        if self.fetch(py, handle)?.is_some() {
+            return self.told(py).map(Some);
+        }
+        let over = |slice: Duration| handle.wait(self.task, slice) || !self.is_ahead();
+        let there = match timeout {
+            Some(0.0) => !matches!(handle.state(self.task), State::Pending | State::Running),
+            timeout => wait_until(py, Deadline::after(timeout), over)?,
+        };
+        if !there {
+            return Ok(None);
+        }
+        // Unknown to the handle while still ahead here: another thread is between taking it and showing it.
+        let end = Deadline::after(Some(HANDOVER_SECONDS));
+        while self.fetch(py, handle)?.is_none() && !end.is_over() {
+            py.detach(std::thread::yield_now);
+        }
+        self.told(py).map(Some)
+    }
+
+    /// Whether the task is over and has no value.
+    fn failed(&self, py: Python<'_>) -> PyResult<bool> {
+        let handle = self.handle.own(py)?;
+        if self.is_ahead() && handle.state(self.task) != State::Done {
+            return Ok(false);
+        }
+        self.fetch(py, handle)?;
+        match &*self.end() {
+            End::Here(outcome, _) => Ok(outcome.bind(py).get_item(0)?.extract::<&str>()? != "value"),
+            End::Ahead | End::Told(_) => Ok(false),
+        }
+    }
+
+    /// Drops the outcome here, once Python has it; the story stays.
+    fn forget_outcome(&self) {
+        let mut end = self.end();
+        if let End::Here(_, story) = &*end {
+            // The tuple is dropped after the lock.
+            let told = End::Told(*story);
+            let dropped = std::mem::replace(&mut *end, told);
+            drop(end);
+            drop(dropped);
+        }
+    }
+
+    /// Where the task is: "pending", "running" or "done".
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let handle = self.handle.own(py)?;
+        if !self.is_ahead() {
+            return Ok("done");
+        }
+        Ok(match handle.state(self.task) {
+            State::Pending => "pending",
+            State::Running => "running",
+            State::Done | State::Unknown => "done",
+        })
+    }
+
+    /// How it went, once it is over: attempts, the last worker's name, microseconds of the last attempt and in all.
+    fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
+        let handle = self.handle.own(py)?;
+        let Some(story) = self.fetch(py, handle)? else { return Ok(None) };
+        let worker = story.worker.and_then(|worker| handle.worker_name(worker)).map(|name| name.to_string());
+        Ok(Some((story.attempts.0, worker, story.run_micros, story.total_micros)))
+    }
+
+    /// Asks that the task not begin.
+    fn cancel_pending(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.own(py)?.cancel(&[self.task], Cancel::Pending);
+        Ok(())
+    }
+
+    /// Asks that the task not begin, or be stopped.
+    fn cancel_running(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.own(py)?.cancel(&[self.task], Cancel::Running);
+        Ok(())
+    }
+
+    /// Lets `Session.next_watched` tell when the task is over. False if its end is here already.
+    fn watch(&self, py: Python<'_>) -> PyResult<bool> {
+        let handle = self.handle.own(py)?;
+        handle.watch(self.task);
+        // Whoever takes the outcome first makes it unknown to the handle, and then nothing would be told.
+        Ok(self.is_ahead() && handle.state(self.task) != State::Unknown)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // What is kept until delivery needs no release once it was delivered.
+        let settled = self.retention == Retention::Delivery && !self.is_ahead();
+        if let Some(handle) = self.handle.get().filter(|_| !settled) {
+            handle.release(self.task);
+        }
+    }
+}
