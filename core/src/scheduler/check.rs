@@ -237,17 +237,17 @@ impl Scheduler {
 
 /// Ranges are disjoint and in order; with the pieces that are not over they cover every position once.
 fn check_fold(fold: &Fold, pieces: &BTreeSet<u64>, folds: &BTreeMap<u64, u32>, total: u64) {
-    let (mut covered, mut end, mut joins, mut folding) = (0, 0, false, 0);
+    let (mut covered, mut end, mut before, mut folding) = (0, 0, None::<&Content>, 0);
     for (start, range) in fold.ranges() {
         assert!(*start >= end && range.end > *start && range.end <= total + 1, "ranges are disjoint and in order");
-        let nothing = matches!(range.content, Content::Nothing);
         let runs = matches!(range.content, Content::Folding(_));
-        assert!(*start > end || runs || !(joins || nothing && *start > 0), "nothing stands beside a value");
+        let parted = *start > end || before.is_none_or(|before| !before.joins(&range.content));
+        assert!(parted, "nothing stands beside a value");
         assert_eq!(folds.contains_key(start), runs, "a fold that runs has its task");
         assert!(!pieces.range(start.saturating_sub(1)..range.end - 1).any(|p| p + 1 >= *start), "a range is over");
         folding += usize::from(runs);
         covered += range.end - start;
-        (end, joins) = (range.end, nothing);
+        (end, before) = (range.end, Some(&range.content));
     }
     assert_eq!((folding, folds.len()), (fold.folding(), folding), "folds that run");
     assert_eq!(covered + pieces.len() as u64, total + 1, "every position is over or has its piece");

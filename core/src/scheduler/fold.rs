@@ -209,7 +209,7 @@ impl Content {
     }
 
     /// Whether two neighbours become one: if one of them is nothing and none is being folded.
-    const fn joins(&self, other: &Self) -> bool {
+    pub(super) const fn joins(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Folding(_), _) | (_, Self::Folding(_)) => false,
             (Self::Nothing, _) | (_, Self::Nothing) => true,

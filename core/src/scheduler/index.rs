@@ -76,8 +76,9 @@ impl SeqIndex {
         let (first, last) = (range.start().0, range.end().0);
         let pages = self.order.range(first / PAGE..=last / PAGE);
         pages.flat_map(move |(number, page)| {
-            let slots = self.pages[*page].slots.iter().zip(number * PAGE..);
-            slots.filter(move |(slot, seq)| **slot != NONE && (first..=last).contains(seq)).map(|(slot, _)| *slot)
+            let slots = (0_u64..).zip(&self.pages[*page].slots);
+            let within = move |at: u64| (first..=last).contains(&(number * PAGE + at));
+            slots.filter(move |(at, slot)| **slot != NONE && within(*at)).map(|(_, slot)| *slot)
         })
     }
 

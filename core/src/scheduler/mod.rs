@@ -57,6 +57,9 @@ mod timer;
 mod unschedulable;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, EndReason};
 pub use event::{Event, Watch};
 pub use snapshot::{Snapshot, TaskTotals, WorkerView};
