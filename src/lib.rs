@@ -5,6 +5,7 @@
 pub mod client;
 pub mod config;
 pub mod coordinator;
+pub mod embedded;
 pub mod executor;
 pub mod net;
 pub mod shutdown;

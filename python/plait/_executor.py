@@ -256,12 +256,11 @@ def _values(inputs: list[RawOutcome]) -> Iterator[Any]:
 
 
 def _members(inputs: list[RawOutcome], errors: int) -> list[Any]:
-    """What a combine gets of pieces that are single items."""
+    """What a combine gets of pieces that are single items; with `errors="return"` each tells its outcome itself."""
     members: list[Any] = []
     for outcome in inputs:
         if outcome[0] == "value":
-            value = load_value(outcome[1])
-            members.append(Outcome(None, value, None) if errors == RETURN else value)
+            members.append(load_value(outcome[1]))
         elif errors == RETURN:
             members.append(Outcome(None, None, error_from(outcome, load_error)))
     return members

@@ -13,6 +13,7 @@ mod handle;
 mod inbox;
 mod local;
 mod outgoing;
+mod remote;
 mod table;
 mod translate;
 mod waiter;
@@ -22,6 +23,7 @@ pub use handle::Handle;
 pub use local::over;
 pub use plait_core::client::Loss;
 pub use plait_core::protocol::message::client::{Status, TaskCounts, WorkerState, WorkerStatus};
+pub use remote::{ClientConfig, ConnectError, Connecting, Remote, connect};
 
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::outcome::{Outcome, Story};

@@ -8,6 +8,7 @@
 
 mod driver;
 mod links;
+mod serve;
 mod session;
 mod translate;
 
@@ -21,6 +22,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use plait_core::scheduler::World;
+pub(crate) use serve::Port;
+pub use serve::{JoinLines, Listen, ServeError, serve};
 
 /// What a coordinator is told once.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! system call: what the socket does not take is kept and written when there is room.
 
 use super::launch::Launch;
-use super::process::Process;
+use super::process::{Process, watched};
 use super::stderr::Stderr;
 use crate::store::passing::send_descriptor;
 use crate::store::shm::WorkerPage;
@@ -79,8 +79,8 @@ impl Executor {
             id,
             host: host.into(),
             page,
-            socket: AsyncFd::with_interest(near.into(), Interest::READABLE)?,
-            exit: AsyncFd::with_interest(process.pidfd().try_clone_to_owned()?, Interest::READABLE)?,
+            socket: watched(near.into(), Interest::READABLE)?,
+            exit: watched(process.pidfd().try_clone_to_owned()?, Interest::READABLE)?,
             process: Mutex::new(process),
             out: Mutex::default(),
             memory: Mutex::default(),
@@ -110,7 +110,7 @@ impl Executor {
     /// Waits for room and writes what was kept, until nothing is left.
     pub(super) async fn write_rest(self: Arc<Self>) {
         let Ok(socket) = self.socket.get_ref().try_clone() else { return self.kill() };
-        let Ok(socket) = AsyncFd::with_interest(socket, Interest::WRITABLE) else { return self.kill() };
+        let Ok(socket) = watched(socket, Interest::WRITABLE) else { return self.kill() };
         loop {
             let Ok(mut ready) = socket.writable().await else { return };
             let mut out = lock(&self.out);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The variable that tells an executor its `sys.path`, one entry a line; the executor removes it at once.
-pub const PATH_VARIABLE: &str = "PLAIT_EXECUTOR_PATH";
+const PATH_VARIABLE: &str = "PLAIT_EXECUTOR_PATH";
 
 /// What the interpreter runs. Short, so that `ps` shows what it is; `-m` would look plait up on a path that is not the
 /// client's yet.

@@ -3,6 +3,7 @@
 //! Our stderr may be a pipe that nobody reads. It is written only when it has room, so the worker's one thread never
 //! waits for it; until then the executor's pipe fills up, as if it wrote there itself.
 
+use super::process::watched;
 use plait_core::limits::LOG_TAIL_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -53,7 +54,7 @@ pub(crate) fn ours() -> Option<OwnedFd> {
 impl Stderr {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        let pipe = AsyncFd::with_interest(pipe, Interest::READABLE)?;
+        let pipe = watched(pipe, Interest::READABLE)?;
         Ok(Self(Arc::new(Inner { pipe, kept: Mutex::default(), finished: Notify::new() })))
     }
 

@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 
 impl Brain {
     pub(super) fn on_cancelled(&mut self, now: Time, ids: &[AttemptId], cancel: Cancel, actions: &mut Vec<Action>) {
-        for handle in ids.iter().filter_map(|id| self.attempts.find(*id)).collect::<Vec<_>>() {
+        for id in ids {
+            let Some(handle) = self.attempts.find(*id) else { continue };
             match self.attempts.get(handle).place {
                 Place::Queued(_) => {
                     self.queue.remove(&mut self.attempts, handle);
@@ -37,8 +38,10 @@ impl Brain {
     }
 
     pub(super) fn on_recalled(&mut self, ids: &[AttemptId]) {
-        for handle in ids.iter().filter_map(|id| self.attempts.find(*id)).collect::<Vec<_>>() {
-            self.recall(handle);
+        for id in ids {
+            if let Some(handle) = self.attempts.find(*id) {
+                self.recall(handle);
+            }
         }
     }
 

@@ -121,12 +121,14 @@ pub(super) struct Fleet {
     by_id: BTreeMap<ExecutorId, usize>,
     next: ExecutorId,
     slots: usize,
+    /// Who has left in this step.
+    gone: Vec<ExecutorId>,
 }
 
 impl Fleet {
     pub(super) fn new(slots: usize) -> Self {
         let seats = core::iter::repeat_with(|| None).take(slots).collect();
-        Self { seats, by_id: BTreeMap::new(), next: ExecutorId(0), slots }
+        Self { seats, by_id: BTreeMap::new(), next: ExecutorId(0), slots, gone: Vec::new() }
     }
 
     /// Starts an executor on a vacant seat that fits; there always is one for more than one slot.
@@ -157,10 +159,26 @@ impl Fleet {
     pub(super) fn vacate(&mut self, seat: usize) -> Executor {
         let executor = self.seats[seat].take().expect("who leaves sat there");
         self.by_id.remove(&executor.id);
+        self.gone.push(executor.id);
         while self.seats.len() > self.slots && matches!(self.seats.last(), Some(None)) {
             self.seats.pop();
         }
         executor
+    }
+
+    /// Drops what was to be said to executors of whose end the same step has heard.
+    pub(super) fn hush(&mut self, begin: usize, actions: &mut Vec<Action>) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let said = actions.split_off(begin);
+        actions.extend(said.into_iter().filter(|action| match action {
+            Action::GiveInputs { executor, .. } | Action::Forget { executor, .. } | Action::Signal { executor, .. } => {
+                !self.gone.contains(executor)
+            }
+            _ => true,
+        }));
+        self.gone.clear();
     }
 
     pub(super) fn find(&self, id: ExecutorId) -> Option<usize> {

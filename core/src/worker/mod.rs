@@ -32,6 +32,8 @@ mod place;
 mod queue;
 mod report;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 pub use action::{Action, Order, Signal};
 pub use event::{Condition, Ended, Event};
@@ -182,16 +184,15 @@ impl Brain {
 
     /// Applies the events in order, fires due timers, then hands out what can be handed out.
     pub fn step(&mut self, now: Time, events: impl IntoIterator<Item = Event>, actions: &mut Vec<Action>) {
-        self.age = Age::Born;
-        for event in events {
-            if self.stay == Stay::Left {
-                return;
-            }
-            self.on_event(now, event, actions);
-        }
         if self.stay == Stay::Left {
             return;
         }
+        self.age = Age::Born;
+        let begin = actions.len();
+        for event in events {
+            self.on_event(now, event, actions);
+        }
+        self.fleet.hush(begin, actions);
         self.fire(now, actions);
         self.fill_seats(now, actions);
         self.place(now, actions);

@@ -32,7 +32,7 @@ impl Brain {
         self.rebalance(free, bar);
     }
 
-    /// Gives what runs apart, in order. Returns the arrival that nothing plain may overtake.
+    /// Gives what runs apart, in order, after what came before it. Returns the arrival that nothing plain may overtake.
     fn place_apart(&mut self, now: Time, free: &mut u32, actions: &mut Vec<Action>) -> u64 {
         let mut pledged = Vec::new();
         let mut next = self.queue.apart.front();
@@ -40,8 +40,12 @@ impl Brain {
             next = Lane::after(&self.attempts, handle);
             let attempt = self.attempts.get(handle);
             let (cpus, order) = (attempt.start.request.cpus.max(1), attempt.order);
+            self.place_idle(free, order, actions);
+            if self.next_plain(order).is_some() {
+                return order;
+            }
             // Named resources that are taken hold up only those who ask for them.
-            if !self.free.holds(&attempt.start.request) {
+            if !self.free.holds(&self.attempts.get(handle).start.request) {
                 continue;
             }
             match self.room(now, cpus, free, &mut pledged, actions) {

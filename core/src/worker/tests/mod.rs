@@ -1,0 +1,40 @@
+//! Scenarios as text, and worlds made of chance.
+
+mod rig;
+mod soup;
+mod world;
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let text = include_str!(concat!("../scenarios/", stringify!($name), ".txt"));
+            rig::play(text, &expect_test::expect_file![concat!("../scenarios/", stringify!($name), ".txt")]);
+        }
+    )*};
+}
+
+scenarios! {
+    executors_start_at_once_and_take_work_once_ready
+    few_attempts_are_spread_before_any_is_queued_behind
+    a_backlog_is_queued_ahead
+    functions_are_told_before_their_first_use
+    inputs_follow_their_attempt
+    an_idle_executor_takes_from_the_longest_queue
+    recalled_attempts_are_returned_unless_begun
+    cancelled_before_start_is_never_begun
+    a_running_attempt_is_stopped_step_by_step
+    a_death_costs_the_blamed_attempt_alone
+    what_kills_before_it_begins_is_blamed_in_the_end
+    failing_starts_pause_and_are_tried_one_at_a_time
+    a_later_attempt_has_nothing_behind_it
+    wide_tasks_get_executors_of_their_own
+    named_resources_are_shared
+    a_soiled_executor_is_replaced
+    started_travels_for_what_lives_long
+    a_drained_worker_returns_waits_and_leaves
+    a_drain_ends_in_time
+    a_lost_link_is_forgotten
+    reports_wait_for_credit
+    late_and_unknown_events_are_harmless
+}

@@ -1,0 +1,236 @@
+//! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
+//! lines below it are what the worker wants done. `UPDATE_EXPECT=1` writes them anew.
+
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, Seq, SessionId, TaskId};
+use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry};
+use crate::resource::{Amount, Resources};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::time::Time;
+use crate::value::Value;
+use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Plays the lines of `scenario` and compares all that follows with it.
+pub(super) fn play(scenario: &str, expected: &expect_test::ExpectFile) {
+    let mut rig = Rig { brain: worker("worker 2 slots"), now: Time::ZERO, out: String::new() };
+    for line in scenario.lines().filter(|line| !line.starts_with(' ')) {
+        writeln!(rig.out, "{line}").expect("a string takes all");
+        if !line.is_empty() && !line.starts_with('#') {
+            rig.play(line);
+        }
+    }
+    expected.assert_eq(&rig.out);
+}
+
+struct Rig {
+    brain: Brain,
+    now: Time,
+    out: String,
+}
+
+impl Rig {
+    fn play(&mut self, line: &str) {
+        if line.starts_with("worker ") {
+            self.brain = worker(line);
+        } else if line == "next" {
+            let next = self.brain.deadline().map(|(at, wake)| format!("{at} {wake:?}"));
+            writeln!(self.out, "  {}", next.as_deref().unwrap_or("nothing")).expect("a string takes all");
+        } else {
+            if let Some(ms) = line.strip_prefix("wait ") {
+                self.now = self.now + Duration::from_millis(number(ms));
+            }
+            self.step(line);
+        }
+    }
+
+    fn step(&mut self, line: &str) {
+        let mut actions = Vec::new();
+        let events: Vec<_> = line.split("; ").filter(|event| !event.starts_with("wait")).map(event).collect();
+        self.brain.step(self.now, events, &mut actions);
+        self.brain.check();
+        for action in &actions {
+            writeln!(self.out, "  {}", show(action)).expect("a string takes all");
+        }
+    }
+}
+
+/// `worker 2 slots gpu=1`
+fn worker(line: &str) -> Brain {
+    let words: Vec<_> = line.split(' ').collect();
+    let named = words[3..].iter().map(|word| {
+        let (name, amount) = word.split_once('=').expect("name=amount");
+        (name.into(), Amount(number::<u64>(amount) * Amount::SCALE))
+    });
+    let slots = number(words[1]);
+    Brain::new(Config { slots, capacity: Resources::new(slots, named), supervision: Supervision::default() })
+}
+
+fn event(text: &str) -> Event {
+    let words: Vec<_> = text.split(' ').collect();
+    let rest = &words[1..];
+    match words[0] {
+        "link" if rest == ["opens"] => Event::LinkOpened,
+        "link" if rest == ["lost"] => Event::LinkLost,
+        "drain" => Event::DrainRequested,
+        "define" => define(rest[0]),
+        "assign" => Event::AttemptsAssigned { starts: rest.iter().flat_map(|word| starts(word)).collect() },
+        "inputs" => Event::InputsAppended { attempt: attempt(rest[0]), inputs: inputs(number(rest[1])) },
+        "cancel" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Pending },
+        "stop" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Running },
+        "recall" => Event::AttemptsRecalled { attempts: attempts(rest) },
+        "forget" => Event::SessionForgotten { session: SessionId(number(&rest[0][1..])) },
+        "taken" => Event::ReportsTaken { cost: size(rest[0]) },
+        executor => executor_event(ExecutorId(number(&executor[1..])), rest),
+    }
+}
+
+fn executor_event(executor: ExecutorId, words: &[&str]) -> Event {
+    let running = words.last().and_then(|word| word.strip_prefix('e')?.parse().ok()).map(Entry);
+    match words[0] {
+        "ready" => Event::ExecutorReady { executor },
+        "fails" => Event::SpawnFailed { executor },
+        "runs" => Event::ExecutorSeen { executor, running },
+        "died" => Event::ExecutorDied { executor, running, death: Box::new(death()) },
+        "ends" => Event::EntriesEnded { executor, ended: words[1..].iter().map(|word| ended(word)).collect() },
+        "gives" => {
+            let of = words.iter().position(|word| *word == "of").expect("x0 gives e1 of e1 e2");
+            let entries = |words: &[&str]| words.iter().map(|word| Entry(number(&word[1..]))).collect();
+            Event::EntriesRevoked { executor, asked: entries(&words[of + 1..]), revoked: entries(&words[1..of]) }
+        }
+        other => panic!("no such thing: {other}"),
+    }
+}
+
+/// `s0f1`
+fn define(word: &str) -> Event {
+    let (session, function) = word[1..].split_once('f').expect("s0f1");
+    let function = FunctionSpec { id: FunctionId(number(function)), hash: [0; 32], python: None, body: Value::empty() };
+    Event::FunctionDefined { session: SessionId(number(session)), function }
+}
+
+/// `s0t1`, `s0t1..9`, `s0t1.2`, each with `:` and properties divided by commas.
+fn starts(word: &str) -> Vec<Start> {
+    let (name, properties) = word.split_once(':').unwrap_or((word, ""));
+    if let Some((first, end)) = name.split_once("..") {
+        let (session, first) = first.split_once('t').expect("s0t1");
+        return (number::<u64>(first)..number(end)).map(|n| start(&format!("{session}t{n}"), properties)).collect();
+    }
+    vec![start(name, properties)]
+}
+
+fn start(name: &str, properties: &str) -> Start {
+    let mut start = Start {
+        attempt: attempt(name),
+        function: FunctionId(0),
+        call: Call::Single,
+        request: Resources::cpus(1),
+        args: Value::empty(),
+        inputs: Vec::new(),
+        inputs_total: 0,
+    };
+    for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
+        match name {
+            "f" => start.function = FunctionId(number(value)),
+            "merge" => {
+                start.call = Call::ChunkFold { errors: Errors::Raise, retries: 0, merge: FunctionId(number(value)) };
+            }
+            "cpus" => start.request.cpus = number(value),
+            "inputs" => {
+                let (there, total) = value.split_once('/').expect("inputs=1/3");
+                (start.inputs, start.inputs_total) = (inputs(number(there)), number(total));
+            }
+            name => {
+                let amount = Amount(number::<u64>(value) * Amount::SCALE);
+                start.request = Resources::new(start.request.cpus, [(name.into(), amount)]);
+            }
+        }
+    }
+    start
+}
+
+fn inputs(count: usize) -> Vec<Outcome> {
+    vec![Outcome::Value(Value::empty()); count]
+}
+
+fn attempts(words: &[&str]) -> Vec<AttemptId> {
+    words.iter().map(|word| attempt(word)).collect()
+}
+
+/// `s0t1` or `s0t1.2`
+fn attempt(word: &str) -> AttemptId {
+    let (task, attempt) = word.split_once('.').unwrap_or((word, "1"));
+    let (session, seq) = task[1..].split_once('t').expect("s0t1");
+    AttemptId { task: TaskId::new(SessionId(number(session)), Seq(number(seq))), attempt: Attempt(number(attempt)) }
+}
+
+/// `e0`, `e0:raised`, `e0:soiled` or `e0:40MiB`
+fn ended(word: &str) -> Ended {
+    let (entry, how) = word[1..].split_once(':').unwrap_or((&word[1..], "returned"));
+    let (ending, condition) = match how {
+        "returned" => (Ending::Returned(Value::empty()), Condition::Clean),
+        "soiled" => (Ending::Returned(Value::empty()), Condition::Soiled),
+        "raised" => (Ending::Raised { error: Value::empty(), retry: Retry::Denied }, Condition::Clean),
+        bytes => (Ending::Returned(Value::from(bytes::Bytes::from(vec![0; size(bytes) as usize]))), Condition::Clean),
+    };
+    Ended { entry: Entry(number(entry)), ending, run_micros: 0, condition }
+}
+
+pub(super) fn death() -> Death {
+    Death { host: "here".into(), pid: 1, exit: Exit::Signal(11), peak_memory: 0, log_tail: "".into() }
+}
+
+/// `64` or `40MiB`
+fn size(word: &str) -> u64 {
+    word.strip_suffix("MiB").map_or_else(|| number(word), |mib| number::<u64>(mib) << 20)
+}
+
+fn number<N: std::str::FromStr>(word: &str) -> N {
+    word.parse().unwrap_or_else(|_| panic!("{word} is no number"))
+}
+
+fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
+    items.iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+fn show(action: &Action) -> String {
+    let names = |ids: &[AttemptId]| list(ids, ToString::to_string);
+    let entries = |entries: &[Entry]| list(entries, ToString::to_string);
+    match action {
+        Action::Spawn { executor, cpus } => format!("spawn {executor} cpus={cpus}"),
+        Action::Define { executor, session, function } => format!("{executor}: define {session}{}", function.id),
+        Action::Forget { executor, session } => format!("{executor}: forget {session}"),
+        Action::Give { executor, orders } => format!("{executor}: give {}", list(orders, order)),
+        Action::GiveInputs { executor, entry, inputs } => format!("{executor}: {} inputs for {entry}", inputs.len()),
+        Action::Revoke { executor, entries: of } => format!("{executor}: revoke {}", entries(of)),
+        Action::Observe { executors } => format!("observe {}", list(executors, ToString::to_string)),
+        Action::Signal { executor, signal: Signal::Interrupt(entry) } => format!("{executor}: interrupt {entry}"),
+        Action::Signal { executor, signal: Signal::Terminate(entry) } => format!("{executor}: terminate {entry}"),
+        Action::Signal { executor, signal: Signal::Kill } => format!("{executor}: kill"),
+        Action::Report { reports } => format!("report {}", list(reports, report)),
+        Action::ReportStarted { attempts } => format!("started {}", names(attempts)),
+        Action::Return { attempts } => format!("return {}", names(attempts)),
+        Action::AcknowledgeStarts { cost } => format!("acknowledge {cost}"),
+        Action::AnnounceDrain => "announce drain".into(),
+        Action::Leave => "leave".into(),
+    }
+}
+
+fn order(order: &Order) -> String {
+    let (there, total) = (order.start.inputs.len(), order.start.inputs_total);
+    let inputs = if total > 0 { format!("({there}/{total} inputs)") } else { String::new() };
+    format!("{}={}{inputs}", order.entry, order.start.attempt)
+}
+
+fn report(report: &Report) -> String {
+    let ending = match &report.ending {
+        Ending::Returned(_) => "returned".into(),
+        Ending::Skipped => "skipped".into(),
+        Ending::Raised { .. } => "raised".into(),
+        Ending::Crashed(death) if death.pid == 0 => format!("refused({})", death.log_tail),
+        Ending::Crashed(_) => "crashed".into(),
+        Ending::Cancelled => "cancelled".into(),
+        Ending::TooLarge { .. } => "too-large".into(),
+    };
+    format!("{}:{ending}", report.attempt)
+}

@@ -1,0 +1,116 @@
+//! Anything at any time: events that fit nothing, come too late, come twice, or lie. Nothing may panic and every
+//! invariant must hold after each step.
+
+use super::rig::death;
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, Seq, SessionId, TaskId};
+use crate::outcome::{Ending, Outcome};
+use crate::resource::{Amount, Resources};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::time::Time;
+use crate::value::Value;
+use crate::worker::{Brain, Condition, Config, Ended, Entry, Event, Supervision};
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// Ids from a small range, so that they often meet.
+fn attempt() -> impl Strategy<Value = AttemptId> {
+    (0..2_u32, 0..12_u64, 1..3_u32).prop_map(|(session, seq, attempt)| AttemptId {
+        task: TaskId::new(SessionId(session), Seq(seq)),
+        attempt: Attempt(attempt),
+    })
+}
+
+fn executor() -> impl Strategy<Value = ExecutorId> {
+    prop_oneof![8 => 0..6_u32, 1 => 6..40_u32].prop_map(ExecutorId)
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    prop_oneof![8 => 0..6_u32, 2 => 6..100_u32, 1 => any::<u32>()].prop_map(Entry)
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    let request = prop_oneof![4 => Just((1, 0)), 1 => (0..5_u32, 0..3_u64)];
+    let call = prop_oneof![
+        4 => Just(Call::Single),
+        1 => Just(Call::ChunkFold { errors: Errors::Skip, retries: 0, merge: FunctionId(1) }),
+    ];
+    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64).prop_map(
+        |(attempt, function, call, request, inputs, total)| Start {
+            attempt,
+            function: FunctionId(function),
+            call,
+            request: Resources::new(request.0, [("gpu".into(), Amount(request.1))]),
+            args: Value::empty(),
+            inputs: vec![Outcome::Skipped; inputs],
+            inputs_total: total,
+        },
+    )
+}
+
+fn ended() -> impl Strategy<Value = Ended> {
+    (entry(), any::<bool>()).prop_map(|(entry, soiled)| Ended {
+        entry,
+        ending: Ending::Returned(Value::empty()),
+        run_micros: 1,
+        condition: if soiled { Condition::Soiled } else { Condition::Clean },
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let cancel = prop_oneof![Just(Cancel::Pending), Just(Cancel::Running)];
+    let some = |what| prop::collection::vec(what, 0..4);
+    let define = (0..2_u32, 0..3_u32).prop_map(|(session, id)| Event::FunctionDefined {
+        session: SessionId(session),
+        function: FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() },
+    });
+    let inputs = (attempt(), 0..4_usize)
+        .prop_map(|(attempt, n)| Event::InputsAppended { attempt, inputs: vec![Outcome::Skipped; n] });
+    let revoked = (executor(), some(entry().boxed()), some(entry().boxed()))
+        .prop_map(|(executor, asked, revoked)| Event::EntriesRevoked { executor, asked, revoked });
+    let died = (executor(), prop::option::of(entry())).prop_map(|(executor, running)| Event::ExecutorDied {
+        executor,
+        running,
+        death: Box::new(death()),
+    });
+    let coordinator = prop_oneof![
+        8 => prop::collection::vec(start(), 0..6).prop_map(|starts| Event::AttemptsAssigned { starts }),
+        3 => define,
+        2 => inputs,
+        2 => (prop::collection::vec(attempt(), 0..4), cancel)
+            .prop_map(|(attempts, cancel)| Event::AttemptsCancelled { attempts, cancel }),
+        2 => prop::collection::vec(attempt(), 0..4).prop_map(|attempts| Event::AttemptsRecalled { attempts }),
+        1 => (0..2_u32).prop_map(|session| Event::SessionForgotten { session: SessionId(session) }),
+        1 => any::<u64>().prop_map(|cost| Event::ReportsTaken { cost }),
+    ];
+    let link = prop_oneof![4 => Just(Event::LinkOpened), 3 => Just(Event::LinkLost), 1 => Just(Event::DrainRequested)];
+    prop_oneof![
+        12 => coordinator,
+        1 => link,
+        4 => executor().prop_map(|executor| Event::ExecutorReady { executor }),
+        1 => executor().prop_map(|executor| Event::SpawnFailed { executor }),
+        6 => (executor(), prop::collection::vec(ended(), 0..4))
+            .prop_map(|(executor, ended)| Event::EntriesEnded { executor, ended }),
+        4 => revoked,
+        4 => (executor(), prop::option::of(entry()))
+            .prop_map(|(executor, running)| Event::ExecutorSeen { executor, running }),
+        2 => died,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_soup_of_events_keeps_every_invariant(
+        steps in prop::collection::vec((prop::collection::vec(event(), 0..4), 0..3_000_u64), 1..80),
+    ) {
+        let capacity = Resources::new(4, [("gpu".into(), Amount(2))]);
+        let mut brain = Brain::new(Config { slots: 4, capacity, supervision: Supervision::default() });
+        let (mut now, mut actions) = (Time::ZERO, Vec::new());
+        brain.step(now, [Event::LinkOpened], &mut actions);
+        for (events, ms) in steps {
+            now = now + Duration::from_millis(ms);
+            brain.step(now, events, &mut actions);
+            brain.check();
+            prop_assert!(brain.deadline().is_none_or(|(at, _)| at > now), "what was due has fired");
+        }
+    }
+}

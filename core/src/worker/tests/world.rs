@@ -1,0 +1,412 @@
+//! A small world: honest executors that carry out what they are told, in any order and at any speed, and die at any
+//! time. Every attempt is answered once, whatever happens; and when the trouble stops, everything comes to its end.
+
+use super::rig::death;
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
+use crate::limits;
+use crate::outcome::{Ending, Outcome, Retry};
+use crate::resource::{Amount, Resources};
+use crate::rng::Rng;
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::time::Time;
+use crate::value::Value;
+use crate::window;
+use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+const SLOTS: u32 = 3;
+const SESSION: SessionId = SessionId(0);
+
+/// An executor as it really is.
+#[derive(Default)]
+struct Process {
+    cpus: u32,
+    ready: bool,
+    killed: bool,
+    knows: BTreeSet<FunctionKey>,
+    queue: VecDeque<Order>,
+    running: Option<Order>,
+    unsent: Vec<Ended>,
+    next: u32,
+}
+
+struct World {
+    brain: Brain,
+    now: Time,
+    rng: Rng,
+    processes: BTreeMap<ExecutorId, Process>,
+    /// Taken by the worker and not answered.
+    open: BTreeSet<AttemptId>,
+    /// Inputs still to be sent.
+    inputs: BTreeMap<AttemptId, u64>,
+    events: VecDeque<Event>,
+    assigned: u64,
+    /// Credit for reports that the coordinator has not given back.
+    owed: u64,
+    linked: bool,
+    draining: bool,
+    left: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let capacity = Resources::new(SLOTS, [("gpu".into(), Amount(2))]);
+        Self {
+            brain: Brain::new(Config { slots: SLOTS, capacity, supervision: Supervision::default() }),
+            now: Time::ZERO,
+            rng: Rng::new(seed),
+            processes: BTreeMap::new(),
+            open: BTreeSet::new(),
+            inputs: BTreeMap::new(),
+            events: VecDeque::new(),
+            assigned: 0,
+            owed: 0,
+            linked: false,
+            draining: false,
+            left: false,
+        }
+    }
+
+    /// Delivers what has happened, a few at a time, until nothing follows from it.
+    fn settle(&mut self) {
+        loop {
+            let some = self.rng.below(4) as usize;
+            let batch: Vec<_> = self.events.drain(..some.min(self.events.len())).collect();
+            let mut actions = Vec::new();
+            self.brain.step(self.now, batch, &mut actions);
+            self.brain.check();
+            let idle = actions.is_empty() && self.events.is_empty();
+            actions.into_iter().for_each(|action| self.carry_out(action));
+            self.check();
+            if idle && self.events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn check(&self) {
+        let running = || self.processes.values().filter(|process| process.running.is_some());
+        assert!(running().map(|process| process.cpus).sum::<u32>() <= SLOTS, "running cpus never exceed the slots");
+        let gpus = running().filter(|process| !process.killed).filter_map(|process| process.running.as_ref());
+        let gpus: u64 = gpus.map(|order| order.start.request.amount("gpu").0).sum();
+        assert!(gpus <= 2, "running attempts share what there is");
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        assert!(!self.left, "nothing follows the goodbye");
+        match action {
+            Action::Spawn { executor, cpus } => {
+                assert!(!self.draining, "a draining worker starts nothing");
+                let fresh = self.processes.insert(executor, Process { cpus, ..Process::default() });
+                assert!(fresh.is_none(), "ids are not used again");
+            }
+            Action::Define { executor, session, function } => {
+                let Some(process) = self.alive(executor) else { return };
+                process.knows.insert(FunctionKey { session, function: function.id });
+            }
+            Action::Forget { executor, session } => {
+                let Some(process) = self.alive(executor) else { return };
+                process.knows.retain(|key| key.session != session);
+            }
+            Action::Give { executor, orders } => orders.into_iter().for_each(|order| self.accept(executor, order)),
+            Action::GiveInputs { executor, entry, inputs } => {
+                let Some(process) = self.alive(executor) else { return };
+                let held = process.running.iter_mut().chain(&mut process.queue).find(|order| order.entry == entry);
+                held.into_iter().for_each(|order| order.start.inputs.extend_from_slice(&inputs));
+            }
+            Action::Revoke { executor, entries } => self.revoke(executor, entries),
+            Action::Observe { executors } => {
+                for executor in executors {
+                    let running = self.alive(executor).and_then(|process| Some(process.running.as_ref()?.entry));
+                    self.events.push_back(Event::ExecutorSeen { executor, running });
+                }
+            }
+            Action::Signal { executor, signal } => self.signal(executor, signal),
+            Action::Report { reports } => {
+                self.owed += reports.iter().map(|report| window::cost(report.len())).sum::<u64>();
+                reports.iter().for_each(|report| self.answer(report.attempt));
+            }
+            Action::Return { attempts } => attempts.iter().for_each(|attempt| self.answer(*attempt)),
+            Action::ReportStarted { attempts } => {
+                assert!(self.linked && attempts.iter().all(|attempt| self.open.contains(attempt)), "it runs");
+            }
+            Action::AcknowledgeStarts { .. } => assert!(self.linked),
+            Action::AnnounceDrain => assert!(self.linked && self.draining),
+            Action::Leave => self.left = true,
+        }
+    }
+
+    /// The executor that an action names; none if it has died and the worker is yet to hear of it.
+    fn alive(&mut self, executor: ExecutorId) -> Option<&mut Process> {
+        let dead = |event: &Event| matches!(event, Event::ExecutorDied { executor: dead, .. } if *dead == executor);
+        let process = self.processes.get_mut(&executor);
+        assert!(process.is_some() || self.events.iter().any(dead), "only living executors are named");
+        assert!(process.as_ref().is_none_or(|process| process.ready && !process.killed), "only those up are spoken to");
+        process
+    }
+
+    fn accept(&mut self, executor: ExecutorId, order: Order) {
+        let session = order.start.attempt.task.session;
+        assert!(self.open.contains(&order.start.attempt), "only what is wanted is given");
+        let Some(process) = self.alive(executor) else { return };
+        assert_eq!(order.entry, Entry(process.next), "entries are numbered one by one");
+        process.next += 1;
+        let oldest = process.running.iter().chain(&process.queue).map(|order| order.entry).min();
+        let oldest = oldest.into_iter().chain(process.unsent.iter().map(|ended| ended.entry)).min();
+        let span = oldest.map_or(1, |oldest| order.entry.0 - oldest.0 + 1);
+        assert!(span as usize <= limits::EXECUTOR_QUEUE, "every entry has a place in the ring");
+        assert!(process.knows.contains(&FunctionKey { session, function: order.start.function }), "defined before use");
+        if let Call::ChunkFold { merge, .. } = order.start.call {
+            assert!(process.knows.contains(&FunctionKey { session, function: merge }), "defined before use");
+        }
+        assert_eq!(process.cpus, order.start.request.cpus, "an executor serves what takes its slots");
+        process.queue.push_back(order);
+    }
+
+    fn revoke(&mut self, executor: ExecutorId, asked: Vec<Entry>) {
+        let Some(Process { queue, .. }) = self.alive(executor) else { return };
+        let revoked = queue.iter().map(|order| order.entry).filter(|entry| asked.contains(entry)).collect();
+        queue.retain(|order| !asked.contains(&order.entry));
+        self.events.push_back(Event::EntriesRevoked { executor, asked, revoked });
+    }
+
+    fn signal(&mut self, executor: ExecutorId, signal: Signal) {
+        let obeys = self.rng.chance(1, 2);
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        assert!(!process.killed, "nobody is killed twice");
+        match signal {
+            Signal::Kill => process.killed = true,
+            Signal::Interrupt(entry) | Signal::Terminate(entry) => {
+                assert!(process.queue.is_empty(), "nothing else can be hit");
+                let hit = process.running.as_ref().is_some_and(|order| order.entry == entry);
+                if hit && obeys && signal == Signal::Interrupt(entry) {
+                    self.end(executor, Ending::Raised { error: Value::empty(), retry: Retry::Denied });
+                } else if hit && obeys {
+                    self.die(executor);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, attempt: AttemptId) {
+        assert!(self.linked, "without a link nobody hears");
+        assert!(self.open.remove(&attempt), "each attempt is answered once");
+        self.inputs.remove(&attempt);
+    }
+
+    /// The executor ends what it runs, in its own good time.
+    fn end(&mut self, executor: ExecutorId, ending: Ending) {
+        let soiled = self.rng.chance(1, 16);
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        let whole = |order: &Order| order.start.inputs.len() as u64 == order.start.inputs_total;
+        if process.running.as_ref().is_some_and(|order| whole(order) || !matches!(ending, Ending::Returned(_))) {
+            let entry = process.running.take().expect("something runs").entry;
+            let condition = if soiled { Condition::Soiled } else { Condition::Clean };
+            process.unsent.push(Ended { entry, ending, run_micros: 1, condition });
+        }
+    }
+
+    /// The executor begins the next of its queue.
+    fn begin(&mut self, executor: ExecutorId) {
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        if process.running.is_none() && process.ready && !process.killed {
+            process.running = process.queue.pop_front();
+        }
+    }
+
+    fn flush(&mut self, executor: ExecutorId) {
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        let ended = std::mem::take(&mut process.unsent);
+        if !ended.is_empty() {
+            self.events.push_back(Event::EntriesEnded { executor, ended });
+        }
+    }
+
+    /// The executor dies; what it had not sent is lost with it.
+    fn die(&mut self, executor: ExecutorId) {
+        let Some(process) = self.processes.remove(&executor) else { return };
+        let running = process.running.map(|order| order.entry);
+        self.events.push_back(Event::ExecutorDied { executor, running, death: Box::new(death()) });
+    }
+
+    fn link(&mut self) {
+        self.linked = true;
+        self.events.push_back(Event::LinkOpened);
+        for id in 0..2 {
+            let function = FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() };
+            self.events.push_back(Event::FunctionDefined { session: SESSION, function });
+        }
+    }
+
+    fn cut(&mut self) {
+        self.linked = false;
+        self.owed = 0;
+        self.open.clear();
+        self.inputs.clear();
+        self.events.retain(|event| {
+            let of_executor = matches!(event, Event::EntriesEnded { .. } | Event::EntriesRevoked { .. });
+            of_executor || matches!(event, Event::ExecutorDied { .. } | Event::ExecutorSeen { .. })
+        });
+        self.events.push_back(Event::LinkLost);
+    }
+
+    fn assign(&mut self, count: u64) {
+        let starts = (0..count).map(|_| self.start()).collect();
+        self.events.push_back(Event::AttemptsAssigned { starts });
+    }
+
+    fn start(&mut self) -> Start {
+        let seq = Seq(self.assigned);
+        self.assigned += 1;
+        let later = self.rng.chance(1, 8);
+        let attempt = AttemptId { task: TaskId::new(SESSION, seq), attempt: Attempt(1 + u32::from(later)) };
+        let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
+        let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
+        let folds = self.rng.chance(1, 4);
+        let merge = FunctionId(1);
+        let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
+        self.open.insert(attempt);
+        if total > 0 {
+            self.inputs.insert(attempt, total);
+        }
+        Start {
+            attempt,
+            function: FunctionId(self.rng.below(2) as u32),
+            call: if folds { Call::ChunkFold { errors: Errors::Skip, retries: 0, merge } } else { Call::Single },
+            request: Resources::new(cpus, [("gpu".into(), Amount(gpus))]),
+            args: Value::empty(),
+            inputs: Vec::new(),
+            inputs_total: total,
+        }
+    }
+
+    fn append(&mut self) {
+        let Some((attempt, left)) = self.inputs.iter_mut().find(|(_, left)| **left > 0) else { return };
+        *left -= 1;
+        self.events.push_back(Event::InputsAppended { attempt: *attempt, inputs: vec![Outcome::Skipped] });
+    }
+
+    fn some_open(&mut self) -> Vec<AttemptId> {
+        let (skip, take) = (self.rng.below(1 + self.open.len() as u64), self.rng.below(4));
+        self.open.iter().skip(skip as usize).take(take as usize).copied().collect()
+    }
+
+    fn take_reports(&mut self) {
+        let cost = std::mem::take(&mut self.owed);
+        self.events.push_back(Event::ReportsTaken { cost });
+    }
+
+    /// Something happens.
+    fn happen(&mut self, what: u8) {
+        let ids: Vec<_> = self.processes.keys().copied().collect();
+        let executor = ids.get(self.rng.below(ids.len().max(1) as u64) as usize).copied().unwrap_or_default();
+        match what {
+            0 if self.linked && !self.left => {
+                let count = 1 + self.rng.below(12);
+                self.assign(count);
+            }
+            1 if self.linked => {
+                let cancel = if self.rng.chance(1, 2) { Cancel::Running } else { Cancel::Pending };
+                let attempts = self.some_open();
+                self.events.push_back(Event::AttemptsCancelled { attempts, cancel });
+            }
+            2 if self.linked => {
+                let attempts = self.some_open();
+                self.events.push_back(Event::AttemptsRecalled { attempts });
+            }
+            3 if self.linked => self.append(),
+            4 if self.linked && self.rng.chance(1, 8) => self.cut(),
+            5 if !self.linked => self.link(),
+            6 if self.rng.chance(1, 4) => self.die(executor),
+            7 if self.linked => self.take_reports(),
+            8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
+            9 => self.now = self.now + Duration::from_millis(self.rng.below(15)),
+            _ => self.work(executor),
+        }
+    }
+
+    /// An executor does the next thing it can do.
+    fn work(&mut self, executor: ExecutorId) {
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        if process.killed {
+            self.die(executor);
+        } else if !process.ready {
+            process.ready = true;
+            self.events.push_back(Event::ExecutorReady { executor });
+        } else {
+            self.begin(executor);
+            if self.rng.chance(2, 3) {
+                self.end(executor, Ending::Returned(Value::empty()));
+            }
+            if self.rng.chance(1, 2) {
+                self.flush(executor);
+            }
+        }
+    }
+
+    /// The trouble stops: every executor works, time passes, and everything must come to its end.
+    fn heal(&mut self) {
+        if !self.linked {
+            self.link();
+        }
+        for _ in 0..2_000 {
+            self.settle();
+            if self.open.is_empty() && (self.left || !self.draining) {
+                return;
+            }
+            self.append();
+            self.take_reports();
+            for executor in self.processes.keys().copied().collect::<Vec<_>>() {
+                self.work(executor);
+                self.flush(executor);
+            }
+            if let Some((due, _)) = self.brain.deadline() {
+                self.now = self.now.max(due.min(self.now + Duration::from_millis(500)));
+            }
+        }
+        panic!("{} attempts are never answered: {:?}", self.open.len(), self.brain);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_attempt_is_answered_once(seed in any::<u64>(), happenings in prop::collection::vec(0..16_u8, 0..200)) {
+        let mut world = World::new(seed);
+        world.link();
+        for what in happenings {
+            world.happen(what);
+            world.settle();
+        }
+        world.heal();
+    }
+
+    #[test]
+    fn a_draining_worker_answers_everything_and_leaves(
+        seed in any::<u64>(),
+        before in prop::collection::vec(0..16_u8, 0..100),
+        after in prop::collection::vec(0..16_u8, 0..50),
+    ) {
+        let mut world = World::new(seed);
+        world.link();
+        for what in before {
+            world.happen(what);
+            world.settle();
+        }
+        world.settle();
+        world.draining = true;
+        world.events.push_back(Event::DrainRequested);
+        world.settle();
+        for what in after {
+            if !world.left {
+                world.happen(what);
+                world.settle();
+            }
+        }
+        if !world.left {
+            world.heal();
+        }
+        prop_assert!(world.left);
+    }
+}

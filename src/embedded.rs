@@ -1,0 +1,162 @@
+//! Coordinator, client and worker in the user's own process: three shells on one thread, linked in memory.
+//!
+//! Nothing of the process itself is changed. Executors are children of the thread and die with it, however it ends. With
+//! [`Config::listen`] other machines join the same coordinator through its port.
+
+use crate::client::{self, Close, Handle};
+use crate::clock::draw;
+use crate::coordinator::{self, JoinLines, Listen, Port, ServeError, World};
+use crate::net::link;
+use crate::net::listener::{Arrival, Watch};
+use crate::shutdown::{CancellationToken, Service};
+use crate::worker::{self, Launch, Place, Upstream};
+use plait_core::limits;
+use plait_core::resource::Resources;
+use plait_core::spec::PythonVersion;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{debug, error};
+
+/// What is to be embedded.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Slots (as `cpus`; none means no worker) and named resources of this process.
+    pub capacity: Resources,
+    /// Where others may join.
+    pub listen: Option<Listen>,
+    /// How executors are started.
+    pub launch: Launch,
+    /// The name of worker and client, for people.
+    pub name: Box<str>,
+    /// The Python of client and executors.
+    pub python: PythonVersion,
+}
+
+/// Why it cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port for others.
+    #[error(transparent)]
+    Listen(#[from] ServeError),
+    /// The thread.
+    #[error("cannot start plait's thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running embedded cluster.
+#[derive(Debug)]
+pub struct Embedded {
+    handle: Handle,
+    lines: Option<JoinLines>,
+    service: Service,
+}
+
+/// Starts it; executors start in the background.
+///
+/// # Errors
+/// If the thread cannot be started or the port cannot be opened.
+pub fn start(config: Config) -> Result<Embedded, StartError> {
+    let world = if config.listen.is_some() { World::Open } else { World::Closed };
+    let coordinator = coordinator::Config::new(world);
+    let (near, far) = link::memory();
+    let (handle, driver) = client::over(coordinator.epoch, near);
+    let client = Arrival::Client { name: config.name.clone(), token: draw(), resume: None, link: far };
+    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let household = Household { config, coordinator, handle: handle.clone(), client, started };
+    let service = Service::spawn(move |shutdown| household.live(driver, shutdown))?;
+    let died = |_| StartError::Thread(std::io::ErrorKind::BrokenPipe.into());
+    let lines = starting.recv().map_err(died)??;
+    Ok(Embedded { handle, lines, service })
+}
+
+impl Embedded {
+    /// The client.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What others join with, where a port is open.
+    #[must_use]
+    pub const fn join_lines(&self) -> Option<&JoinLines> {
+        self.lines.as_ref()
+    }
+
+    /// Cancels what is pending, says goodbye to all, ends the executors and the thread; false if that takes longer than
+    /// `timeout`.
+    pub fn shutdown(&mut self, timeout: Duration) -> bool {
+        self.service.shutdown(timeout)
+    }
+}
+
+/// What the thread begins with.
+struct Household {
+    config: Config,
+    coordinator: coordinator::Config,
+    handle: Handle,
+    client: Arrival,
+    started: SyncSender<Result<Option<JoinLines>, ServeError>>,
+}
+
+impl Household {
+    /// The life of the thread. Whatever is spawned here ends with the runtime, also by a panic.
+    async fn live(self, driver: impl Future<Output = client::Ended> + Send + 'static, shutdown: CancellationToken) {
+        let Self { config, coordinator, handle, client, started } = self;
+        let port = match &config.listen {
+            None => None,
+            Some(listen) => match Port::open(listen, &coordinator).await {
+                Ok(port) => Some(port),
+                Err(error) => return drop(started.send(Err(error))),
+            },
+        };
+        let lines = port.as_ref().map(|port| port.lines.clone());
+        let (arrivals, arriving) = mpsc::channel(limits::ARRIVALS);
+        let ending = CancellationToken::new();
+        let coordinating = tokio::spawn(coordinator::run(coordinator, arriving, ending.clone()));
+        let parting = tokio::spawn(driver);
+        send(&arrivals, client).await;
+        let working = match config.capacity.cpus {
+            0 => None,
+            _ => Some(hire(config, &arrivals).await),
+        };
+        let accepting = port.map(|port| tokio::spawn(port.serve(arrivals, ending.clone())));
+        let _ = started.send(Ok(lines));
+
+        shutdown.cancelled().await;
+        handle.close(Close::Now);
+        let ended = parting.await;
+        debug!(target: "plait::embedded", ?ended, "the client ended");
+        ending.cancel();
+        for (what, task) in [("coordinator", Some(coordinating)), ("listener", accepting), ("worker", working)] {
+            if let Some(Err(error)) = join(task).await {
+                error!(target: "plait::embedded", %error, "the {what} did not end well");
+            }
+        }
+    }
+}
+
+/// Starts the worker.
+async fn hire(config: Config, arrivals: &mpsc::Sender<Arrival>) -> tokio::task::JoinHandle<()> {
+    let (near, far) = link::memory();
+    let Config { capacity, launch, name, python, .. } = config;
+    let config = worker::Config { name, capacity, python, launch, place: Place::Guest };
+    send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
+    tokio::spawn(async {
+        // Nobody tells it to end but the coordinator's goodbye.
+        let (_stop, control) = worker::control();
+        worker::run(config, Upstream::Memory(near), control).await;
+    })
+}
+
+async fn send(arrivals: &mpsc::Sender<Arrival>, arrival: Arrival) {
+    // It has room, and a coordinator that is gone is seen by the client.
+    let _ = arrivals.send(arrival).await;
+}
+
+async fn join<T>(task: Option<tokio::task::JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
+    match task {
+        Some(task) => Some(task.await),
+        None => None,
+    }
+}
