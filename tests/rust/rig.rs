@@ -94,6 +94,11 @@ impl Rig {
     }
 }
 
+/// What a worker of so many slots says it is.
+pub(crate) fn offer(slots: u32) -> Offer {
+    Offer { name: "host:1".into(), capacity: Resources::cpus(slots), queue: 256 * slots, python: PYTHON }
+}
+
 /// What a worker does with a start.
 pub(crate) enum Act {
     /// It is through with it at once.
@@ -143,7 +148,8 @@ impl Probe {
     }
 }
 
-struct Worker<A> {
+/// Does what a real worker does, but for the work.
+pub(crate) struct Worker<A> {
     link: Link<FromWorker, ToWorker>,
     act: A,
     held: Vec<Start>,
@@ -155,14 +161,15 @@ struct Worker<A> {
 }
 
 impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
-    fn new(link: Link<FromWorker, ToWorker>, act: A) -> (Probe, Self) {
+    /// A worker over a link, to be run.
+    pub(crate) fn new(link: Link<FromWorker, ToWorker>, act: A) -> (Probe, Self) {
         let (sender, orders) = mpsc::unbounded_channel();
         let started = Arc::default();
         let probe = Probe { orders: sender, started: Arc::clone(&started) };
         (probe, Self { link, act, held: Vec::new(), holding: true, orders, started, streamed: Vec::new() })
     }
 
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
