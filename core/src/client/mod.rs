@@ -18,6 +18,8 @@ mod event;
 mod link;
 mod notice;
 mod submission;
+#[cfg(test)]
+mod tests;
 
 pub use action::{Action, Loss};
 pub use event::Event;

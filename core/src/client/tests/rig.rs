@@ -1,0 +1,161 @@
+//! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
+//! lines below it are what the session wants done. `UPDATE_EXPECT=1` writes them anew.
+
+use crate::client::{Action, Config, Event, Resume, Session};
+use crate::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
+use crate::outcome::{Admission, Delivery, Notice, Outcome, Story};
+use crate::spec::{Call, Options, Request, Retention, TaskSpec};
+use crate::time::Time;
+use crate::value::Value;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Plays the lines of `scenario` and compares all that follows with it.
+pub(super) fn play(scenario: &str, expected: &expect_test::ExpectFile) {
+    let mut rig = Rig { session: session(Resume::Kept), now: Time::ZERO, out: String::new() };
+    for line in scenario.lines().filter(|line| !line.starts_with(' ')) {
+        writeln!(rig.out, "{line}").expect("a string takes all");
+        if !line.is_empty() && !line.starts_with('#') {
+            rig.play(line);
+        }
+    }
+    expected.assert_eq(&rig.out);
+}
+
+struct Rig {
+    session: Session,
+    now: Time,
+    out: String,
+}
+
+impl Rig {
+    fn play(&mut self, line: &str) {
+        match line {
+            "session kept" => self.session = session(Resume::Kept),
+            "session in memory" => self.session = session(Resume::Never),
+            "next" => {
+                let next = self.session.deadline().map(|(at, wake)| format!("{at} {wake:?}"));
+                writeln!(self.out, "  {}", next.as_deref().unwrap_or("nothing")).expect("a string takes all");
+            }
+            _ => self.step(line),
+        }
+    }
+
+    fn step(&mut self, line: &str) {
+        if let Some(ms) = line.strip_prefix("wait ") {
+            self.now = self.now + Duration::from_millis(number(ms));
+        }
+        let mut actions = Vec::new();
+        let events: Vec<_> = line.split("; ").filter(|event| !event.starts_with("wait")).flat_map(events).collect();
+        self.session.step(self.now, events, &mut actions);
+        self.session.check();
+        for action in &actions {
+            writeln!(self.out, "  {}", show(action)).expect("a string takes all");
+        }
+    }
+}
+
+fn session(resume: Resume) -> Session {
+    Session::new(Config { resume, seed: 1 })
+}
+
+/// One event, or as many as `× n` says.
+fn events(text: &str) -> Vec<Event> {
+    let (text, times) = text.split_once(" × ").unwrap_or((text, "1"));
+    vec![event(text); number(times)]
+}
+
+fn event(text: &str) -> Event {
+    let words: Vec<_> = text.split(' ').collect();
+    match words[..] {
+        ["submit", ref tasks @ ..] => Event::Asked(Request::Submit(tasks.iter().map(|word| task(word)).collect())),
+        ["options", id] => {
+            Event::Asked(Request::DefineOptions { id: OptionsId(number(&id[1..])), options: Options::default() })
+        }
+        ["seal", run] => Event::Asked(Request::SealRun { run: RunId(number(&run[1..])), pieces: 1 }),
+        ["release", ref tasks @ ..] => Event::Asked(Request::Release(seqs(tasks))),
+        ["welcome", session, taken] => {
+            Event::Welcomed { session: SessionId(number(&session[1..])), taken: number(taken) }
+        }
+        ["cut"] => Event::LinkCut,
+        ["refused"] => Event::Refused,
+        ["taken", taken] => Event::RequestsTaken { taken: number(taken) },
+        ["close"] => Event::CloseRequested,
+        ["ended", ref tasks @ ..] => Event::Noticed(Notice::Ended(tasks.iter().map(|word| delivery(word)).collect())),
+        ["started", ref tasks @ ..] => Event::Noticed(Notice::Started(seqs(tasks))),
+        ["progress", run, done] => {
+            Event::Noticed(Notice::Progressed { run: RunId(number(&run[1..])), done: number(done) })
+        }
+        ["worker", worker, name] => {
+            Event::Noticed(Notice::WorkerNamed { worker: WorkerId(number(&worker[1..])), name: name.into() })
+        }
+        ["admission", "open"] => Event::Noticed(Notice::Admission(Admission::Open)),
+        ["admission", "closed"] => Event::Noticed(Notice::Admission(Admission::Closed)),
+        _ => panic!("no such thing: {text}"),
+    }
+}
+
+/// `t1` or `t1:40MiB`
+fn task(word: &str) -> TaskSpec {
+    let (seq, args) = sized(word);
+    TaskSpec {
+        seq,
+        function: FunctionId(0),
+        options: OptionsId(0),
+        call: Call::Single,
+        args,
+        inputs: Box::default(),
+        run: None,
+        retention: Retention::Release,
+    }
+}
+
+fn delivery(word: &str) -> Delivery {
+    let (seq, value) = sized(word);
+    Delivery { seq, outcome: Outcome::Value(value), story: Story::default() }
+}
+
+fn sized(word: &str) -> (Seq, Value) {
+    let (seq, mib) = word[1..].split_once(':').unwrap_or((&word[1..], "0MiB"));
+    let bytes = number::<usize>(mib.strip_suffix("MiB").expect("t1:40MiB")) << 20;
+    (Seq(number(seq)), Value::from(bytes::Bytes::from(vec![0; bytes])))
+}
+
+fn seqs(words: &[&str]) -> Vec<Seq> {
+    words.iter().map(|word| Seq(number(&word[1..]))).collect()
+}
+
+fn number<N: std::str::FromStr>(word: &str) -> N {
+    word.parse().unwrap_or_else(|_| panic!("{word} is no number"))
+}
+
+fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
+    items.iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+fn show(action: &Action) -> String {
+    match action {
+        Action::Dial { taken } => format!("dial, {taken} notices taken"),
+        Action::Send { requests } if requests.len() > 9 => format!("send {} requests", requests.len()),
+        Action::Send { requests } => format!("send {}", requests.iter().map(request).collect::<Vec<_>>().join(", ")),
+        Action::AcknowledgeNotices { taken } => format!("acknowledge {taken}"),
+        Action::Deliver { deliveries } if deliveries.len() > 9 => format!("deliver {} outcomes", deliveries.len()),
+        Action::Deliver { deliveries } => format!("deliver {}", list(deliveries, |d| format!("t{}", d.seq))),
+        Action::MarkStarted { tasks } => format!("started {}", list(tasks, |seq| format!("t{seq}"))),
+        Action::ShowProgress { run, done } => format!("progress {run} {done}"),
+        Action::NameWorker { worker, name } => format!("worker {worker} is {name}"),
+        Action::Admit { admission } => format!("admission {admission:?}").to_lowercase(),
+        Action::GiveUp { loss } => format!("give up: {loss:?}").to_lowercase(),
+        Action::SayGoodbye => "say goodbye".into(),
+    }
+}
+
+fn request(request: &Request) -> String {
+    match request {
+        Request::Submit(tasks) => format!("submit {}", list(tasks, |task| format!("t{}", task.seq))),
+        Request::DefineOptions { id, .. } => format!("options {id}"),
+        Request::SealRun { run, .. } => format!("seal {run}"),
+        Request::Release(tasks) => format!("release {}", list(tasks, |seq| format!("t{seq}"))),
+        Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } => format!("{request:?}"),
+    }
+}
