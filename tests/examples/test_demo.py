@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import rig
 
 EMBEDDED = {"PLAIT_ADDRESS": ""}
