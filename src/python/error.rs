@@ -1,6 +1,9 @@
 //! Errors of the shells as plait's exceptions: made here from the classes of `_errors.py`.
 
-use crate::client::{Loss, SubmitError};
+use crate::client::{ConnectError, Loss, SubmitError};
+use crate::coordinator::ServeError;
+use crate::net::dial::DialError;
+use crate::net::join::JoinError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -25,4 +28,32 @@ pub(super) const fn loss_text(loss: Loss) -> &'static str {
         Loss::Unreachable => "the coordinator could not be reached again",
         Loss::Refused => "the coordinator was restarted or has dropped this session",
     }
+}
+
+/// Why there is no connection.
+pub(super) fn connect_error(py: Python<'_>, error: &ConnectError) -> PyErr {
+    match error {
+        ConnectError::Dial(error) => dial_error(py, error),
+        ConnectError::SentAway | ConnectError::Start(_) => raise(py, "ConnectError", &error.to_string()),
+    }
+}
+
+/// Why a coordinator cannot be reached, or must not be used.
+pub(super) fn dial_error(py: Python<'_>, error: &DialError) -> PyErr {
+    let class = match error {
+        DialError::WrongKey { .. } | DialError::WrongPin { .. } | DialError::WrongRole { .. } => "AuthError",
+        DialError::Version { .. } => "VersionMismatch",
+        DialError::Unreachable { .. } | DialError::NotPlait { .. } | DialError::Timeout { .. } => "ConnectError",
+    };
+    raise(py, class, &error.to_string())
+}
+
+/// What is wrong with a join line.
+pub(super) fn line_error(py: Python<'_>, error: &JoinError) -> PyErr {
+    raise(py, "ConnectError", &error.to_string())
+}
+
+/// Why a coordinator cannot listen.
+pub(super) fn serve_error(py: Python<'_>, error: &ServeError) -> PyErr {
+    raise(py, "ConnectError", &error.to_string())
 }

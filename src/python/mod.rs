@@ -6,10 +6,12 @@
 
 mod buffer;
 mod client;
+mod coordinator;
 mod error;
 mod executor;
 mod fork;
 mod outcome;
+mod service;
 mod ticket;
 mod wait;
 
@@ -23,6 +25,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Session>()?;
     module.add_class::<executor::ExecutorChannel>()?;
     module.add_class::<ticket::Ticket>()?;
+    module.add_function(wrap_pyfunction!(coordinator::serve_coordinator, module)?)?;
+    module.add_function(wrap_pyfunction!(coordinator::status, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)?;
     Ok(())
 }

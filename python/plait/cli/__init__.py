@@ -7,6 +7,7 @@ Each verb has a file of its own, loaded when it is asked for. Exit codes, the sa
 from __future__ import annotations
 
 import importlib
+import signal
 from typing import NoReturn
 
 import click
@@ -47,6 +48,11 @@ class Verbs(click.Group):
 @click.version_option(package_name="plait")
 def verbs() -> None:
     """Distributed computing for Python with a Rust core."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does: what runs natively takes both as the wish to end in order."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def fail(message: str, code: int) -> NoReturn:

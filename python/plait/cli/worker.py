@@ -8,7 +8,7 @@ import sys
 import click
 
 from plait import _config, _native
-from plait.cli import lines
+from plait.cli import end_on_sigterm, lines
 
 
 @click.command("worker")
@@ -30,6 +30,7 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
     if line is not None and line != "-":
         _hide(line)
     join_line = lines.worker_line(line)
+    end_on_sigterm()
     _native.run_worker(join_line, slots or _config.slots(), amounts, *_config.launch(), _config.home())
 
 
