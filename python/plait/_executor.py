@@ -358,7 +358,7 @@ class _Unloadable:
 class Surroundings:
     """The working directory, the environment and the signal mask, as tasks should find them.
 
-    Nothing is compared per task: an audit hook and a wrapped `pthread_sigmask` tell that something was changed.
+    Nothing is compared per task: an audit hook and a wrapped `pthread_sigmask` tell what was changed.
     """
 
     def __init__(self) -> None:
@@ -367,12 +367,15 @@ class Surroundings:
         self._mask = self._set_mask(_signal.SIG_BLOCK, ())
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._environment = dict(os.environ)
+        self._touched: set[bytes] = set()
         _signal.pthread_sigmask = self._on_mask
         sys.addaudithook(self._on_event)
 
-    def _on_event(self, event: str, _args: object) -> None:
+    def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _CHANGES:
             self.changed = True
+            if event != "os.chdir":
+                self._touched.add(args[0])
 
     def _on_mask(self, how: int, mask: Any) -> Any:
         self.changed = True
@@ -380,18 +383,22 @@ class Surroundings:
 
     def accept(self) -> None:
         """Take what the import of a module did to the environment as given: it will not be imported again."""
-        if self.changed:
+        if self._touched:
             self._environment = dict(os.environ)
+            self._touched.clear()
 
     def restore(self) -> None:
         """Put everything back."""
         self._set_mask(_signal.SIG_SETMASK, self._mask)
         os.fchdir(self._directory)
-        environment = self._environment
-        if os.environ != environment:
-            for name in [name for name in os.environ if name not in environment]:
-                del os.environ[name]
-            os.environ.update(environment)
+        for raw in list(self._touched):
+            name = os.fsdecode(raw)
+            if name in self._environment:
+                os.environ[name] = self._environment[name]
+            else:
+                os.environ.pop(name, None)
+                os.unsetenv(name)
+        self._touched.clear()
         self.changed = False
 
 

@@ -7,11 +7,15 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{
     Resource, Rlimit, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setrlimit,
 };
+use rustix::thread::set_name;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The kernel shall rather take an executor than what supervises it.
 const OOM_SCORE: i32 = 500;
+/// What `top` shows; the kernel keeps fifteen bytes.
+const NAME: &CStr = c"plait-executor";
 /// The channel gets a number beyond those that programs expect to be theirs.
 const CHANNEL_FD: i32 = 10;
 
@@ -38,6 +42,7 @@ pub fn settle(channel: impl AsFd) -> io::Result<()> {
     if getppid() != Some(worker) {
         return Err(io::Error::new(io::ErrorKind::NotConnected, "the worker is gone"));
     }
+    set_name(NAME)?;
     set_child_subreaper(Some(getpid()))?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     raise_oom_score();
