@@ -36,12 +36,12 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(config: Config, upstream: Upstream, control: WorkerControl) -> Self {
-        let slots = config.capacity.cpus;
+        let (slots, offer) = (config.capacity.cpus, config.offer());
         let supervision = Supervision::default();
         Self {
             brain: Brain::new(BrainConfig { slots, capacity: config.capacity, supervision }),
             supervisor: Supervisor::new(config.launch, config.place, stderr::ours()),
-            uplink: Uplink::new(upstream),
+            uplink: Uplink::new(upstream, offer),
             control,
             clock: Clock::start(),
             events: Vec::new(),
@@ -115,7 +115,8 @@ impl Driver {
             }
         }
         match heard {
-            Heard::Messages => {}
+            // The coordinator's first message opens it.
+            Heard::Messages | Heard::Joined => {}
             Heard::Lost => self.events.push(Event::LinkLost),
             Heard::Gone(exit) => self.exit = Some(exit),
         }

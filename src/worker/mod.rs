@@ -29,6 +29,7 @@ pub use control::{Stop, WorkerControl, control};
 pub use launch::Launch;
 pub use uplink::Upstream;
 
+use crate::net::dial::DialError;
 use driver::Driver;
 use plait_core::limits::WORKER_QUEUE_PER_SLOT;
 use plait_core::resource::Resources;
@@ -72,6 +73,10 @@ impl Config {
 pub enum WorkerExit {
     /// The coordinator said goodbye, or it was told to end.
     Ended,
+    /// No coordinator could be reached; why the last try failed.
+    Unreachable(DialError),
+    /// A coordinator was reached, and no try will ever succeed.
+    Refused(DialError),
 }
 
 /// Works until the end.

@@ -1,27 +1,43 @@
 //! The worker's end of its link, and where links come from.
+//!
+//! A link in memory is the only one; a coordinator elsewhere is dialled again and again, with full-jitter back-off: for a
+//! while the first time, then until it answers or refuses.
 
 use super::WorkerExit;
+use crate::clock::draw_seed;
+use crate::net::dial::{DialError, dial_worker};
+use crate::net::join::JoinLine;
 use crate::net::link::{Closed, Link};
-use plait_core::limits::FAREWELL_TIMEOUT;
+use plait_core::limits::{BACKOFF_MAX, BACKOFF_MIN, FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::rng::Rng;
+use plait_core::spec::Offer;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
 
 /// Messages taken from the link in one turn.
 const LINK_BATCH: usize = 64;
 
 /// A link to a coordinator.
-pub(super) type Coordinator = Link<FromWorker, ToWorker>;
+type Coordinator = Link<FromWorker, ToWorker>;
+type Dialling = Pin<Box<dyn Future<Output = Result<Coordinator, DialError>> + Send>>;
 
 /// Where a worker finds its coordinator.
 #[derive(Debug)]
 pub enum Upstream {
     /// In this process. When this link is gone, there is nothing left to do.
     Memory(Link<FromWorker, ToWorker>),
+    /// Where this line leads.
+    Dial(JoinLine),
 }
 
-/// The link, while there is one.
-#[derive(Debug)]
+/// The link, while there is one, and how to get the next.
 pub(super) struct Uplink {
     link: Option<Coordinator>,
+    dialling: Option<Dialling>,
+    redial: Option<(JoinLine, Offer)>,
 }
 
 /// What came of waiting for the coordinator.
@@ -30,14 +46,21 @@ pub(super) enum Heard {
     Messages,
     /// The link is gone; another one is on the way.
     Lost,
-    /// The link is gone for good.
+    /// There is a new link.
+    Joined,
+    /// No link will come any more.
     Gone(WorkerExit),
 }
 
 impl Uplink {
-    pub(super) fn new(upstream: Upstream) -> Self {
+    pub(super) fn new(upstream: Upstream, offer: Offer) -> Self {
         match upstream {
-            Upstream::Memory(link) => Self { link: Some(link) },
+            Upstream::Memory(link) => Self { link: Some(link), dialling: None, redial: None },
+            Upstream::Dial(line) => {
+                let give_up = Instant::now() + WORKER_CONNECT_TIMEOUT;
+                let dialling: Dialling = Box::pin(dial(line.clone(), offer.clone(), Some(give_up)));
+                Self { link: None, dialling: Some(dialling), redial: Some((line, offer)) }
+            }
         }
     }
 
@@ -48,21 +71,41 @@ impl Uplink {
         }
     }
 
-    /// Waits for messages, then takes what is there. Cancel-safe.
+    /// Waits for messages or a new link. Cancel-safe.
     pub(super) async fn hear(&mut self, messages: &mut Vec<ToWorker>) -> Heard {
-        let Some(link) = &mut self.link else { return std::future::pending().await };
-        match link.receiver.receive(messages, LINK_BATCH).await {
-            Ok(()) => Heard::Messages,
-            Err(Closed::Ended | Closed::Lost(_)) => {
-                self.link = None;
-                Heard::Gone(WorkerExit::Ended)
+        if let Some(link) = &mut self.link {
+            return match link.receiver.receive(messages, LINK_BATCH).await {
+                Ok(()) => Heard::Messages,
+                Err(closed) => self.on_closed(closed),
+            };
+        }
+        let Some(dialling) = &mut self.dialling else { return std::future::pending().await };
+        let dialled = dialling.await;
+        self.dialling = None;
+        match dialled {
+            Ok(link) => {
+                self.link = Some(link);
+                Heard::Joined
             }
+            Err(error) if error.fatal() => Heard::Gone(WorkerExit::Refused(error)),
+            Err(error) => Heard::Gone(WorkerExit::Unreachable(error)),
         }
     }
 
-    /// Gives the link up.
+    fn on_closed(&mut self, closed: Closed) -> Heard {
+        if self.redial.is_none() {
+            self.link = None;
+            return Heard::Gone(WorkerExit::Ended);
+        }
+        warn!(target: "plait::worker", %closed, "lost the coordinator; trying to reach it again");
+        self.abandon();
+        Heard::Lost
+    }
+
+    /// Gives the link up and goes for the next one, if there can be one.
     pub(super) fn abandon(&mut self) {
         self.link = None;
+        self.dialling = self.redial.clone().map(|(line, offer)| Box::pin(dial(line, offer, None)) as Dialling);
     }
 
     /// Lets what was said last reach the coordinator.
@@ -76,5 +119,30 @@ impl Uplink {
             }
         };
         drop(tokio::time::timeout(FAREWELL_TIMEOUT, closed).await);
+    }
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uplink").field("link", &self.link).field("dialling", &self.dialling.is_some()).finish()
+    }
+}
+
+/// Dials until it works, is refused, or `give_up` has come; the last error tells why.
+async fn dial(line: JoinLine, offer: Offer, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
+    let mut rng = Rng::new(draw_seed());
+    let mut longest = BACKOFF_MIN;
+    loop {
+        let error = match dial_worker(&line, offer.clone()).await {
+            Ok(link) => return Ok(link),
+            Err(error) => error,
+        };
+        let pause = Duration::from_nanos(rng.below(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX)));
+        longest = BACKOFF_MAX.min(longest * 2);
+        if error.fatal() || give_up.is_some_and(|at| Instant::now() + pause >= at) {
+            return Err(error);
+        }
+        info!(target: "plait::worker", %error, ?pause, "no coordinator yet");
+        sleep(pause).await;
     }
 }
