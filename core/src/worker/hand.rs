@@ -93,7 +93,7 @@ impl Hand {
     }
 
     pub(super) fn push(&mut self, handle: Handle, class: Class) -> Entry {
-        debug_assert!(self.is_open(), "only an open hand is given more");
+        assert!(self.is_open(), "only an open hand is given more");
         let span = u32::try_from(self.entries.len()).expect("a window is short");
         self.add(Held { handle, class, grip: Grip::Loose, wish: Wish::Run }, 1);
         self.entries.push_back(Some(Held { handle, class, grip: Grip::Loose, wish: Wish::Run }));

@@ -26,7 +26,7 @@ impl Brain {
         if self.is_draining() {
             return self.reports.push_returned(id);
         }
-        if !self.config.capacity.holds(&start.request) || start.request.cpus > self.config.slots {
+        if !self.config.capacity.holds(&start.request) || start.request.cpus.max(1) > self.config.slots {
             return self.refuse(id, "the task asks for more than this worker offers");
         }
         let Some((function, merge)) = self.hold_functions(&start) else {

@@ -140,7 +140,7 @@ impl World {
         for _ in 0..2 * (self.asked + self.noticed) + 100 {
             (4..15).for_each(|what| {
                 if what != 6 && what != 11 && what != 12 {
-                    self.happen(what)
+                    self.happen(what);
                 }
             });
         }

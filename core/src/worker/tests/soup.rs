@@ -100,10 +100,11 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn any_soup_of_events_keeps_every_invariant(
+        slots in 0..5_u32,
         steps in prop::collection::vec((prop::collection::vec(event(), 0..4), 0..3_000_u64), 1..80),
     ) {
-        let capacity = Resources::new(4, [("gpu".into(), Amount(2))]);
-        let mut brain = Brain::new(Config { slots: 4, capacity, supervision: Supervision::default() });
+        let capacity = Resources::new(slots, [("gpu".into(), Amount(2))]);
+        let mut brain = Brain::new(Config { slots, capacity, supervision: Supervision::default() });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         brain.step(now, [Event::LinkOpened], &mut actions);
         for (events, ms) in steps {
