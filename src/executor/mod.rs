@@ -16,3 +16,4 @@ pub mod setup;
 mod tests;
 
 pub use channel::{Channel, Left, Next};
+pub use plait_core::protocol::message::executor::ExecutorOrder;

@@ -21,6 +21,8 @@ const BATCH_BYTES: u64 = 64 << 10;
 const SEND_AFTER: Duration = limits::FLUSH_AFTER.checked_div(2).expect("two is not zero");
 /// Most pieces of one vectored write.
 const SLICES: usize = 64;
+/// How long the flusher may not notice that the channel is gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What has ended and was not sent yet, and the socket's sending side.
 #[derive(Debug)]
@@ -118,8 +120,7 @@ fn run(results: &Weak<Results>) {
         let mut pending = results.pending();
         let Some(oldest) = pending.oldest else {
             pending.flusher = Flusher::Asleep;
-            let idle = Duration::from_secs(1);
-            drop(results.stays_behind.wait_timeout(pending, idle));
+            drop(results.stays_behind.wait_timeout(pending, LOOK_AGAIN));
             continue;
         };
         let age = oldest.elapsed();

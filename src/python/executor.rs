@@ -2,11 +2,11 @@
 
 use super::buffer::{segments_of, value_from};
 use super::outcome::outcome_of;
-use crate::executor::{Channel, Next, remains, setup};
+use crate::executor::{Channel, ExecutorOrder, Next, remains, setup};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
 use plait_core::outcome::{Ending, Retry};
-use plait_core::protocol::message::executor::ExecutorOrder;
+
 use plait_core::spec::{Call, Errors, Grouping};
 use plait_core::value::Value;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};

@@ -65,6 +65,11 @@ fn has_word(line: &str, word: &str) -> bool {
         .any(|(at, _)| !part(line[..at].chars().next_back()) && !part(line[at + word.len()..].chars().next()))
 }
 
+/// A line without what stands between its quotation marks.
+fn without_text(line: &str) -> String {
+    line.split('"').step_by(2).collect()
+}
+
 /// Where `word` stands outside `rooms`, tests included, comments not.
 fn strays(word: &str, rooms: &[&str]) -> Vec<String> {
     let folders = ["core/src", "sim/src", "src", "benches"];
@@ -72,7 +77,7 @@ fn strays(word: &str, rooms: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for file in all.filter(|file| !rooms.iter().any(|room| file.path.starts_with(room))) {
         let lines = file.text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
-        let hits = lines.filter(|(_, line)| has_word(line, word));
+        let hits = lines.filter(|(_, line)| has_word(&without_text(line), word));
         found.extend(hits.map(|(n, _)| format!("{}:{} says {word}", file.path, n + 1)));
     }
     found
@@ -150,22 +155,31 @@ fn doors_are_documented() {
     assert_none("undocumented doors", &wrong);
 }
 
+/// Whether a line holds a span or a channel's bound as a bare number; a channel for one or two messages is none.
+fn has_bare_bound(line: &str) -> bool {
+    let number = |after: &str| after.chars().take_while(|c| c.is_ascii_digit() || *c == '_').collect::<String>();
+    let spans = ["from_secs(", "from_millis(", "from_micros("];
+    let span =
+        spans.iter().filter_map(|span| line.split_once(span)).any(|(_, after)| !["", "0"].contains(&&*number(after)));
+    let channel = line.split_once("channel(").is_some_and(|(_, after)| !["", "1", "2"].contains(&&*number(after)));
+    span || channel || has_word(line, "unbounded_channel") || has_word(line, "unbounded")
+}
+
 #[test]
 fn bounds_have_names() {
     let mut wrong = Vec::new();
     let hands = source::shipped_rust();
     for file in hands.iter().filter(|f| !f.path.starts_with("sim/") && f.path != "core/src/limits.rs") {
-        for (n, line) in file.shipped().iter().enumerate() {
-            let spans = ["from_secs(", "from_millis(", "from_micros("];
-            let literal = |after: &str| after.starts_with(|c: char| c.is_ascii_digit()) && !after.starts_with("0)");
-            let timed = spans.iter().filter_map(|span| line.split_once(span)).any(|(_, after)| literal(after));
-            let channel = line.split_once("channel(").is_some_and(|(_, after)| literal(after));
-            if timed || channel || has_word(line, "unbounded_channel") || has_word(line, "unbounded") {
+        let text: Vec<&str> = file.text.lines().collect();
+        for (n, line) in file.shipped().iter().enumerate().filter(|(_, line)| has_bare_bound(line)) {
+            // What only one file needs may stand at its top, with its reason.
+            let named = line.contains("const ") && text[n.saturating_sub(1)].starts_with("///");
+            if !named {
                 wrong.push(format!("{}:{} {}", file.path, n + 1, line.trim()));
             }
         }
     }
-    assert_none("a bound without a name in limits.rs", &wrong);
+    assert_none("a bound without a name and a reason", &wrong);
 }
 
 #[test]
