@@ -1,5 +1,6 @@
 //! Links, keys and the port, on loopback and over real sockets.
 
+mod fuzz;
 mod keys;
 mod link;
 mod log;

@@ -1,0 +1,8 @@
+//! See `harness::join_line`.
+#![no_main]
+
+#[path = "../harness.rs"]
+#[allow(dead_code, reason = "each target uses one of them")]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::join_line(bytes));
