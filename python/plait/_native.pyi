@@ -211,16 +211,23 @@ def after_fork_in_child() -> None:
 def run_worker(
     line: str,
     slots: int,
-    resources: dict[str, float],
-    program: str,
-    flags: Sequence[str],
-    path: Sequence[str],
-    home: str,
+    resources: Sequence[tuple[str, int]],
+    launch: tuple[str, Sequence[str], Sequence[str]],
+    name: str,
 ) -> None:
-    """Run a worker until its coordinator ends it, SIGTERM drains it, or Ctrl-C.
+    """Run a worker until its coordinator says goodbye.
+
+    A signal handler that raises (Ctrl-C, or SIGTERM where it is set to do the same) drains it; the second ends it now.
+
+    Args:
+        line: The join line.
+        slots: Tasks at once.
+        resources: Named resources and their amounts in ten-thousandths.
+        launch: The interpreter of the executors, its flags, its `sys.path`.
+        name: What people see of this worker.
 
     Raises:
-        ConnectError: If no coordinator could be reached.
+        ConnectError: If no coordinator could be reached, or the line is none.
         AuthError: If a key was refused.
         VersionMismatch: If the coordinator speaks another protocol.
     """

@@ -137,7 +137,8 @@ class WorkerNode:
         line = f"{_join_line().partition('@')[0]}@{self.host}:{self.port}"
         _hand_over(getattr(self, "perform_sub_task", None))
         try:
-            _native.run_worker(line, self.slots or _config.slots(), {}, *_config.launch(), _config.home())
+            name = f"{os.uname().nodename}:{os.getpid()}"
+            _native.run_worker(line, self.slots or _config.slots(), [], _config.launch(), name)
         finally:
             _hand_over(None)
 

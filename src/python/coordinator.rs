@@ -3,9 +3,11 @@
 use super::error::{connect_error, line_error, serve_error};
 use super::service::Waiting;
 use crate::client::{ClientConfig, Connecting, Status, WorkerState, WorkerStatus};
+use crate::config::Settings;
 use crate::coordinator::{JoinLines, Listen, serve};
 use crate::net::join::JoinLine;
 use crate::shutdown::CancellationToken;
+use crate::telemetry;
 use plait_core::limits;
 use plait_core::spec::PythonVersion;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -24,6 +26,7 @@ pub(super) fn serve_coordinator(
     home: PathBuf,
     on_ready: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
+    telemetry::install(Settings::from_environment().log.as_deref());
     let shutdown = CancellationToken::new();
     let (tell, news) = sync_channel(2);
     let (listen, token) = (Listen { bind, advertise, home }, shutdown.clone());

@@ -14,6 +14,7 @@ mod outcome;
 mod service;
 mod ticket;
 mod wait;
+mod worker;
 
 use pyo3::prelude::*;
 
@@ -27,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ticket::Ticket>()?;
     module.add_function(wrap_pyfunction!(coordinator::serve_coordinator, module)?)?;
     module.add_function(wrap_pyfunction!(coordinator::status, module)?)?;
+    module.add_function(wrap_pyfunction!(worker::run_worker, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)?;
     Ok(())
 }

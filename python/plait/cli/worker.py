@@ -10,6 +10,9 @@ import click
 from plait import _config, _native
 from plait.cli import end_on_sigterm, lines
 
+#: The largest amount of a named resource.
+MOST = 1e12
+
 
 @click.command("worker")
 @click.argument("line", required=False)
@@ -26,23 +29,25 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
     then the key file that a coordinator on the same home directory wrote. SIGTERM drains: what has not begun goes back
     at once, what runs gets 30 seconds. A second SIGTERM ends the worker now.
     """
-    amounts = dict(_resource(text) for text in resources)
+    amounts = [_resource(text) for text in resources]
     if line is not None and line != "-":
         _hide(line)
     join_line = lines.worker_line(line)
     end_on_sigterm()
-    _native.run_worker(join_line, slots or _config.slots(), amounts, *_config.launch(), _config.home())
+    name = f"{os.uname().nodename}:{os.getpid()}"
+    _native.run_worker(join_line, slots or _config.slots(), amounts, _config.launch(), name)
 
 
-def _resource(text: str) -> tuple[str, float]:
+def _resource(text: str) -> tuple[str, int]:
+    """Read a name and its amount, in ten-thousandths."""
     name, equals, amount = text.partition("=")
     try:
         value = float(amount)
     except ValueError:
         value = -1.0
-    if not (name and equals and 0 < value < float("inf")):
+    if not (name and equals and 0 < value < MOST):
         raise click.BadParameter(f"{text!r} is no NAME=AMOUNT with an amount above 0", param_hint="--resource")
-    return name, value
+    return name, round(value * 10_000)
 
 
 def _hide(line: str) -> None:

@@ -1,0 +1,55 @@
+//! A worker in a process of its own.
+
+use super::error::{dial_error, line_error};
+use super::service::Waiting;
+use crate::config::Settings;
+use crate::net::join::JoinLine;
+use crate::shutdown::Service;
+use crate::telemetry;
+use crate::worker::{Config, Launch, Place, Upstream, WorkerExit, control, run, standalone};
+use plait_core::resource::{Amount, Resources};
+use plait_core::spec::PythonVersion;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+
+/// Works for the coordinator of `line` until it says goodbye. The first signal that raises drains, the second ends it now.
+/// Amounts of resources are in ten-thousandths.
+#[pyfunction]
+pub(super) fn run_worker(
+    py: Python<'_>,
+    line: &str,
+    slots: u32,
+    resources: Vec<(String, u64)>,
+    launch: (PathBuf, Vec<OsString>, Vec<String>),
+    name: String,
+) -> PyResult<()> {
+    let line: JoinLine = line.parse().map_err(|error| line_error(py, &error))?;
+    let version = py.version_info();
+    let named = resources.into_iter().map(|(name, amount)| (name.into(), Amount(amount)));
+    let (program, flags, path) = launch;
+    let config = Config {
+        name: name.into(),
+        capacity: Resources::new(slots, named),
+        python: PythonVersion { major: version.major, minor: version.minor },
+        launch: Launch::python(program, flags, &path),
+        place: Place::Own,
+    };
+    telemetry::install(Settings::from_environment().log.as_deref());
+    standalone::settle()?;
+    let (stop, control) = control();
+    let (tell, news) = sync_channel(1);
+    // The executors die with the thread that starts them, so it lives as long as the worker.
+    let service = Service::spawn(move |_| async move {
+        drop(tell.send(run(config, Upstream::Dial(line), control).await));
+    })?;
+    let exit = Waiting::new(news, || stop.escalate()).next(py);
+    drop(service);
+    match exit? {
+        Some(WorkerExit::Ended) => Ok(()),
+        Some(WorkerExit::Unreachable(error) | WorkerExit::Refused(error)) => Err(dial_error(py, &error)),
+        None => Err(PyRuntimeError::new_err("the worker's thread has died")),
+    }
+}
