@@ -110,6 +110,6 @@ pub enum EndReason {
     Closed,
     /// The session it wants to resume is not, or no longer, known here.
     Gone,
-    /// It broke the rules: more than its credit, a number used twice, an acknowledgement of what was never sent.
+    /// It broke the rules: far more than was admitted, a name never defined, an acknowledgement of what was never sent.
     Misbehaved,
 }

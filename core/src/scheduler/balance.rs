@@ -25,11 +25,14 @@ impl Scheduler {
         let takers = || takers().filter(|w| w.offer.python == python);
         let (small, all_slots) = takers().fold((0, 0), |(n, s), w| (n + u64::from(w.small), s + slots(w)));
         let share = |w: &Worker| (small * slots(w)).div_ceil(all_slots);
-        let mut wanted: u64 =
-            takers().filter(|w| w.idle() > 0).map(|w| share(w).max(1) - u64::from(w.small).min(share(w).max(1))).sum();
-        let owners: Vec<(u32, u64)> = self.workers.iter().map(|(slot, w)| (slot, self.surplus(w, share(w)))).collect();
-        for (owner, surplus) in owners {
-            let count = surplus.min(wanted).min(limits::BATCH_ITEMS as u64);
+        let lacks = |w: &Worker| share(w).max(1).saturating_sub(u64::from(w.small));
+        let lacking: u64 = takers().filter(|w| w.idle() > 0).map(lacks).sum();
+        let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
+        let owners: Vec<(u32, u64, u64)> =
+            owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), self.outstanding(w))).collect();
+        let mut wanted = lacking.saturating_sub(owners.iter().map(|(_, _, outstanding)| outstanding).sum());
+        for (owner, surplus, outstanding) in owners {
+            let count = surplus.saturating_sub(outstanding).min(wanted).min(limits::BATCH_ITEMS as u64);
             if count > 0 {
                 wanted -= self.recall(owner, count as usize, python, actions);
             }
@@ -43,8 +46,7 @@ impl Scheduler {
         if soon || worker.health == Health::Draining {
             return 0;
         }
-        let keeps = if worker.reserved { 0 } else { share };
-        queued.min(u64::from(worker.small).saturating_sub(keeps))
+        queued.min(u64::from(worker.small).saturating_sub(share))
     }
 
     /// Asks a worker for attempts that it has not begun, as far as is known, and says for how many.
@@ -52,9 +54,6 @@ impl Scheduler {
         let mut attempts = Vec::new();
         let mut slot = self.workers[worker].last;
         let mut looks = count * LOOKED_AT + limits::BATCH_ITEMS;
-        let queued = self.workers[worker].queued() as usize;
-        let outstanding = self.outstanding(worker, looks);
-        let count = count.min(queued.saturating_sub(outstanding));
         while slot != NONE && attempts.len() < count && looks > 0 {
             looks -= 1;
             let task = &mut self.tasks[slot];
@@ -74,13 +73,13 @@ impl Scheduler {
         got
     }
 
-    /// Attempts asked back and not answered yet.
-    fn outstanding(&self, worker: u32, looks: usize) -> usize {
-        let mut slot = self.workers[worker].last;
+    /// Attempts asked back and not answered yet, among those that a recall would look at.
+    fn outstanding(&self, worker: &Worker) -> u64 {
+        let mut slot = worker.last;
         let mut recalled = 0;
-        for _ in 0..looks {
+        for _ in 0..(1 + LOOKED_AT) * limits::BATCH_ITEMS {
             let Some(lease) = self.tasks.get(slot).and_then(|task| task.lease()) else { break };
-            recalled += usize::from(lease.recalled && !lease.started);
+            recalled += u64::from(lease.recalled && !lease.started);
             slot = lease.previous;
         }
         recalled

@@ -15,7 +15,7 @@ impl Scheduler {
     /// The current attempt of a task has ended and left its worker.
     pub(super) fn attempt_ended(&mut self, slot: u32, ending: Ending, place: Place) {
         let outcome = match ending {
-            Ending::Returned(value) => self.keep(value, Outcome::Value),
+            Ending::Returned(value) => self.keep(slot, value, Outcome::Value),
             Ending::Skipped => Outcome::Skipped,
             Ending::Raised { error, retry } => {
                 let task = &mut self.tasks[slot];
@@ -25,7 +25,7 @@ impl Scheduler {
                     task.raised += 1;
                     return self.make_ready(slot);
                 }
-                self.keep(error, Outcome::Raised)
+                self.keep(slot, error, Outcome::Raised)
             }
             Ending::Crashed(death) => match self.crashed(slot, *death, place) {
                 Some(outcome) => outcome,
@@ -60,13 +60,13 @@ impl Scheduler {
         Some(Outcome::Failed(Box::new(Failure::Crashed(deaths))))
     }
 
-    /// A result or an exception, if it may be held.
-    fn keep(&self, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
+    /// A result or an exception, if it may be held once the task's arguments have gone.
+    fn keep(&self, slot: u32, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
         let size = value.len();
         if size > self.config.result_limit {
             return too_large(size, self.config.result_limit);
         }
-        let room = self.results_limit().saturating_sub(self.held);
+        let room = self.results_limit().saturating_sub(self.held - self.tasks[slot].args.len());
         if size > room {
             return too_large(size, room);
         }

@@ -105,7 +105,7 @@ fn kept(plan: &Plan) -> impl Iterator<Item = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_fold_is_what_reduce_gives(plan in plans()) {

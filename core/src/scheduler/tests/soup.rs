@@ -308,7 +308,7 @@ const WORDS: [&str; 19] = [
 #[test]
 fn nothing_that_arrives_breaks_an_invariant() {
     let mut seen = BTreeMap::new();
-    for seed in 0..100 {
+    for seed in 0..60 {
         println!("seed {seed}");
         let hash = stir(seed, &mut seen);
         if seed % 20 == 0 {
