@@ -1,6 +1,7 @@
 """A parameter sweep: every combination is a sub-task, failures are data, the best is kept."""
 
 import itertools
+from typing import Any
 
 import plait
 
@@ -20,7 +21,7 @@ def simulate(growth: float, start: float) -> float:
 grid = list(itertools.product([2.8, 3.2, 3.5, 3.9], [0.1, 0.5, 1.0]))
 
 with plait.Client() as client:
-    outcomes = list(client.options(errors="return").map(simulate, *zip(*grid, strict=True)))
+    outcomes: list[Any] = list(client.options(errors="return").map(simulate, *zip(*grid, strict=True)))
 
 for (growth, start), outcome in zip(grid, outcomes, strict=True):
     shown = f"{outcome.value:.4f}" if outcome.error is None else f"failed: {outcome.error}"

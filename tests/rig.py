@@ -104,7 +104,7 @@ class Program:
         return "\n".join(self.out)
 
     def story(self) -> str:
-        return f"{self.process.args} -> {self.process.returncode}\n" + "\n".join([*self.out, "--", *self.err])
+        return f"{self.process.args!r} -> {self.process.returncode}\n" + "\n".join([*self.out, "--", *self.err])
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def segfault() -> None:
 
 
 def overflow_the_stack() -> None:
-    descend = ctypes.CFUNCTYPE(None)(lambda: descend())
+    descend: Any = ctypes.CFUNCTYPE(None)(lambda: descend())
     sys.setrecursionlimit(10**9)
     descend()
 
