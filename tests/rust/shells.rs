@@ -11,12 +11,13 @@ use std::time::Duration;
 
 /// Submits, waiting where the client says that it is full.
 fn submit(client: &Handle, new: NewTask) -> Seq {
-    loop {
-        match client.submit(new.clone()) {
-            Ok(seq) => return seq,
-            Err(SubmitError::Full) => assert!(client.wait_admission(PATIENCE), "it opens again"),
-            Err(error) => panic!("refused: {error}"),
+    match client.submit(new.clone()) {
+        Ok(seq) => seq,
+        Err(SubmitError::Full) => {
+            assert!(client.wait_admission(PATIENCE), "it opens again");
+            submit(client, new)
         }
+        Err(error) => panic!("refused: {error}"),
     }
 }
 
