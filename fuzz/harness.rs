@@ -20,7 +20,7 @@ pub(crate) fn frame(bytes: &[u8]) {
     stream_of::<FromWorker>(usize::from(*split) + 1, stream);
     stream_of::<ToExecutor>(usize::from(*split) + 1, stream);
     if let Some(header) = stream.first_chunk() {
-        drop(frame::hello_length(*header));
+        let _ = frame::hello_length(*header);
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn proto_coord(bytes: &[u8]) {
     fixpoint::<FromClient>(bytes);
     fixpoint::<FromWorker>(bytes);
     fixpoint::<PeerHello>(bytes);
-    drop(frame::read_hello::<(u16, Box<str>)>(bytes));
+    let _ = frame::read_hello::<(u16, Box<str>)>(bytes);
 }
 
 /// Decoded, encoded and decoded again it is the same, and not longer than the bytes that it came from (which may have

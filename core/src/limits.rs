@@ -10,8 +10,7 @@ pub const CONTROL_BYTES: usize = 1 << 20;
 pub const INLINE_VALUE_BYTES: usize = 128 << 10;
 /// Largest sum of inline values in one frame, in bytes.
 pub const INLINE_FRAME_BYTES: usize = 1 << 20;
-/// Largest sum of the values of one message, in bytes: no machine holds more in one session, and a stream of data that
-/// never ends must end somewhere.
+/// Largest sum of the values of one message, in bytes, whatever the machine; a receiver may take less.
 pub const MESSAGE_BYTES: u64 = 64 << 30;
 /// Most control frames that one message is cut into: a task of [`TASK_INPUTS`] inputs needs ten.
 pub const MESSAGE_PARTS: usize = 64;

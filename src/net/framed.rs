@@ -5,13 +5,14 @@
 
 use super::link::{Closed, GONE, Link, LossReason, Receiver, Sender};
 use super::pipe::{End, Flushed, Pipe};
+use crate::config;
 use plait_core::limits;
 use plait_core::protocol::frame::{Decoder, Encoder, advance};
 use plait_core::protocol::message::Message;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
@@ -22,37 +23,48 @@ use tokio_rustls::TlsStream;
 /// Chunks handed to one vectored write; the kernel takes no more than 1,024.
 const SLICES: usize = 64;
 
-/// How often a link speaks and how long it waits for the peer to.
+/// Most bytes of values in one message here: it may carry several that are each within the bound on what is held.
+static MESSAGE_BYTES: LazyLock<u64> =
+    LazyLock::new(|| config::held_bytes_limit().saturating_mul(2).min(limits::MESSAGE_BYTES));
+
+/// How often a link speaks, how long it waits for the peer to, and how much it takes at once.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Terms {
     /// Between two heartbeats.
     pub heartbeat: Duration,
     /// Silence of the peer that ends the link.
     pub fence: Duration,
     /// How long a finished link that nobody listens to is still read.
     pub linger: Duration,
+    /// Most bytes of values in one message.
+    pub message_bytes: u64,
 }
 
-impl Default for Pace {
+impl Default for Terms {
     fn default() -> Self {
-        Self { heartbeat: limits::HEARTBEAT_EVERY, fence: limits::FENCE_AFTER, linger: limits::LINGER }
+        Self {
+            heartbeat: limits::HEARTBEAT_EVERY,
+            fence: limits::FENCE_AFTER,
+            linger: limits::LINGER,
+            message_bytes: *MESSAGE_BYTES,
+        }
     }
 }
 
 /// A link over an authenticated connection. Must be called within a runtime.
 #[must_use]
 pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
-    framed_over(stream, Pace::default())
+    framed_over(stream, Terms::default())
 }
 
-/// The same over any stream and at any pace, for tests of what a socket can do.
-pub fn framed_over<Out: Message, In: Message, S>(stream: S, pace: Pace) -> Link<Out, In>
+/// The same over any stream and on any terms, for tests of what a socket can do.
+pub fn framed_over<Out: Message, In: Message, S>(stream: S, terms: Terms) -> Link<Out, In>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let out = Arc::new(Pipe::new(Flushed::WhenCarried));
     let back = Arc::new(Pipe::new(Flushed::WhenTaken));
-    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, pace));
+    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, terms));
     Link { sender: Sender::new(out, Arc::clone(&back) as _), receiver: Receiver::new(back) }
 }
 
@@ -78,18 +90,18 @@ impl<Out: Message, In: Message> Carried<Out, In> {
     }
 }
 
-async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, pace: Pace)
+async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, terms: Terms)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
-    let mut read = pin!(read(reader, &link.back, pace));
-    let mut write = pin!(write(writer, &link.out, pace));
+    let mut read = pin!(read(reader, &link.back, terms));
+    let mut write = pin!(write(writer, &link.out, terms));
     tokio::select! {
         biased;
         () = poll_fn(|cx| link.out.poll_lost(cx)) => {}
         // Nobody listens and nothing gets out either: a peer that speaks and does not read.
-        () = unheard(&link.back, pace.fence) => {}
+        () = unheard(&link.back, terms.fence) => {}
         read = &mut read => match read {
             Err(reason) => link.lose(reason),
             Ok(()) => {
@@ -111,7 +123,7 @@ where
                     Ok(()) => link.back.end(Closed::Ended),
                     Err(reason) => link.lose(written.err().unwrap_or(reason)),
                 },
-                () = unheard(&link.back, pace.linger) => {}
+                () = unheard(&link.back, terms.linger) => {}
             }
         }
     }
@@ -127,22 +139,22 @@ async fn unheard<In: Message>(back: &Pipe<In>, linger: Duration) {
 async fn read<In: Message, S: AsyncRead>(
     mut reader: ReadHalf<S>,
     pipe: &Pipe<In>,
-    pace: Pace,
+    terms: Terms,
 ) -> Result<(), LossReason> {
-    let (mut decoder, mut messages) = (Decoder::new(), Vec::new());
+    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes), Vec::new());
     let mut buffer = vec![0; limits::READ_BYTES];
-    let mut check = ticks(pace.fence / 8);
+    let mut check = ticks(terms.fence / 8);
     let mut told = Instant::now();
     loop {
         poll_fn(|cx| pipe.poll_room(cx)).await;
         // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
-        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: pace.fence };
+        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence };
         let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
         if length == 0 {
             return decoder.finish().map_err(LossReason::Protocol);
         }
         let fed = decoder.feed(&buffer[..length], &mut messages);
-        if !messages.is_empty() || told.elapsed() >= limits::HEARD_EVERY.min(pace.heartbeat) {
+        if !messages.is_empty() || told.elapsed() >= limits::HEARD_EVERY.min(terms.heartbeat) {
             told = Instant::now();
             pipe.fill(&mut messages);
         }
@@ -181,10 +193,10 @@ impl Waiting<'_> {
 async fn write<Out: Message, S: AsyncWrite>(
     mut writer: WriteHalf<S>,
     pipe: &Pipe<Out>,
-    pace: Pace,
+    terms: Terms,
 ) -> Result<(), LossReason> {
     let (mut encoder, mut batch) = (Encoder::new(), Vec::new());
-    let mut beat = ticks(pace.heartbeat);
+    let mut beat = ticks(terms.heartbeat);
     loop {
         let next = poll_fn(|cx| match pipe.poll_take(cx, &mut batch, limits::WRITE_MESSAGES) {
             Poll::Ready(taken) => Poll::Ready(Some(taken)),

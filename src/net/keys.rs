@@ -10,7 +10,6 @@ use plait_core::limits;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -309,10 +308,4 @@ fn random<const N: usize>() -> Result<[u8; N], KeyError> {
 
 fn io_error(verb: &'static str, path: &Path, source: io::Error) -> KeyError {
     KeyError::Io { verb, path: path.to_owned(), source }
-}
-
-impl fmt::Display for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keys of {} in {}", self.pin(), self.home.display())
-    }
 }

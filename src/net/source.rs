@@ -1,7 +1,7 @@
 //! Where connections come from, and how many of them may wait to be believed.
 
 use plait_core::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use tokio::time::Instant;
@@ -123,7 +123,7 @@ impl Sources {
 pub(super) struct Waiting<T> {
     count: u64,
     all: BTreeMap<u64, (Source, T)>,
-    by_source: BTreeMap<Source, BTreeMap<u64, ()>>,
+    by_source: BTreeMap<Source, BTreeSet<u64>>,
 }
 
 impl<T> Default for Waiting<T> {
@@ -144,10 +144,10 @@ impl<T> Waiting<T> {
         self.count += 1;
         self.all.insert(number, (source, handle));
         let same = self.by_source.entry(source).or_default();
-        same.insert(number, ());
+        same.insert(number);
         let too_many_here = same.len() > limits::UNAUTHENTICATED_PER_SOURCE;
         let victim = if too_many_here {
-            same.first_key_value().map(|(oldest, ())| *oldest)
+            same.first().copied()
         } else if self.all.len() > limits::UNAUTHENTICATED_TOTAL {
             self.all.first_key_value().map(|(oldest, _)| *oldest)
         } else {

@@ -2,7 +2,7 @@
 
 use super::{next, soon};
 use bytes::Bytes;
-use plait::net::framed::{Pace, framed_over};
+use plait::net::framed::{Terms, framed_over};
 use plait::net::link::{Closed, Link, LossReason, memory};
 use plait_core::id::AttemptId;
 use plait_core::limits;
@@ -16,10 +16,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 type Near = Link<FromWorker, ToWorker>;
 type Far = Link<ToWorker, FromWorker>;
 
-const QUICK: Pace = Pace {
+const QUICK: Terms = Terms {
     heartbeat: Duration::from_millis(20),
     fence: Duration::from_millis(600),
     linger: Duration::from_millis(600),
+    message_bytes: 1 << 30,
 };
 
 fn over(buffer: usize) -> (Near, Far) {

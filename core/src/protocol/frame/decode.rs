@@ -25,6 +25,8 @@ pub struct Decoder<M> {
     data: Data,
     /// The parts so far of a message that was cut.
     parts: Option<(M, usize)>,
+    /// Most bytes of values in one message.
+    message_bytes: u64,
     failed: Option<FrameError>,
 }
 
@@ -46,6 +48,12 @@ impl<M: Message> Decoder<M> {
     /// A decoder at the start of a stream.
     #[must_use]
     pub const fn new() -> Self {
+        Self::with_limit(limits::MESSAGE_BYTES)
+    }
+
+    /// The same that takes no message with more than so many bytes of values: what this machine has room for.
+    #[must_use]
+    pub const fn with_limit(message_bytes: u64) -> Self {
         Self {
             header: [0; HEADER_BYTES],
             header_filled: 0,
@@ -54,6 +62,7 @@ impl<M: Message> Decoder<M> {
             data_left: 0,
             data: Data { whole: VecDeque::new(), current: Vec::new(), bytes: 0 },
             parts: None,
+            message_bytes,
             failed: None,
         }
     }
@@ -117,7 +126,7 @@ impl<M: Message> Decoder<M> {
             Kind::Heartbeat => {}
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
             Kind::Data | Kind::DataEnd => {
-                self.data.admit(header.second)?;
+                self.data.admit(header.second, self.message_bytes)?;
                 self.data_left = header.second;
                 self.frame = Some(header);
             }
@@ -193,10 +202,10 @@ impl<M: Message> Decoder<M> {
 }
 
 impl Data {
-    /// Whether another frame of `more` bytes is within the limits.
-    fn admit(&mut self, more: usize) -> Result<(), FrameError> {
+    /// Whether another frame of `more` bytes is within the limit.
+    fn admit(&mut self, more: usize, limit: u64) -> Result<(), FrameError> {
         self.bytes = self.bytes.saturating_add(more as u64);
-        let (bytes, limit) = (self.bytes, limits::MESSAGE_BYTES);
+        let bytes = self.bytes;
         if bytes > limit { Err(FrameError::TooLong { part: FramePart::Message, bytes, limit }) } else { Ok(()) }
     }
 

@@ -199,6 +199,18 @@ fn values_without_their_message_are_refused() {
 }
 
 #[test]
+fn data_without_an_end_ends_somewhere() {
+    let limit = 4 * limits::DATA_FRAME_BYTES as u64;
+    let (mut decoder, mut messages) = (Decoder::<FromWorker>::with_limit(limit), Vec::new());
+    let mut frame = header(3, 0, limits::DATA_FRAME_BYTES as u32);
+    frame.resize(frame.len() + limits::DATA_FRAME_BYTES, 7);
+    (0..4).for_each(|_| decoder.feed(&frame, &mut messages).expect("there is room"));
+    let bytes = limit + limits::DATA_FRAME_BYTES as u64;
+    let refused = decoder.feed(&frame, &mut messages);
+    assert_eq!(refused, Err(FrameError::TooLong { part: FramePart::Message, bytes, limit }));
+}
+
+#[test]
 fn large_values_are_shared_with_the_sender_and_between_heartbeats() {
     let large = Bytes::from(vec![7; 3 * limits::DATA_FRAME_BYTES + 5]);
     let report =
