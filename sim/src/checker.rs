@@ -1,0 +1,454 @@
+//! What must hold, seen from outside: the ledger writes down what the coordinator was told and what it ordered, what
+//! executors really did, and what clients were told, and compares them as they happen.
+
+mod execution;
+
+pub(crate) use execution::{Effect, Site};
+
+use crate::cluster::ClientHost;
+use crate::options::{Canary, Plan, Shape};
+use crate::probe::probe;
+use crate::script;
+use execution::Executions;
+use plait_core::id::{AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
+use plait_core::limits;
+use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report};
+use plait_core::resource::Resources;
+use plait_core::scheduler::{Action, EndReason, Event};
+use plait_core::spec::{Offer, PythonVersion, Request, Start};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Nine tenths of how long a session is kept: clocks drift.
+const KEPT_LEAST: u64 = limits::SESSION_KEPT.as_nanos() as u64 / 10 * 9;
+
+/// What is known of a session.
+#[derive(Debug)]
+struct SessionFacts {
+    client: usize,
+    cut_since: Option<u64>,
+    closed: bool,
+    /// Notices sent, as the client would count them.
+    notices: u64,
+    run_of: BTreeMap<Seq, RunId>,
+    results: BTreeMap<RunId, Seq>,
+    options: BTreeMap<OptionsId, Resources>,
+    pythons: BTreeMap<FunctionId, PythonVersion>,
+    asked: BTreeMap<Seq, (OptionsId, FunctionId)>,
+}
+
+/// What is known of a worker.
+#[derive(Debug)]
+struct WorkerFacts {
+    offer: Offer,
+    draining: bool,
+    joined_at: u64,
+    gone_at: Option<u64>,
+    leases: BTreeSet<AttemptId>,
+}
+
+/// What is known of a task that was started or ended.
+#[derive(Debug, Default)]
+struct TaskFacts {
+    last_attempt: u32,
+    lease: Option<(AttemptId, WorkerId)>,
+    recalled: Option<AttemptId>,
+    lost: bool,
+    raised: bool,
+    /// Cancelled while no worker held it: it never starts again.
+    never: bool,
+    over: bool,
+}
+
+/// The ledger of a world.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) executions: Executions,
+    sessions: BTreeMap<SessionId, SessionFacts>,
+    workers: BTreeMap<WorkerId, WorkerFacts>,
+    tasks: BTreeMap<TaskId, TaskFacts>,
+    faults: u64,
+    /// How long a task waits at least before it is unschedulable.
+    patience: u64,
+    canary: Canary,
+    struck: bool,
+}
+
+impl Ledger {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            executions: Executions::default(),
+            sessions: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            faults: 0,
+            patience: patience(plan.shape),
+            canary: plan.canary,
+            struck: false,
+        }
+    }
+
+    pub(crate) fn count_fault(&mut self) {
+        self.faults += 1;
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults
+    }
+
+    /// True once, for the canary.
+    pub(crate) fn strike_canary(&mut self) -> bool {
+        !std::mem::replace(&mut self.struck, true)
+    }
+
+    /// A canary: changes the first value that is reported.
+    pub(crate) fn change_value(&mut self, reports: &mut [Report]) {
+        for report in reports {
+            if let Ending::Returned(value) = &mut report.ending
+                && let Some(maker) = script::maker(value)
+                && self.strike_canary()
+            {
+                *value = script::value(&format!("{}x", script::text(value)), maker, 0);
+            }
+        }
+    }
+
+    /// A canary: hands the first attempt out twice.
+    pub(crate) fn double_start(&mut self, actions: &mut Vec<Action>) {
+        let first = actions.iter().position(|action| matches!(action, Action::StartAttempts { .. }));
+        if let Some(n) = first
+            && self.canary == Canary::DoubledStart
+            && self.strike_canary()
+        {
+            actions.insert(n, actions[n].clone());
+        }
+    }
+
+    pub(crate) fn on_session(&mut self, session: SessionId, client: usize) {
+        let facts = SessionFacts {
+            client,
+            cut_since: None,
+            closed: false,
+            notices: 0,
+            run_of: BTreeMap::new(),
+            results: BTreeMap::new(),
+            options: BTreeMap::new(),
+            pythons: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        };
+        self.sessions.insert(session, facts);
+    }
+
+    pub(crate) fn is_worker_gone(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_none_or(|facts| facts.gone_at.is_some())
+    }
+
+    pub(crate) fn is_session_gone(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_none_or(|facts| facts.closed)
+    }
+
+    /// Whether a coordinator may have forgotten this session by `now`.
+    pub(crate) fn may_be_gone(&self, session: Option<SessionId>, now: u64) -> bool {
+        let Some(facts) = session.and_then(|session| self.sessions.get(&session)) else { return true };
+        facts.closed || facts.cut_since.is_some_and(|since| now >= since + KEPT_LEAST)
+    }
+
+    /// What the coordinator was told.
+    pub(crate) fn on_event(&mut self, now: u64, event: &Event) {
+        match event {
+            Event::WorkerJoined { worker, offer, .. } => {
+                self.workers.entry(*worker).or_insert_with(|| WorkerFacts {
+                    offer: offer.clone(),
+                    draining: false,
+                    joined_at: now,
+                    gone_at: None,
+                    leases: BTreeSet::new(),
+                });
+            }
+            Event::WorkerDraining { worker } => {
+                if let Some(facts) = self.workers.get_mut(worker) {
+                    facts.draining = true;
+                }
+            }
+            Event::WorkerLost { worker } => self.lose_worker(now, *worker),
+            Event::AttemptsEnded { worker, reports } => {
+                reports.iter().for_each(|report| self.on_report(*worker, report));
+            }
+            Event::AttemptsReturned { worker, attempts } => {
+                for attempt in attempts {
+                    if self.end_lease(*worker, *attempt) && self.was_recalled(*attempt) {
+                        probe!("recall answered with work returned");
+                    }
+                }
+            }
+            Event::SessionCut { session } => {
+                if let Some(facts) = self.sessions.get_mut(session) {
+                    facts.cut_since.get_or_insert(now);
+                }
+            }
+            Event::SessionClosed { session } => {
+                if let Some(facts) = self.sessions.get_mut(session) {
+                    facts.closed = true;
+                }
+            }
+            Event::SessionResumed { session, taken, .. } => {
+                if let Some(facts) = self.sessions.get_mut(session)
+                    && facts.notices > *taken
+                {
+                    probe!("resume resent notices");
+                    facts.notices = *taken;
+                }
+            }
+            Event::Requested { session, request } => self.on_request(*session, request),
+            Event::SessionOpened { .. }
+            | Event::NoticesTaken { .. }
+            | Event::WorkerHeard { .. }
+            | Event::AttemptsStarted { .. }
+            | Event::StartsTaken { .. } => {}
+        }
+    }
+
+    fn on_request(&mut self, session: SessionId, request: &Request) {
+        let Some(facts) = self.sessions.get_mut(&session).filter(|facts| !facts.closed) else { return };
+        match request {
+            Request::OpenRun(run) => {
+                facts.results.insert(run.id, run.result);
+            }
+            Request::Submit(tasks) => {
+                facts.asked.extend(tasks.iter().map(|task| (task.seq, (task.options, task.function))));
+                let pieces = tasks.iter().filter_map(|task| task.run.map(|run| (task.seq, run)));
+                facts.run_of.extend(pieces);
+            }
+            Request::Cancel { tasks, .. } => {
+                for seq in tasks {
+                    let task = self.tasks.entry(TaskId::new(session, *seq)).or_default();
+                    task.never |= task.lease.is_none();
+                }
+            }
+            Request::DefineOptions { id, options } => {
+                facts.options.insert(*id, options.request.clone());
+            }
+            Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
+            Request::SealRun { .. } | Request::Release(_) => {}
+        }
+    }
+
+    fn on_report(&mut self, worker: WorkerId, report: &Report) {
+        let attempt = report.attempt;
+        let current = self.end_lease(worker, attempt);
+        if !current {
+            if self.is_worker_gone(worker) {
+                probe!("report after fence ignored");
+            } else {
+                probe!("stale result of an old attempt");
+            }
+            return;
+        }
+        if self.was_recalled(attempt) {
+            probe!("recall came too late");
+        }
+        match report.ending {
+            Ending::Crashed(_) => probe!("blamed executor death reported"),
+            Ending::Raised { .. } => {
+                if let Some(task) = self.tasks.get_mut(&attempt.task) {
+                    task.raised = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn was_recalled(&self, attempt: AttemptId) -> bool {
+        self.tasks.get(&attempt.task).is_some_and(|task| task.recalled == Some(attempt))
+    }
+
+    /// Ends the lease of an attempt, if this worker has it and it is the current one.
+    fn end_lease(&mut self, worker: WorkerId, attempt: AttemptId) -> bool {
+        if let Some(facts) = self.workers.get_mut(&worker) {
+            facts.leases.remove(&attempt);
+        }
+        let Some(task) = self.tasks.get_mut(&attempt.task) else { return false };
+        let current = task.lease == Some((attempt, worker));
+        if current {
+            task.lease = None;
+        }
+        current
+    }
+
+    fn lose_worker(&mut self, now: u64, worker: WorkerId) {
+        let Some(facts) = self.workers.get_mut(&worker) else { return };
+        facts.gone_at.get_or_insert(now);
+        for attempt in std::mem::take(&mut facts.leases) {
+            if let Some(task) = self.tasks.get_mut(&attempt.task)
+                && task.lease == Some((attempt, worker))
+            {
+                task.lease = None;
+                task.lost = true;
+            }
+        }
+    }
+
+    /// What the coordinator ordered.
+    pub(crate) fn on_action(&mut self, now: u64, action: &Action) {
+        match action {
+            Action::StartAttempts { worker, starts } => starts.iter().for_each(|start| self.on_start(*worker, start)),
+            Action::RecallAttempts { attempts, .. } => {
+                for attempt in attempts {
+                    self.tasks.entry(attempt.task).or_default().recalled = Some(*attempt);
+                }
+            }
+            Action::FenceWorker { worker } => {
+                probe!("worker fenced for silence");
+                self.lose_worker(now, *worker);
+            }
+            Action::DismissWorker { worker } => self.lose_worker(now, *worker),
+            Action::Welcome { session, .. } => {
+                if let Some(facts) = self.sessions.get_mut(session) {
+                    facts.cut_since = None;
+                }
+            }
+            Action::EndSession { session, reason } => {
+                assert_ne!(*reason, EndReason::Misbehaved, "{session} was sent away, but behaved well");
+            }
+            Action::Notify { session, notices } => {
+                notices.iter().for_each(|notice| self.on_notice(now, *session, notice));
+            }
+            Action::DefineFunction { .. }
+            | Action::AppendInputs { .. }
+            | Action::CancelAttempts { .. }
+            | Action::ForgetSession { .. }
+            | Action::AcknowledgeReports { .. }
+            | Action::AcknowledgeRequests { .. } => {}
+        }
+    }
+
+    fn on_start(&mut self, worker: WorkerId, start: &Start) {
+        let attempt = start.attempt;
+        let facts = self.workers.get_mut(&worker).expect("only workers that joined get work");
+        assert!(facts.gone_at.is_none(), "{attempt} was given to {worker}, which is gone");
+        assert!(!facts.draining, "{attempt} was given to {worker}, which drains");
+        assert!(facts.offer.capacity.holds(&start.request), "{attempt} does not fit {worker}");
+        facts.leases.insert(attempt);
+        let most = u64::from(facts.offer.capacity.cpus) + u64::from(facts.offer.queue);
+        assert!(facts.leases.len() as u64 <= most, "{worker} holds more than it offered");
+        self.check_run_lives(attempt);
+        let task = self.tasks.entry(attempt.task).or_default();
+        assert!(!task.over, "{attempt} was started after its task was over");
+        assert!(!task.never, "{attempt} was started after its task was cancelled");
+        assert!(task.lease.is_none(), "{attempt} was started while {:?} was current", task.lease);
+        assert!(attempt.attempt.0 > task.last_attempt, "{attempt} does not follow {}", task.last_attempt);
+        task.last_attempt = attempt.attempt.0;
+        task.lease = Some((attempt, worker));
+        if std::mem::take(&mut task.lost) {
+            probe!("task ran again after its worker was lost");
+        }
+        if std::mem::take(&mut task.raised) {
+            probe!("retry after an exception");
+        }
+    }
+
+    /// A piece does not start once its run is over.
+    fn check_run_lives(&self, attempt: AttemptId) {
+        let TaskId { session, seq } = attempt.task;
+        let result = self.sessions.get(&session).and_then(|facts| facts.results.get(facts.run_of.get(&seq)?));
+        let over = result.and_then(|result| self.tasks.get(&TaskId::new(session, *result))).is_some_and(|t| t.over);
+        assert!(!over, "{attempt}, a piece, was started after its run was over");
+    }
+
+    fn on_notice(&mut self, now: u64, session: SessionId, notice: &Notice) {
+        if let Some(facts) = self.sessions.get_mut(&session) {
+            facts.notices += 1;
+        }
+        let Notice::Ended(deliveries) = notice else { return };
+        for delivery in deliveries {
+            let task = self.tasks.entry(TaskId::new(session, delivery.seq)).or_default();
+            let first = !std::mem::replace(&mut task.over, true);
+            assert!(task.lease.is_none() || !is_made(&delivery.outcome), "{} ended, but still runs", delivery.seq);
+            if first && let Outcome::Failed(failure) = &delivery.outcome {
+                self.on_failure(now, TaskId::new(session, delivery.seq), failure);
+            }
+        }
+    }
+
+    fn on_failure(&self, now: u64, task: TaskId, failure: &Failure) {
+        match failure {
+            Failure::Crashed(_) => probe!("crash limit reached"),
+            Failure::Dependency { .. } => probe!("dependency failed"),
+            Failure::Unschedulable { .. } => {
+                probe!("unschedulable");
+                assert!(!self.was_schedulable(now, task), "{task} is unschedulable, but a worker fits it");
+            }
+            Failure::ResultTooLarge { .. } => probe!("result too large"),
+            Failure::Unknown(_) => {}
+        }
+    }
+
+    /// Whether a worker that fits was there all the time that a task waits before it is unschedulable.
+    fn was_schedulable(&self, now: u64, task: TaskId) -> bool {
+        let session = &self.sessions[&task.session];
+        let Some((options, function)) = session.asked.get(&task.seq) else { return false };
+        let (request, python) = (&session.options[options], session.pythons.get(function));
+        let from = now.saturating_sub(self.patience);
+        self.workers.values().any(|worker| {
+            let there = worker.joined_at <= from && worker.gone_at.is_none() && !worker.draining;
+            there && worker.offer.capacity.holds(request) && python.is_none_or(|python| *python == worker.offer.python)
+        })
+    }
+
+    /// What a client was told, the moment it hears it.
+    pub(crate) fn on_delivered(&mut self, client: usize, delivery: &Delivery) {
+        let Delivery { seq, outcome, story } = delivery;
+        if let Outcome::Value(value) | Outcome::Raised(value) = outcome
+            && let Some(maker) = script::maker(value)
+        {
+            let made = self.executions.commit(maker);
+            let session = &self.sessions[&made.task.session];
+            assert_eq!(session.client, client, "a value of another client's reached client {client}");
+            let is_result = session.results.values().any(|result| result == seq);
+            if !is_result {
+                assert_eq!(made.task.seq, *seq, "the outcome of {seq} was made by {made:?}");
+                assert_eq!(made.attempt, story.attempts, "{seq} tells of another attempt than the one that made it");
+            }
+        }
+        if *outcome == Outcome::Cancelled {
+            let ran = self.executions.ran(|task| {
+                task.seq == *seq && self.sessions.get(&task.session).is_some_and(|facts| facts.client == client)
+            });
+            if ran {
+                probe!("attempt cancelled while it ran");
+            } else {
+                probe!("cancelled before it began");
+            }
+        }
+    }
+
+    /// Fails once tasks should be over and are not.
+    pub(crate) fn demand_end(&self, now: u64, until: u64, clients: &[ClientHost]) {
+        if now < until {
+            return;
+        }
+        if let Some((n, client)) = clients.iter().enumerate().find(|(_, client)| !client.is_through()) {
+            let stuck = client.program.tasks.iter().enumerate();
+            let stuck: Vec<_> = stuck.filter(|(_, t)| t.run.is_none() && t.told.is_none()).take(5).collect();
+            panic!("client {n} still waits for {stuck:?}");
+        }
+    }
+
+    /// Attempts that workers still hold, as far as was told.
+    pub(crate) fn leases(&self) -> usize {
+        self.workers.values().map(|worker| worker.leases.len()).sum()
+    }
+}
+
+/// Nine tenths of how long a task waits for a worker that fits: clocks drift.
+const fn patience(shape: Shape) -> u64 {
+    let patience = match shape {
+        Shape::Embedded => limits::UNSCHEDULABLE_EMBEDDED,
+        Shape::Cluster => limits::UNSCHEDULABLE_AFTER,
+    };
+    patience.as_nanos() as u64 / 10 * 9
+}
+
+/// Whether an execution made this outcome.
+fn is_made(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Value(_) | Outcome::Raised(_))
+}

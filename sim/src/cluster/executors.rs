@@ -1,0 +1,457 @@
+//! The executors of a worker: what the supervisor does to them, and what user code does in them.
+
+use super::{Input, State, World};
+use crate::agenda::{Happening, Inner, Node};
+use crate::checker::{Effect, Site};
+use crate::clock::{MICRO, MILLI};
+use crate::probe::probe;
+use crate::process::{Executor, ExecutorFrame, Running, Stage, WorkerFrame};
+use crate::script::{self, Behaviour, Function, Script};
+use plait_core::id::{ExecutorId, FunctionKey, SessionId};
+use plait_core::limits;
+use plait_core::outcome::{Death, Ending, Exit, Outcome, Retry};
+use plait_core::spec::{Call, Errors, FunctionSpec, Grouping, Start};
+use plait_core::worker::{Condition, Ended, Entry, Event, Order, Signal};
+
+/// What a whole call comes to.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    Ends(Ending, Condition),
+    Dies,
+    HangsUntilInterrupted,
+    HangsUntilKilled,
+}
+
+const FLUSH_AFTER: u64 = limits::FLUSH_AFTER.as_nanos() as u64;
+
+/// What SIGINT makes a task raise.
+const INTERRUPTED: &str = "KeyboardInterrupt";
+
+impl World {
+    fn executor(&mut self, n: usize, id: ExecutorId) -> Option<&mut Executor> {
+        self.workers[n].executors.get_mut(&id).filter(|executor| executor.stage != Stage::Dead)
+    }
+
+    fn plan_inner(&mut self, n: usize, executor: ExecutorId, wait: u64, inner: Inner) {
+        let life = self.workers[n].machine.life;
+        self.agenda.plan(self.now + wait, Happening::Executor { worker: n, life, executor, inner });
+    }
+
+    pub(super) fn spawn(&mut self, n: usize, id: ExecutorId, cpus: u32) {
+        let host = &mut self.workers[n];
+        let pid = host.next_pid;
+        host.next_pid += 1;
+        let known = host.executors.insert(id, Executor::new(id, pid, cpus));
+        assert!(known.is_none(), "the executor id {id} is used twice");
+        let live: u32 = host.executors.values().filter(|e| e.stage != Stage::Dead).map(|e| e.cpus).sum();
+        assert!(live <= 4 * host.slots() + 4, "{live} slots' worth of executors live on {} slots", host.slots());
+        let wait = 20 * MILLI + self.rng.below(80 * MILLI);
+        if !self.rng.chance(self.plan.spawn_trouble, 100) {
+            return self.plan_inner(n, id, wait, Inner::Up);
+        }
+        match self.rng.below(3) {
+            0 => {
+                probe!("executor spawn failed");
+                self.workers[n].executors.remove(&id);
+                self.say_to_worker(n, id, 0, ExecutorFrame::NotSpawned);
+            }
+            1 => self.plan_inner(n, id, wait, Inner::Die),
+            _ => probe!("executor never became ready"),
+        }
+    }
+
+    pub(super) fn define(&mut self, n: usize, id: ExecutorId, session: SessionId, spec: &FunctionSpec) {
+        let key = FunctionKey { session, function: spec.id };
+        if let Some(python) = spec.python {
+            assert_eq!(python, self.workers[n].offer.python, "{key} cannot be loaded by this Python");
+        }
+        let function = Function::of(&spec.body);
+        self.say_to_executor(n, id, WorkerFrame::Define { key, function });
+    }
+
+    pub(super) fn forget(&mut self, n: usize, id: ExecutorId, session: SessionId) {
+        self.say_to_executor(n, id, WorkerFrame::Forget(session));
+    }
+
+    pub(super) fn give(&mut self, n: usize, id: ExecutorId, orders: Vec<Order>) {
+        let Some(executor) = self.executor(n, id) else { return };
+        assert_eq!(executor.stage, Stage::Up, "{id} was given work before it was ready");
+        for order in &orders {
+            assert_eq!(order.start.request.cpus, executor.cpus, "{} is not for {id}", order.start.attempt);
+            executor.offer(order.entry);
+        }
+        self.say_to_executor(n, id, WorkerFrame::Orders(orders));
+    }
+
+    pub(super) fn give_inputs(&mut self, n: usize, id: ExecutorId, entry: Entry, inputs: Vec<Outcome>) {
+        self.say_to_executor(n, id, WorkerFrame::Inputs { entry, inputs });
+    }
+
+    /// Takes entries back through the page; answered at once.
+    pub(super) fn revoke(&mut self, n: usize, id: ExecutorId, asked: Vec<Entry>) {
+        let revoked: Vec<Entry> = match self.executor(n, id) {
+            Some(executor) => asked.iter().copied().filter(|entry| executor.revoke(*entry)).collect(),
+            None => Vec::new(),
+        };
+        if revoked.len() < asked.len() {
+            probe!("revoke lost the race");
+        }
+        if !revoked.is_empty() {
+            probe!("revoke won the race");
+        }
+        self.post(Node::Worker(n), Input::Brain(Event::EntriesRevoked { executor: id, asked, revoked }));
+    }
+
+    pub(super) fn observe(&mut self, n: usize, executors: Vec<ExecutorId>) {
+        for id in executors {
+            if let Some(executor) = self.executor(n, id) {
+                let running = executor.seen();
+                self.post(Node::Worker(n), Input::Brain(Event::ExecutorSeen { executor: id, running }));
+            }
+        }
+    }
+
+    pub(super) fn signal(&mut self, n: usize, id: ExecutorId, signal: Signal) {
+        let Some(executor) = self.executor(n, id) else { return };
+        let seen = executor.seen();
+        let stubborn = executor.running.as_ref().is_some_and(|running| is_stubborn(&running.start));
+        match signal {
+            Signal::Kill => {
+                probe!("executor killed");
+                self.end_executor(n, id, Exit::Signal(9));
+            }
+            Signal::Terminate(entry) if seen == Some(entry) && !stubborn => {
+                self.end_executor(n, id, Exit::Signal(15));
+            }
+            Signal::Interrupt(entry) if seen == Some(entry) && !stubborn => {
+                if self.rng.chance(3, 4) {
+                    self.interrupt(n, id);
+                }
+            }
+            Signal::Terminate(_) | Signal::Interrupt(_) => {}
+        }
+    }
+
+    fn interrupt(&mut self, n: usize, id: ExecutorId) {
+        let Some(running) = self.executor(n, id).and_then(|executor| executor.running.as_ref()) else { return };
+        let Some(execution) = running.execution else { return };
+        let error = script::value(INTERRUPTED, execution, 0);
+        self.end_entry(n, id, Ending::Raised { error, retry: Retry::Denied }, Condition::Clean);
+    }
+
+    /// Sends a frame to an executor; a dead one hears nothing.
+    fn say_to_executor(&mut self, n: usize, id: ExecutorId, frame: WorkerFrame) {
+        let at = self.now + self.rng.below(60 * MICRO);
+        let life = self.workers[n].machine.life;
+        let Some(executor) = self.executor(n, id) else { return };
+        executor.frames_due[0] = executor.frames_due[0].max(at);
+        let due = executor.frames_due[0];
+        self.agenda.plan(due, Happening::ToExecutor { worker: n, life, executor: id, frame: Box::new(frame) });
+    }
+
+    fn say_to_worker(&mut self, n: usize, id: ExecutorId, earliest: u64, frame: ExecutorFrame) {
+        let at = (self.now + self.rng.below(60 * MICRO)).max(earliest);
+        let life = self.workers[n].machine.life;
+        self.agenda.plan(at, Happening::FromExecutor { worker: n, life, executor: id, frame: Box::new(frame) });
+    }
+
+    fn say_in_order(&mut self, n: usize, id: ExecutorId, frame: ExecutorFrame) {
+        let at = self.now + self.rng.below(60 * MICRO);
+        let Some(executor) = self.workers[n].executors.get_mut(&id) else { return };
+        executor.frames_due[1] = executor.frames_due[1].max(at);
+        let due = executor.frames_due[1];
+        let life = self.workers[n].machine.life;
+        self.agenda.plan(due, Happening::FromExecutor { worker: n, life, executor: id, frame: Box::new(frame) });
+    }
+
+    pub(super) fn on_frame_to_executor(&mut self, n: usize, life: u32, id: ExecutorId, frame: WorkerFrame) {
+        if self.workers[n].machine.life != life {
+            return;
+        }
+        if self.workers[n].frozen_until > self.now {
+            let at = self.workers[n].frozen_until;
+            return self
+                .agenda
+                .plan(at, Happening::ToExecutor { worker: n, life, executor: id, frame: Box::new(frame) });
+        }
+        let Some(executor) = self.executor(n, id) else { return };
+        executor.receive(frame);
+        self.advance(n, id);
+    }
+
+    pub(super) fn on_frame_from_executor(&mut self, n: usize, life: u32, id: ExecutorId, frame: ExecutorFrame) {
+        if self.workers[n].machine.life != life {
+            return;
+        }
+        let event = match frame {
+            ExecutorFrame::NotSpawned => Event::SpawnFailed { executor: id },
+            ExecutorFrame::Ready => Event::ExecutorReady { executor: id },
+            ExecutorFrame::Ended(ended) => Event::EntriesEnded { executor: id, ended },
+            ExecutorFrame::Gone { running, death } => {
+                self.workers[n].executors.remove(&id);
+                Event::ExecutorDied { executor: id, running, death }
+            }
+        };
+        self.post(Node::Worker(n), Input::Brain(event));
+    }
+
+    pub(super) fn on_inner(&mut self, n: usize, life: u32, id: ExecutorId, inner: Inner) {
+        let host = &self.workers[n];
+        if host.machine.life != life || host.machine.state == State::Down {
+            return;
+        }
+        if host.frozen_until > self.now {
+            let at = host.frozen_until;
+            return self.agenda.plan(at, Happening::Executor { worker: n, life, executor: id, inner });
+        }
+        let Some(executor) = self.executor(n, id) else { return };
+        match inner {
+            Inner::Up => {
+                executor.stage = Stage::Up;
+                self.say_in_order(n, id, ExecutorFrame::Ready);
+            }
+            Inner::Finish { execution } => self.finish(n, id, execution),
+            Inner::Flush { batch } if executor.batch == batch => self.flush(n, id),
+            Inner::Flush { .. } => {}
+            Inner::Die => self.end_executor(n, id, Exit::Signal(11)),
+            Inner::Fall { execution } => {
+                if executor.running.as_ref().is_some_and(|running| running.execution == Some(execution)) {
+                    self.end_executor(n, id, Exit::Signal(11));
+                }
+            }
+        }
+    }
+
+    /// The executor claims what is next, and begins what is whole.
+    fn advance(&mut self, n: usize, id: ExecutorId) {
+        let Some(executor) = self.executor(n, id) else { return };
+        if executor.claim() {
+            let start = executor.running.as_ref().expect("it was claimed just now").start.clone();
+            let host = &mut self.workers[n];
+            assert!(host.in_use.holds(&start.request), "{} does not fit into what is free here", start.attempt);
+            host.in_use.take(&start.request);
+        }
+        let Some(executor) = self.executor(n, id) else { return };
+        if let Some(start) = executor.beginnable() {
+            let function = executor.function(start);
+            let start = start.clone();
+            self.begin(n, id, &start, function);
+        }
+    }
+
+    fn begin(&mut self, n: usize, id: ExecutorId, start: &Start, function: Function) {
+        let execution = self.ledger.executions.begin(start);
+        let running = self.executor(n, id).and_then(|executor| executor.running.as_mut());
+        running.expect("what begins was claimed").execution = Some(execution);
+        let (fate, micros) = self.call(start, function, execution);
+        let wait = micros * MICRO;
+        match fate {
+            Fate::Ends(ending, condition) => {
+                self.ledger.executions.plan(execution, ending, condition);
+                self.plan_inner(n, id, wait, Inner::Finish { execution });
+            }
+            Fate::Dies => self.plan_inner(n, id, wait, Inner::Fall { execution }),
+            Fate::HangsUntilInterrupted | Fate::HangsUntilKilled => {}
+        }
+    }
+
+    /// What a call does, and how long it takes.
+    fn call(&mut self, start: &Start, function: Function, execution: u64) -> (Fate, u64) {
+        match (start.call, function) {
+            (Call::Single, Function::Plain) => {
+                let script = script::scripts(&start.args)[0];
+                let inputs: Vec<String> =
+                    start.inputs.iter().map(|input| self.ledger.executions.use_input(input)).collect();
+                (self.single(start, &script, &inputs, execution), script.micros)
+            }
+            (Call::Chunk { errors, retries }, Function::Plain) => self.chunk(start, errors, retries, execution, None),
+            (Call::ChunkFold { errors, retries, merge }, Function::Plain) => {
+                self.chunk(start, errors, retries, execution, Some(merge))
+            }
+            (Call::Fold, Function::Join { crashes, micros }) => {
+                let texts: Vec<String> =
+                    start.inputs.iter().map(|input| self.ledger.executions.use_input(input)).collect();
+                assert!(texts.len() >= 2, "a fold of {} values is no work", texts.len());
+                let runs = self.ledger.executions.count_call(start.attempt.task.session, start.function);
+                if runs < crashes {
+                    return (Fate::Dies, micros);
+                }
+                if runs == crashes && crashes > 0 {
+                    probe!("fold retried after a crash");
+                }
+                let value = script::value(&texts.concat(), execution, 0);
+                (Fate::Ends(Ending::Returned(value), Condition::Clean), micros)
+            }
+            (Call::Combine { grouping, errors }, Function::Join { crashes, micros }) => {
+                let runs = self.ledger.executions.count_call(start.attempt.task.session, start.function);
+                if runs < crashes {
+                    return (Fate::Dies, micros);
+                }
+                let value = script::value(&combined(start, grouping, errors), execution, 0);
+                (Fate::Ends(Ending::Returned(value), Condition::Clean), micros)
+            }
+            (Call::Fold | Call::Combine { .. }, Function::Fail) => {
+                let error = script::value("Ejoin;", execution, 0);
+                (Fate::Ends(Ending::Raised { error, retry: Retry::Denied }, Condition::Clean), 50)
+            }
+            (call, function) => panic!("{} calls {function:?} as {call:?}", start.attempt),
+        }
+    }
+
+    fn single(&mut self, start: &Start, script: &Script, inputs: &[String], execution: u64) -> Fate {
+        let runs = self.ledger.executions.count_run(start.attempt.task, script.tag);
+        match effect(script.behaviour, runs) {
+            Effect::Returns(condition) => {
+                let value = script::value(&script::result_text(script.tag, inputs), execution, script.ballast);
+                Fate::Ends(Ending::Returned(value), condition)
+            }
+            Effect::Raises(retry) => {
+                let error = script::value(&script::error_text(script.tag), execution, 0);
+                Fate::Ends(Ending::Raised { error, retry }, Condition::Clean)
+            }
+            Effect::Dies => Fate::Dies,
+            Effect::Hangs => Fate::HangsUntilInterrupted,
+            Effect::HangsStubbornly => Fate::HangsUntilKilled,
+        }
+    }
+
+    /// Applies the function to each item in turn, retries in place, and folds if it is to.
+    fn chunk(
+        &mut self,
+        start: &Start,
+        errors: Errors,
+        retries: u32,
+        execution: u64,
+        merge: Option<plait_core::id::FunctionId>,
+    ) -> (Fate, u64) {
+        let (mut texts, mut micros) = (Vec::new(), 0);
+        for item in script::scripts(&start.args) {
+            micros += item.micros;
+            let mut tries = 0;
+            let failed = loop {
+                let runs = self.ledger.executions.count_run(start.attempt.task, item.tag);
+                match effect(item.behaviour, runs) {
+                    Effect::Returns(_) => break false,
+                    Effect::Raises(Retry::Allowed) if tries < retries => tries += 1,
+                    Effect::Raises(_) => break true,
+                    Effect::Dies => return (Fate::Dies, micros),
+                    Effect::Hangs | Effect::HangsStubbornly => return (Fate::HangsUntilInterrupted, micros),
+                }
+            };
+            match (failed, errors) {
+                (false, _) => texts.push(script::result_text(item.tag, &[])),
+                (true, Errors::Return) => texts.push(format!("!{}", script::error_text(item.tag))),
+                (true, Errors::Skip) => {}
+                (true, Errors::Raise) => {
+                    let error = script::value(&script::error_text(item.tag), execution, 0);
+                    let ending = Ending::Raised { error, retry: Retry::Denied };
+                    return (Fate::Ends(ending, Condition::Clean), micros);
+                }
+            }
+        }
+        let text = match merge {
+            Some(_) if texts.is_empty() => return (Fate::Ends(Ending::Skipped, Condition::Clean), micros),
+            Some(_) => texts.concat(),
+            None => script::chunk_text(&texts),
+        };
+        let value = script::value(&text, execution, 0);
+        (Fate::Ends(Ending::Returned(value), Condition::Clean), micros)
+    }
+
+    fn finish(&mut self, n: usize, id: ExecutorId, execution: u64) {
+        let Some(executor) = self.executor(n, id) else { return };
+        if executor.running.as_ref().and_then(|running| running.execution) != Some(execution) {
+            return;
+        }
+        let (ending, condition) = self.ledger.executions.take_plan(execution);
+        if condition == Condition::Soiled {
+            probe!("soiled executor");
+        }
+        self.end_entry(n, id, ending, condition);
+    }
+
+    fn end_entry(&mut self, n: usize, id: ExecutorId, ending: Ending, condition: Condition) {
+        let Some(executor) = self.executor(n, id) else { return };
+        let Some(running) = executor.end() else { return };
+        executor.unsent.push(Ended { entry: running.entry, ending, run_micros: 1, condition });
+        let waits = executor.queued() > 0;
+        let batch = executor.batch;
+        self.let_go(n, &running);
+        if let Some(execution) = running.execution {
+            self.ledger.executions.end(execution);
+        }
+        if waits {
+            self.plan_inner(n, id, FLUSH_AFTER, Inner::Flush { batch });
+        } else {
+            self.flush(n, id);
+        }
+        self.advance(n, id);
+    }
+
+    fn let_go(&mut self, n: usize, running: &Running) {
+        self.workers[n].in_use.give_back(&running.start.request);
+    }
+
+    fn flush(&mut self, n: usize, id: ExecutorId) {
+        let Some(executor) = self.executor(n, id) else { return };
+        executor.batch += 1;
+        let ended = std::mem::take(&mut executor.unsent);
+        if !ended.is_empty() {
+            self.say_in_order(n, id, ExecutorFrame::Ended(ended));
+        }
+    }
+
+    /// An executor dies, whatever the reason; what it had sent still arrives before the news.
+    pub(super) fn end_executor(&mut self, n: usize, id: ExecutorId, exit: Exit) {
+        let Some(executor) = self.executor(n, id) else { return };
+        let unsent = std::mem::take(&mut executor.unsent);
+        let pid = executor.pid;
+        let running = executor.die();
+        if !unsent.is_empty() {
+            probe!("finished result lost with its executor");
+        }
+        match &running {
+            Some(running) => {
+                self.let_go(n, running);
+                self.ledger.executions.fall(running.start.attempt.task, Site { worker: n, pid });
+            }
+            None => probe!("executor died between tasks"),
+        }
+        let host = self.workers[n].offer.name.clone();
+        let death = Box::new(Death { host, pid, exit, peak_memory: 0, log_tail: "".into() });
+        let running = running.map(|running| running.entry);
+        self.say_in_order(n, id, ExecutorFrame::Gone { running, death });
+    }
+}
+
+/// What one call does when it has been made `runs` times before.
+pub(crate) fn effect(behaviour: Behaviour, runs: u32) -> Effect {
+    match behaviour {
+        Behaviour::Raise(times) if runs < times => Effect::Raises(Retry::Allowed),
+        Behaviour::Crash(times) if runs < times => Effect::Dies,
+        Behaviour::Refuse => Effect::Raises(Retry::Denied),
+        Behaviour::Hang => Effect::Hangs,
+        Behaviour::Stubborn => Effect::HangsStubbornly,
+        Behaviour::Soil => Effect::Returns(Condition::Soiled),
+        Behaviour::Return | Behaviour::Raise(_) | Behaviour::Crash(_) => Effect::Returns(Condition::Clean),
+    }
+}
+
+fn is_stubborn(start: &Start) -> bool {
+    start.call == Call::Single
+        && script::scripts(&start.args).first().is_some_and(|script| script.behaviour == Behaviour::Stubborn)
+}
+
+/// The list that a combine makes: items in order, one text each.
+fn combined(start: &Start, grouping: Grouping, errors: Errors) -> String {
+    let wanted = |input: &&Outcome| input.is_value() || (errors == Errors::Return && **input != Outcome::Skipped);
+    let present = start.inputs.iter().filter(wanted);
+    let texts: Vec<String> = match grouping {
+        Grouping::Items => present.map(script::combined_text).collect(),
+        Grouping::Chunks => present.flat_map(script::combined_items).collect(),
+    };
+    if texts.iter().any(|text| text.starts_with('!')) {
+        probe!("combine over failed pieces");
+    }
+    format!("[{}]", texts.join(","))
+}

@@ -1,0 +1,157 @@
+//! Events from the past, and of things that never were: whatever a machine is told, it must not be confused.
+//!
+//! Only what a shell could say by mistake of time is said: what is counted in order within a living connection is
+//! never repeated there.
+
+use super::{Input, World};
+use crate::agenda::Node;
+use crate::probe::probe;
+use plait_core::id::{Attempt, AttemptId, ExecutorId, Seq, SessionId, TaskId, WorkerId};
+use plait_core::outcome::{Death, Ending, Exit, Report};
+use plait_core::rng::Rng;
+use plait_core::scheduler::{Event, Watch};
+use plait_core::spec::{Cancel, Offer};
+use plait_core::worker::{Condition, Ended, Entry, Event as BrainEvent};
+use std::collections::VecDeque;
+
+/// How many past events are remembered.
+const REMEMBERED: usize = 64;
+
+/// Past events of the scheduler.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    events: VecDeque<Event>,
+}
+
+impl Past {
+    /// Remembers some of the events that may be heard again.
+    pub(super) fn remember(&mut self, event: &Event, rng: &mut Rng) {
+        let repeatable = match event {
+            Event::AttemptsEnded { .. }
+            | Event::AttemptsReturned { .. }
+            | Event::AttemptsStarted { .. }
+            | Event::WorkerDraining { .. }
+            | Event::WorkerLost { .. }
+            | Event::WorkerHeard { .. }
+            | Event::WorkerJoined { .. }
+            | Event::NoticesTaken { .. }
+            | Event::SessionClosed { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionCut { .. }
+            | Event::Requested { .. }
+            | Event::StartsTaken { .. } => rng.chance(1, 4),
+            Event::SessionResumed { .. } => false,
+        };
+        if repeatable {
+            self.events.push_back(event.clone());
+            if self.events.len() > REMEMBERED {
+                self.events.pop_front();
+            }
+        }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Option<Event> {
+        let n = rng.below(self.events.len() as u64) as usize;
+        self.events.get(n).cloned()
+    }
+}
+
+impl World {
+    /// Tells some machine something late, repeated or unheard of.
+    pub(super) fn inject(&mut self) {
+        probe!("duplicate or late event injected");
+        match self.rng.below(3) {
+            0 => {
+                if let Some(event) = self.past.draw(&mut self.rng)
+                    && self.may_repeat(&event)
+                {
+                    self.post(Node::Coordinator, Input::Scheduler(event));
+                }
+            }
+            1 => {
+                let event = self.unheard_of();
+                if let Event::SessionResumed { session, .. } = event {
+                    self.coordinator.expect_phantom(session);
+                }
+                self.post(Node::Coordinator, Input::Scheduler(event));
+            }
+            _ => {
+                let n = self.rng.below(self.workers.len() as u64) as usize;
+                let event = self.unheard_of_at_worker();
+                self.post(Node::Worker(n), Input::Brain(event));
+            }
+        }
+    }
+
+    /// Whether a shell could say it again: what belongs to a living connection, and is counted there, it could not.
+    fn may_repeat(&self, event: &Event) -> bool {
+        let worker_gone = |worker: &WorkerId| self.ledger.is_worker_gone(*worker);
+        let session_gone = |session: &SessionId| self.ledger.is_session_gone(*session);
+        match event {
+            Event::AttemptsEnded { .. }
+            | Event::AttemptsReturned { .. }
+            | Event::AttemptsStarted { .. }
+            | Event::WorkerHeard { .. }
+            | Event::WorkerJoined { .. }
+            | Event::SessionOpened { .. }
+            | Event::NoticesTaken { .. } => true,
+            Event::WorkerDraining { worker } | Event::WorkerLost { worker } | Event::StartsTaken { worker, .. } => {
+                worker_gone(worker)
+            }
+            Event::SessionClosed { session } | Event::SessionCut { session } | Event::Requested { session, .. } => {
+                session_gone(session)
+            }
+            Event::SessionResumed { .. } => false,
+        }
+    }
+
+    fn unheard_of(&mut self) -> Event {
+        let (workers, sessions) = self.coordinator.ids();
+        let worker = WorkerId(workers + 1_000 + self.rng.below(3) as u32);
+        let session = SessionId(sessions + 1_000);
+        let known_session = SessionId(self.rng.below(u64::from(sessions) + 1) as u32);
+        let known_worker = WorkerId(self.rng.below(u64::from(workers) + 1) as u32);
+        let seq = Seq(self.rng.below(50));
+        let attempt = |session, n| AttemptId { task: TaskId::new(session, seq), attempt: Attempt(n) };
+        let report = |attempt| Report { attempt, ending: Ending::Cancelled, run_micros: 0 };
+        match self.rng.below(12) {
+            0 => Event::WorkerHeard { worker },
+            1 => Event::WorkerLost { worker },
+            2 => Event::WorkerDraining { worker },
+            3 => Event::AttemptsEnded { worker, reports: vec![report(attempt(known_session, 1))] },
+            4 => Event::AttemptsEnded { worker: known_worker, reports: vec![report(attempt(session, 1))] },
+            5 => Event::AttemptsEnded { worker: known_worker, reports: vec![report(attempt(known_session, 900))] },
+            6 => Event::AttemptsReturned { worker: known_worker, attempts: vec![attempt(known_session, 0)] },
+            7 => Event::AttemptsStarted { worker: known_worker, attempts: vec![attempt(known_session, 900)] },
+            8 => Event::SessionResumed { session: known_session, token: 1, taken: 0 },
+            9 => Event::SessionResumed { session, token: 1, taken: 0 },
+            10 => Event::NoticesTaken { session, taken: 7 },
+            _ => Event::WorkerJoined { worker: known_worker, offer: nobody(), watch: Watch::Heartbeat },
+        }
+    }
+
+    fn unheard_of_at_worker(&mut self) -> BrainEvent {
+        let executor = ExecutorId(50_000 + self.rng.below(3) as u32);
+        let entry = Entry(self.rng.below(100) as u32);
+        let task = TaskId::new(SessionId(9_999), Seq(self.rng.below(9)));
+        let attempt = AttemptId { task, attempt: Attempt(1) };
+        let death = Death { host: "x".into(), pid: 1, exit: Exit::Unknown, peak_memory: 0, log_tail: "".into() };
+        let ended = Ended { entry, ending: Ending::Skipped, run_micros: 0, condition: Condition::Clean };
+        match self.rng.below(10) {
+            0 => BrainEvent::AttemptsCancelled { attempts: vec![attempt], cancel: Cancel::Running },
+            1 => BrainEvent::AttemptsRecalled { attempts: vec![attempt] },
+            2 => BrainEvent::InputsAppended { attempt, inputs: Vec::new() },
+            3 => BrainEvent::SessionForgotten { session: SessionId(9_999) },
+            4 => BrainEvent::ExecutorReady { executor },
+            5 => BrainEvent::SpawnFailed { executor },
+            6 => BrainEvent::EntriesEnded { executor, ended: vec![ended] },
+            7 => BrainEvent::EntriesRevoked { executor, asked: vec![entry], revoked: vec![entry] },
+            8 => BrainEvent::ExecutorSeen { executor, running: Some(entry) },
+            _ => BrainEvent::ExecutorDied { executor, running: Some(entry), death: Box::new(death) },
+        }
+    }
+}
+
+fn nobody() -> Offer {
+    Offer { name: "nobody".into(), capacity: Default::default(), queue: 0, python: Default::default() }
+}

@@ -1,0 +1,292 @@
+//! A worker's simulated shell: it dials, translates, and carries out what the brain wants done with executors.
+
+use super::{Input, Machine, State, World};
+use crate::agenda::{Happening, Node};
+use crate::clock::{Clock, MILLI, SECOND};
+use crate::network::{ConnectionId, End, Packet};
+use crate::options::{Canary, Shape};
+use crate::probe::probe;
+use crate::process::Executor;
+use plait_core::id::ExecutorId;
+use plait_core::outcome::Report;
+use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::resource::{Amount, Resources};
+use plait_core::rng::Rng;
+use plait_core::spec::{Offer, PythonVersion};
+use plait_core::time::Time;
+use plait_core::worker::{self as brain, Action, Brain, Event};
+use std::collections::BTreeMap;
+
+/// A worker machine, over all its lives.
+#[derive(Debug)]
+pub(crate) struct WorkerHost {
+    pub(crate) machine: Machine,
+    pub(crate) brain: Brain,
+    pub(crate) offer: Offer,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) executors: BTreeMap<ExecutorId, Executor>,
+    /// Named resources and slots in use by what runs.
+    pub(crate) in_use: Resources,
+    /// Whether executors stand still with their worker.
+    pub(crate) frozen_until: u64,
+    pub(crate) next_pid: u32,
+    dials: u64,
+    opened: bool,
+}
+
+impl WorkerHost {
+    /// What it says when a connection is made, unless that dial is old news.
+    pub(super) fn hello(&self, dial: u64) -> Option<Packet> {
+        (dial == self.dials && self.connection.is_none()).then(|| Packet::WorkerHello(self.offer.clone()))
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.offer.capacity.cpus
+    }
+}
+
+/// What a machine may have.
+fn draw_offer(n: usize, shape: Shape, rng: &mut Rng) -> Offer {
+    let slots = 1 + rng.below(4) as u32;
+    let amount = |rng: &mut Rng| Amount(rng.below(3) * Amount::SCALE / 2);
+    let gpu = if rng.chance(1, 3) { amount(rng) } else { Amount(0) };
+    Offer {
+        name: format!("host{n}").into(),
+        capacity: Resources::new(slots, [("gpu".into(), gpu)]),
+        queue: 1 + rng.below(16) as u32,
+        python: PythonVersion { major: 3, minor: if shape == Shape::Embedded { 12 } else { 11 + rng.below(3) as u8 } },
+    }
+}
+
+/// A machine on which everything fits that is not meant to be impossible.
+fn universal_offer(n: usize, minor: u8) -> Offer {
+    Offer {
+        name: format!("host{n}").into(),
+        capacity: Resources::new(4, [("gpu".into(), Amount(2 * Amount::SCALE))]),
+        queue: 8,
+        python: PythonVersion { major: 3, minor },
+    }
+}
+
+fn new_brain(offer: &Offer) -> Brain {
+    let supervision = brain::Supervision::default();
+    Brain::new(brain::Config { slots: offer.capacity.cpus, capacity: offer.capacity.clone(), supervision })
+}
+
+impl World {
+    /// One more machine joins.
+    pub(super) fn add_worker(&mut self) {
+        let offer = draw_offer(self.workers.len(), self.plan.shape, &mut self.rng);
+        self.add_worker_with(offer);
+    }
+
+    /// Machines that can run everything that can be run at all.
+    pub(super) fn add_universal_workers(&mut self) {
+        for minor in 11..=13 {
+            let offer = universal_offer(self.workers.len(), minor);
+            self.add_worker_with(offer);
+        }
+    }
+
+    fn add_worker_with(&mut self, offer: Offer) {
+        let n = self.workers.len();
+        self.network.add_path(Node::Worker(n));
+        let clock = Clock::draw(&mut self.rng, self.plan.drift_ppm);
+        self.workers.push(WorkerHost {
+            machine: Machine::new(clock, State::Down),
+            brain: new_brain(&offer),
+            in_use: offer.capacity.clone(),
+            offer,
+            connection: None,
+            executors: BTreeMap::new(),
+            frozen_until: 0,
+            next_pid: 1,
+            dials: 0,
+            opened: false,
+        });
+        self.start_worker(n);
+    }
+
+    /// A new process on worker machine `n`.
+    pub(super) fn start_worker(&mut self, n: usize) {
+        let host = &mut self.workers[n];
+        host.machine.state = State::Up;
+        host.brain = new_brain(&host.offer);
+        host.in_use = host.offer.capacity.clone();
+        host.connection = None;
+        host.executors.clear();
+        host.frozen_until = 0;
+        host.opened = false;
+        self.note(Node::Worker(n), format_args!("starts"));
+        self.wake(Node::Worker(n));
+        self.dial_worker(n);
+    }
+
+    fn dial_worker(&mut self, n: usize) {
+        self.workers[n].dials += 1;
+        let dial = self.workers[n].dials;
+        self.dial(Node::Worker(n), dial);
+    }
+
+    pub(super) fn on_redial(&mut self, n: usize, life: u32) {
+        let host = &self.workers[n];
+        if host.machine.life == life && host.machine.state != State::Down && host.connection.is_none() {
+            self.dial_worker(n);
+        }
+    }
+
+    fn redial_worker(&mut self, n: usize) {
+        let life = self.workers[n].machine.life;
+        let pause = self.rng.below(2 * SECOND) + MILLI;
+        self.agenda.plan(self.now + pause, Happening::Redial { worker: n, life });
+    }
+
+    /// The process on machine `n` ends, and its executors with it.
+    pub(super) fn end_worker(&mut self, n: usize) {
+        let host = &mut self.workers[n];
+        host.machine.end();
+        host.executors.clear();
+        host.connection = None;
+        self.note(Node::Worker(n), format_args!("is gone"));
+    }
+
+    pub(super) fn step_worker(&mut self, n: usize, inputs: Vec<Input>) -> Option<Time> {
+        let (now, checked) = self.clock_in(Node::Worker(n));
+        let life = self.workers[n].machine.life;
+        let mut events = Vec::new();
+        for input in inputs {
+            self.translate_for_brain(n, input, &mut events);
+        }
+        if self.workers[n].machine.life != life {
+            return None;
+        }
+        for event in &events {
+            self.note(Node::Worker(n), format_args!("< {event:?}"));
+        }
+        let mut actions = Vec::new();
+        self.workers[n].brain.step(now, events, &mut actions);
+        if checked {
+            self.workers[n].brain.check();
+        }
+        for action in actions {
+            if self.workers[n].machine.life != life {
+                return None;
+            }
+            self.note(Node::Worker(n), format_args!("> {action:?}"));
+            self.perform_for_brain(n, action);
+        }
+        self.workers[n].brain.deadline().map(|(at, _)| at)
+    }
+
+    fn translate_for_brain(&mut self, n: usize, input: Input, events: &mut Vec<Event>) {
+        match input {
+            Input::Packet(connection, packet) if self.workers[n].connection == Some(connection) => match packet {
+                Packet::ToWorker(message) => self.translate_to_worker(n, message, events),
+                Packet::Heartbeat => {}
+                other => unreachable!("nobody says {other:?} to a worker"),
+            },
+            Input::Packet(..) => {}
+            Input::Lost(connection) => {
+                if self.workers[n].connection == Some(connection) {
+                    self.drop_link(n, events);
+                }
+            }
+            Input::DialFailed => self.redial_worker(n),
+            Input::Brain(event) => events.push(event),
+            Input::Scheduler(_) | Input::Session(_) => unreachable!("nothing of another's"),
+        }
+    }
+
+    fn drop_link(&mut self, n: usize, events: &mut Vec<Event>) {
+        self.workers[n].connection = None;
+        if std::mem::take(&mut self.workers[n].opened) {
+            events.push(Event::LinkLost);
+        }
+        self.redial_worker(n);
+    }
+
+    fn translate_to_worker(&mut self, n: usize, message: ToWorker, events: &mut Vec<Event>) {
+        events.push(match message {
+            ToWorker::Welcome(_) => {
+                self.workers[n].opened = true;
+                Event::LinkOpened
+            }
+            ToWorker::Define { session, function } => Event::FunctionDefined { session, function },
+            ToWorker::Start(starts) => Event::AttemptsAssigned { starts },
+            ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
+            ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
+            ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+            ToWorker::Forget(session) => Event::SessionForgotten { session },
+            ToWorker::Taken(cost) => Event::ReportsTaken { cost },
+            ToWorker::Fenced => {
+                self.hang_up(n);
+                return self.drop_link(n, events);
+            }
+            ToWorker::Goodbye => {
+                self.hang_up(n);
+                return self.retire_worker(n);
+            }
+        });
+    }
+
+    fn hang_up(&mut self, n: usize) {
+        if let Some(connection) = self.workers[n].connection {
+            self.close(connection, End::Peer);
+        }
+    }
+
+    /// The process ends for good reason; another one starts on this machine later.
+    fn retire_worker(&mut self, n: usize) {
+        self.end_worker(n);
+        let life = self.workers[n].machine.life;
+        let later = self.now + self.rng.below(10 * SECOND);
+        self.agenda.plan(later, Happening::Restart { node: Node::Worker(n), life });
+    }
+
+    fn perform_for_brain(&mut self, n: usize, action: Action) {
+        match action {
+            Action::Spawn { executor, cpus } => self.spawn(n, executor, cpus),
+            Action::Define { executor, session, function } => self.define(n, executor, session, &function),
+            Action::Forget { executor, session } => self.forget(n, executor, session),
+            Action::Give { executor, orders } => self.give(n, executor, orders),
+            Action::GiveInputs { executor, entry, inputs } => self.give_inputs(n, executor, entry, inputs),
+            Action::Revoke { executor, entries } => self.revoke(n, executor, entries),
+            Action::Observe { executors } => self.observe(n, executors),
+            Action::Signal { executor, signal } => self.signal(n, executor, signal),
+            Action::Report { reports } => self.report(n, reports),
+            Action::ReportStarted { attempts } => self.tell_coordinator(n, FromWorker::Started(attempts)),
+            Action::Return { attempts } => self.tell_coordinator(n, FromWorker::Returned(attempts)),
+            Action::AcknowledgeStarts { cost } => self.tell_coordinator(n, FromWorker::Taken(cost)),
+            Action::AnnounceDrain => self.tell_coordinator(n, FromWorker::Draining),
+            Action::Leave => {
+                probe!("drained worker left");
+                self.tell_coordinator(n, FromWorker::Goodbye);
+                self.hang_up(n);
+                self.retire_worker(n);
+            }
+        }
+    }
+
+    fn report(&mut self, n: usize, reports: Vec<Report>) {
+        let reports = self.spoil_reports(reports);
+        self.tell_coordinator(n, FromWorker::Ended(reports));
+    }
+
+    /// The canaries that a worker carries.
+    fn spoil_reports(&mut self, mut reports: Vec<Report>) -> Vec<Report> {
+        match self.plan.canary {
+            Canary::DroppedReport if self.ledger.strike_canary() => {
+                reports.pop();
+            }
+            Canary::ChangedValue => self.ledger.change_value(&mut reports),
+            _ => {}
+        }
+        reports
+    }
+
+    fn tell_coordinator(&mut self, n: usize, message: FromWorker) {
+        if let Some(connection) = self.workers[n].connection {
+            self.send(connection, End::Peer, Packet::FromWorker(message));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Rare branches that a swarm of seeds must reach: a simulation that never gets there proves nothing about them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Every probe there is. A run of many seeds fails if one of them was never hit.
+pub(crate) const PROBES: &[&str] = &[
+    "admission closed and opened again",
+    "attempt cancelled while it ran",
+    "blamed executor death reported",
+    "cancelled before it began",
+    "client gave up",
+    "client resumed its session",
+    "combine over failed pieces",
+    "coordinator paused",
+    "crash limit reached",
+    "dependency failed",
+    "drained worker left",
+    "duplicate or late event injected",
+    "executor died between tasks",
+    "executor killed",
+    "executor never became ready",
+    "executor spawn failed",
+    "finished result lost with its executor",
+    "fold retried after a crash",
+    "inputs streamed in parts",
+    "link reset with messages on the way",
+    "one-way cut",
+    "recall answered with work returned",
+    "recall came too late",
+    "report after fence ignored",
+    "result too large",
+    "resume resent notices",
+    "resume resent requests",
+    "retry after an exception",
+    "revoke lost the race",
+    "revoke won the race",
+    "run cancelled",
+    "run failed by a piece",
+    "session expired",
+    "session found gone",
+    "soiled executor",
+    "stale result of an old attempt",
+    "task ran again after its worker was lost",
+    "unschedulable",
+    "worker crashed",
+    "worker fenced for silence",
+    "worker paused past its fence",
+];
+
+thread_local! {
+    static HITS: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Marks a rare branch as reached.
+macro_rules! probe {
+    ($name:literal) => {
+        $crate::probe::hit($name)
+    };
+}
+pub(crate) use probe;
+
+pub(crate) fn hit(name: &'static str) {
+    assert!(PROBES.binary_search(&name).is_ok(), "the probe {name:?} is not listed");
+    HITS.with_borrow_mut(|hits| *hits.entry(name).or_default() += 1);
+}
+
+/// How often each probe was hit so far.
+pub(crate) fn counts() -> Vec<(&'static str, u64)> {
+    HITS.with_borrow(|hits| PROBES.iter().map(|name| (*name, hits.get(name).copied().unwrap_or(0))).collect())
+}

@@ -1,0 +1,198 @@
+//! An executor as its worker sees it: a shared page, a socket, and what runs behind them.
+//!
+//! The page is seen by both sides at once; frames take their time. A finished result may wait in the executor for a
+//! short while, and is lost if the executor dies before it was sent.
+
+use crate::script::Function;
+use plait_core::id::{ExecutorId, FunctionKey, SessionId};
+use plait_core::limits;
+use plait_core::outcome::{Death, Outcome};
+use plait_core::spec::{Call, Start};
+use plait_core::worker::{Ended, Entry, Order};
+use std::collections::{BTreeMap, VecDeque};
+
+/// From the worker to an executor.
+#[derive(Debug)]
+pub(crate) enum WorkerFrame {
+    Define { key: FunctionKey, function: Function },
+    Forget(SessionId),
+    Orders(Vec<Order>),
+    Inputs { entry: Entry, inputs: Vec<Outcome> },
+}
+
+/// From an executor (or the kernel, on its behalf) to the worker.
+#[derive(Debug)]
+pub(crate) enum ExecutorFrame {
+    /// It could not be started.
+    NotSpawned,
+    Ready,
+    Ended(Vec<Ended>),
+    /// It is gone; this is what its page said last.
+    Gone {
+        running: Option<Entry>,
+        death: Box<Death>,
+    },
+}
+
+/// A slot of the shared page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Offered,
+    Claimed,
+    Revoked,
+    Done,
+}
+
+/// How far an executor has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Spawning,
+    Up,
+    Dead,
+}
+
+/// What an executor runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) entry: Entry,
+    pub(crate) start: Start,
+    /// The execution, once all inputs are there.
+    pub(crate) execution: Option<u64>,
+}
+
+/// One executor process.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    pub(crate) id: ExecutorId,
+    pub(crate) pid: u32,
+    pub(crate) cpus: u32,
+    pub(crate) stage: Stage,
+    pub(crate) running: Option<Running>,
+    pub(crate) unsent: Vec<Ended>,
+    /// Which batch of unsent results this is.
+    pub(crate) batch: u64,
+    /// When the last frame sent to it, and from it, arrives: both are ordered.
+    pub(crate) frames_due: [u64; 2],
+    functions: BTreeMap<FunctionKey, Function>,
+    page: [Option<(Entry, Slot)>; limits::EXECUTOR_QUEUE],
+    queue: VecDeque<Order>,
+}
+
+impl Executor {
+    pub(crate) fn new(id: ExecutorId, pid: u32, cpus: u32) -> Self {
+        Self {
+            id,
+            pid,
+            cpus,
+            stage: Stage::Spawning,
+            running: None,
+            unsent: Vec::new(),
+            batch: 0,
+            frames_due: [0; 2],
+            functions: BTreeMap::new(),
+            page: [None; limits::EXECUTOR_QUEUE],
+            queue: VecDeque::new(),
+        }
+    }
+
+    fn slot(&mut self, entry: Entry) -> &mut Option<(Entry, Slot)> {
+        &mut self.page[entry.0 as usize % limits::EXECUTOR_QUEUE]
+    }
+
+    /// The worker offers an entry.
+    pub(crate) fn offer(&mut self, entry: Entry) {
+        let slot = self.slot(entry);
+        let taken = slot.is_some_and(|(_, state)| matches!(state, Slot::Offered | Slot::Claimed));
+        assert!(!taken, "{entry} is offered over a live slot {slot:?}");
+        *slot = Some((entry, Slot::Offered));
+    }
+
+    /// The worker takes an entry back: true if it had not begun and never will.
+    pub(crate) fn revoke(&mut self, entry: Entry) -> bool {
+        let slot = self.slot(entry);
+        let won = *slot == Some((entry, Slot::Offered));
+        if won {
+            *slot = Some((entry, Slot::Revoked));
+        }
+        won
+    }
+
+    /// What the page says runs.
+    pub(crate) fn seen(&self) -> Option<Entry> {
+        self.running.as_ref().map(|running| running.entry)
+    }
+
+    /// Takes a frame from the worker.
+    pub(crate) fn receive(&mut self, frame: WorkerFrame) {
+        match frame {
+            WorkerFrame::Define { key, function } => {
+                self.functions.insert(key, function);
+            }
+            WorkerFrame::Forget(session) => self.functions.retain(|key, _| key.session != session),
+            WorkerFrame::Orders(orders) => self.queue.extend(orders),
+            WorkerFrame::Inputs { entry, inputs } => {
+                let queued = self.queue.iter_mut().find(|order| order.entry == entry).map(|order| &mut order.start);
+                let running = self.running.as_mut().filter(|r| r.entry == entry).map(|running| &mut running.start);
+                if let Some(start) = queued.or(running) {
+                    start.inputs.extend(inputs);
+                }
+            }
+        }
+    }
+
+    /// Claims the next entry that was not taken back; false if there is none, or one runs.
+    pub(crate) fn claim(&mut self) -> bool {
+        if self.stage != Stage::Up || self.running.is_some() {
+            return false;
+        }
+        while let Some(order) = self.queue.pop_front() {
+            let slot = self.slot(order.entry);
+            if *slot == Some((order.entry, Slot::Offered)) {
+                *slot = Some((order.entry, Slot::Claimed));
+                self.running = Some(Running { entry: order.entry, start: order.start, execution: None });
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What runs, if all its inputs are there and it has not begun.
+    pub(crate) fn beginnable(&self) -> Option<&Start> {
+        let running = self.running.as_ref()?;
+        let whole = running.start.inputs.len() as u64 >= running.start.inputs_total;
+        (running.execution.is_none() && whole).then_some(&running.start)
+    }
+
+    /// The function that a start calls.
+    pub(crate) fn function(&self, start: &Start) -> Function {
+        let session = start.attempt.task.session;
+        let known = |function| {
+            let key = FunctionKey { session, function };
+            let known = self.functions.get(&key).copied();
+            known.unwrap_or_else(|| panic!("{} was given {} before its function {key}", self.id, start.attempt))
+        };
+        if let Call::ChunkFold { merge, .. } = start.call {
+            known(merge);
+        }
+        known(start.function)
+    }
+
+    /// Ends what runs: its slot is done.
+    pub(crate) fn end(&mut self) -> Option<Running> {
+        let running = self.running.take()?;
+        *self.slot(running.entry) = Some((running.entry, Slot::Done));
+        Some(running)
+    }
+
+    /// Entries received and not yet begun.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// It is dead: nothing in it matters any more. Returns what it ran.
+    pub(crate) fn die(&mut self) -> Option<Running> {
+        self.stage = Stage::Dead;
+        self.queue.clear();
+        self.running.take()
+    }
+}

@@ -1,0 +1,221 @@
+//! What simulated user code does: scripts that travel as the arguments of a task, functions that travel as their bodies,
+//! and the values they make.
+//!
+//! A value has the text that counts, the execution that made it, and ballast: bytes that only weigh.
+
+use bytes::Bytes;
+use plait_core::outcome::Outcome;
+use plait_core::value::Value;
+use std::fmt;
+use std::str::FromStr;
+
+/// Every time.
+pub(crate) const ALWAYS: u32 = u32::MAX;
+
+/// Heaviest ballast, in bytes.
+pub(crate) const BALLAST_MAX: u64 = 24 << 20;
+
+/// How one call behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// It returns.
+    Return,
+    /// It raises, so many times, something that `retry_on` covers; then it returns.
+    Raise(u32),
+    /// It raises something that `retry_on` does not cover.
+    Refuse,
+    /// It takes its executor down, so many times; then it returns.
+    Crash(u32),
+    /// It runs until it is interrupted.
+    Hang,
+    /// It runs until it is killed.
+    Stubborn,
+    /// It returns, and leaves child processes behind.
+    Soil,
+}
+
+/// One call: what it does, how long it takes, how heavy its value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// Which call this is; its value says so.
+    pub(crate) tag: u32,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) micros: u64,
+    pub(crate) ballast: u64,
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, times) = match self.behaviour {
+            Behaviour::Return => ("return", 0),
+            Behaviour::Raise(times) => ("raise", times),
+            Behaviour::Refuse => ("refuse", 0),
+            Behaviour::Crash(times) => ("crash", times),
+            Behaviour::Hang => ("hang", 0),
+            Behaviour::Stubborn => ("stubborn", 0),
+            Behaviour::Soil => ("soil", 0),
+        };
+        write!(f, "{} {name} {times} {} {}", self.tag, self.micros, self.ballast)
+    }
+}
+
+/// Text that is no script.
+#[derive(Debug)]
+pub(crate) struct Garbled;
+
+impl FromStr for Script {
+    type Err = Garbled;
+
+    fn from_str(text: &str) -> Result<Self, Garbled> {
+        let mut words = text.split(' ');
+        let mut word = || words.next().ok_or(Garbled);
+        let tag = word()?.parse().map_err(|_| Garbled)?;
+        let name = word()?;
+        let times = word()?.parse().map_err(|_| Garbled)?;
+        let behaviour = match name {
+            "return" => Behaviour::Return,
+            "raise" => Behaviour::Raise(times),
+            "refuse" => Behaviour::Refuse,
+            "crash" => Behaviour::Crash(times),
+            "hang" => Behaviour::Hang,
+            "stubborn" => Behaviour::Stubborn,
+            "soil" => Behaviour::Soil,
+            _ => return Err(Garbled),
+        };
+        let micros = word()?.parse().map_err(|_| Garbled)?;
+        let ballast = word()?.parse().map_err(|_| Garbled)?;
+        Ok(Self { tag, behaviour, micros, ballast })
+    }
+}
+
+/// The arguments of a task: one script, or one per item of a chunk.
+pub(crate) fn arguments(scripts: &[Script]) -> Value {
+    let lines: Vec<String> = scripts.iter().map(ToString::to_string).collect();
+    Value::from(Bytes::from(lines.join("\n")))
+}
+
+/// The scripts in a task's arguments.
+pub(crate) fn scripts(args: &Value) -> Vec<Script> {
+    text(args).lines().map(|line| line.parse().expect("the arguments are scripts, untouched")).collect()
+}
+
+/// What a function does, apart from what its arguments say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// It follows the script in its arguments.
+    Plain,
+    /// It merges or combines; takes its executor down the first so many times.
+    Join { crashes: u32, micros: u64 },
+    /// It merges or combines, and always raises.
+    Fail,
+}
+
+impl Function {
+    /// Its body, as it travels.
+    pub(crate) fn body(self) -> Value {
+        let text = match self {
+            Self::Plain => "plain".to_string(),
+            Self::Join { crashes, micros } => format!("join {crashes} {micros}"),
+            Self::Fail => "fail".to_string(),
+        };
+        Value::from(Bytes::from(text))
+    }
+
+    /// The function of a body.
+    pub(crate) fn of(body: &Value) -> Self {
+        let text = text(body);
+        let mut words = text.split(' ');
+        match words.next() {
+            Some("plain") => Self::Plain,
+            Some("fail") => Self::Fail,
+            Some("join") => {
+                let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a join has two numbers");
+                Self::Join { crashes: number() as u32, micros: number() }
+            }
+            other => panic!("a function's body was changed on the way: {other:?}"),
+        }
+    }
+}
+
+/// A value made by `execution`.
+pub(crate) fn value(text: &str, execution: u64, ballast: u64) -> Value {
+    static ZEROS: [u8; BALLAST_MAX as usize] = [0; BALLAST_MAX as usize];
+    let mut segments = vec![Bytes::copy_from_slice(text.as_bytes()), Bytes::copy_from_slice(&execution.to_le_bytes())];
+    if ballast > 0 {
+        segments.push(Bytes::from_static(&ZEROS[..ballast.min(BALLAST_MAX) as usize]));
+    }
+    Value::from_segments(segments)
+}
+
+/// The text of a value.
+pub(crate) fn text(value: &Value) -> String {
+    let first = value.segments().first().map_or(&[][..], |segment| &segment[..]);
+    String::from_utf8(first.to_vec()).expect("texts are UTF-8")
+}
+
+/// Which execution made a value; none made those that a client gave.
+pub(crate) fn maker(value: &Value) -> Option<u64> {
+    let second = value.segments().get(1)?;
+    Some(u64::from_le_bytes(second[..].try_into().expect("an execution is eight bytes")))
+}
+
+/// Before each item of a chunk's value.
+const ITEM: char = '\u{1f}';
+
+/// The value of a chunk: the texts of its items.
+pub(crate) fn chunk_text(items: &[String]) -> String {
+    items.iter().map(|item| format!("{ITEM}{item}")).collect()
+}
+
+/// What one call returns: it depends on the call and its inputs alone.
+pub(crate) fn result_text(tag: u32, inputs: &[String]) -> String {
+    if inputs.is_empty() {
+        return format!("v{tag};");
+    }
+    let hash = inputs
+        .iter()
+        .flat_map(|input| input.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("v{tag}({hash:016x});")
+}
+
+/// What a failing call raises.
+pub(crate) fn error_text(tag: u32) -> String {
+    format!("E{tag};")
+}
+
+/// What a combine makes of one of its inputs.
+pub(crate) fn combined_text(input: &Outcome) -> String {
+    match input {
+        Outcome::Value(value) => text(value),
+        Outcome::Skipped => "skipped".to_string(),
+        Outcome::Raised(error) => format!("!{}", text(error)),
+        Outcome::Cancelled => "!cancelled".to_string(),
+        Outcome::Failed(_) => "!failed".to_string(),
+    }
+}
+
+/// The same where each input is a chunk.
+pub(crate) fn combined_items(input: &Outcome) -> Vec<String> {
+    match input {
+        Outcome::Value(value) => text(value).split(ITEM).skip(1).map(str::to_string).collect(),
+        failure => vec![combined_text(failure)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_survive_their_journey() {
+        let scripts_there = [
+            Script { tag: 7, behaviour: Behaviour::Crash(ALWAYS), micros: 10, ballast: 0 },
+            Script { tag: 8, behaviour: Behaviour::Raise(2), micros: 0, ballast: 9 },
+        ];
+        assert_eq!(scripts(&arguments(&scripts_there)), scripts_there);
+        let join = Function::Join { crashes: 2, micros: 5 };
+        assert_eq!(Function::of(&join.body()), join);
+        assert_eq!((text(&value("a", 3, 5)), maker(&value("a", 3, 0))), ("a".to_string(), Some(3)));
+    }
+}

@@ -1,0 +1,512 @@
+//! A user's program: what it submits, cancels, releases and expects, and what it was told.
+
+mod draw;
+
+use crate::clock::{MILLI, SECOND};
+use crate::options::{Plan, Shape, log_uniform};
+use crate::probe::probe;
+use crate::script::{self, Function, Script};
+use draw::Draw;
+use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
+use plait_core::outcome::{Admission, Delivery, Outcome, Story};
+use plait_core::rng::Rng;
+use plait_core::spec::{
+    Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Options, PythonVersion, Request, Retention, RunSpec, TaskSpec,
+};
+use plait_core::value::Value;
+use std::collections::BTreeMap;
+
+/// What a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Single(Script),
+    Chunk {
+        items: Vec<Script>,
+        errors: Errors,
+        retries: u32,
+    },
+    ChunkFold {
+        items: Vec<Script>,
+        errors: Errors,
+        retries: u32,
+        merge: FunctionId,
+    },
+    /// The result of a run.
+    Result(usize),
+}
+
+/// A task as its program knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskRecord {
+    pub(crate) kind: Kind,
+    pub(crate) function: FunctionId,
+    pub(crate) options: OptionsId,
+    pub(crate) inputs: Vec<Seq>,
+    pub(crate) run: Option<usize>,
+    pub(crate) retention: Retention,
+    pub(crate) cancel: Option<Cancel>,
+    pub(crate) released: bool,
+    pub(crate) told: Option<(Outcome, Story)>,
+}
+
+/// A run as its program knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct RunRecord {
+    pub(crate) fold: bool,
+    pub(crate) grouping: Grouping,
+    pub(crate) join: Function,
+    pub(crate) join_id: FunctionId,
+    pub(crate) initial: Option<String>,
+    pub(crate) errors: Errors,
+    pub(crate) pieces: Vec<Seq>,
+    pub(crate) sealed: bool,
+    pub(crate) shown: u64,
+    /// Pieces it will still be given.
+    planned: u64,
+}
+
+/// How far a program has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not begun.
+    New,
+    /// It asks for more and more.
+    Working,
+    /// It waits for what is left.
+    Finishing,
+    /// Everything it asked for is over and released.
+    Through,
+}
+
+/// What a program does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It asks for this, then goes on after a while.
+    Ask(Vec<Request>),
+    /// It closes its client.
+    Close,
+}
+
+/// A user's program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) tasks: Vec<TaskRecord>,
+    pub(crate) runs: Vec<RunRecord>,
+    pub(crate) options: Vec<Options>,
+    pub(crate) pythons: BTreeMap<FunctionId, PythonVersion>,
+    draw: Draw,
+    rng: Rng,
+    stage: Stage,
+    admission: Admission,
+    operations: u64,
+    pause: u64,
+    next_function: u32,
+    /// Tasks that hang and will be cancelled, and when.
+    hanging: Vec<(u64, Seq)>,
+    closes_early: bool,
+    body_bytes: u64,
+}
+
+/// The first functions: one that runs anywhere, then one per Python.
+const PLAIN: u32 = 0;
+
+impl Program {
+    pub(crate) fn new(plan: &Plan, rng: &mut Rng) -> Self {
+        let mut rng = rng.fork();
+        let pause = (plan.fault_until / plan.operations).max(MILLI);
+        Self {
+            tasks: Vec::new(),
+            runs: Vec::new(),
+            options: draw::options(&mut rng),
+            pythons: BTreeMap::new(),
+            draw: Draw::new(plan),
+            stage: Stage::New,
+            admission: Admission::Open,
+            operations: plan.operations,
+            pause,
+            next_function: PLAIN,
+            body_bytes: 0,
+            hanging: Vec::new(),
+            closes_early: rng.chance(1, if plan.shape == Shape::Embedded { 10 } else { 20 }),
+            rng,
+        }
+    }
+
+    pub(crate) fn is_through(&self) -> bool {
+        self.stage == Stage::Through
+    }
+
+    /// Begins to finish: nothing new is started.
+    pub(crate) fn hurry(&mut self) {
+        self.operations = 0;
+    }
+
+    pub(crate) fn admit(&mut self, admission: Admission) {
+        if admission == Admission::Open && self.admission == Admission::Closed {
+            probe!("admission closed and opened again");
+        }
+        self.admission = admission;
+    }
+
+    /// Bytes of the functions it defined.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// How long until its next step.
+    pub(crate) fn pause(&mut self) -> u64 {
+        match self.stage {
+            Stage::New => MILLI,
+            Stage::Working => log_uniform(&mut self.rng, MILLI / 2, 2 * self.pause),
+            Stage::Finishing | Stage::Through => 100 * MILLI,
+        }
+    }
+
+    /// What it does at the true time `now`.
+    pub(crate) fn step(&mut self, now: u64) -> Step {
+        let requests = match self.stage {
+            Stage::New => self.begin(),
+            Stage::Working if self.operations == 0 => {
+                if self.closes_early {
+                    self.stage = Stage::Through;
+                    return Step::Close;
+                }
+                self.stage = Stage::Finishing;
+                self.seal_all()
+            }
+            Stage::Working => self.work(now),
+            Stage::Finishing => self.finish(now),
+            Stage::Through => Vec::new(),
+        };
+        Step::Ask(requests)
+    }
+
+    fn begin(&mut self) -> Vec<Request> {
+        self.stage = Stage::Working;
+        let mut requests = vec![self.define(Function::Plain, None)];
+        for minor in 11..=13 {
+            requests.push(self.define(Function::Plain, Some(PythonVersion { major: 3, minor })));
+        }
+        for (n, options) in self.options.iter().enumerate() {
+            requests.push(Request::DefineOptions { id: OptionsId(n as u32), options: options.clone() });
+        }
+        requests
+    }
+
+    fn define(&mut self, function: Function, python: Option<PythonVersion>) -> Request {
+        let id = FunctionId(self.next_function);
+        self.next_function += 1;
+        if let Some(python) = python {
+            self.pythons.insert(id, python);
+        }
+        let body = function.body();
+        self.body_bytes += body.len();
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&id.0.to_le_bytes());
+        Request::DefineFunction(FunctionSpec { id, hash, python, body })
+    }
+
+    fn work(&mut self, now: u64) -> Vec<Request> {
+        self.operations -= 1;
+        let mut requests = self.cancel_hanging(now);
+        let closed = self.admission == Admission::Closed;
+        let choice = if closed { 70 + self.rng.below(30) } else { self.rng.below(100) };
+        match choice {
+            0..45 => requests.extend(self.submit(now)),
+            45..55 => requests.extend(self.open_run()),
+            55..70 => requests.extend(self.feed_run()),
+            70..80 => requests.extend(self.seal_run()),
+            80..88 => requests.extend(self.cancel_some()),
+            _ => requests.extend(self.release_some()),
+        }
+        if closed {
+            self.operations += self.rng.below(2);
+            requests.extend(self.release_told());
+        }
+        requests
+    }
+
+    fn finish(&mut self, now: u64) -> Vec<Request> {
+        let mut requests = self.cancel_hanging(now);
+        requests.extend(self.release_told());
+        let over = |task: &TaskRecord| task.told.is_some() || task.run.is_some();
+        if self.tasks.iter().all(over) && self.hanging.is_empty() {
+            self.stage = Stage::Through;
+        }
+        requests
+    }
+
+    fn next_seq(&self) -> Seq {
+        Seq(self.tasks.len() as u64)
+    }
+
+    fn submit(&mut self, now: u64) -> Vec<Request> {
+        let count = 1 + self.rng.below(12);
+        let specs: Vec<TaskSpec> = (0..count).map(|_| self.draw_task(now)).collect();
+        vec![Request::Submit(specs)]
+    }
+
+    fn draw_task(&mut self, now: u64) -> TaskSpec {
+        let seq = self.next_seq();
+        let inputs = self.draw_inputs();
+        let kind = if inputs.is_empty() && self.rng.chance(1, 8) {
+            let items = self.draw.items(seq, &mut self.rng);
+            let errors = if self.rng.chance(1, 2) { Errors::Return } else { Errors::Raise };
+            Kind::Chunk { items, errors, retries: self.rng.below(3) as u32 }
+        } else {
+            Kind::Single(self.draw.script(seq, &mut self.rng))
+        };
+        if matches!(&kind, Kind::Single(script) if draw::hangs(script)) {
+            let patience = log_uniform(&mut self.rng, 5 * MILLI, 3 * SECOND);
+            self.hanging.push((now + patience, seq));
+        }
+        let retention = if self.rng.chance(3, 4) { Retention::Release } else { Retention::Delivery };
+        let record = TaskRecord {
+            kind,
+            function: self.draw_function(),
+            options: draw::options_id(&mut self.rng, self.options.len()),
+            inputs,
+            run: None,
+            retention,
+            cancel: None,
+            released: retention == Retention::Delivery,
+            told: None,
+        };
+        self.add(record)
+    }
+
+    fn add(&mut self, record: TaskRecord) -> TaskSpec {
+        let (call, scripts) = match &record.kind {
+            Kind::Single(script) => (Call::Single, std::slice::from_ref(script)),
+            Kind::Chunk { items, errors, retries } => {
+                (Call::Chunk { errors: *errors, retries: *retries }, items.as_slice())
+            }
+            Kind::ChunkFold { items, errors, retries, merge } => {
+                (Call::ChunkFold { errors: *errors, retries: *retries, merge: *merge }, items.as_slice())
+            }
+            Kind::Result(_) => unreachable!("a run's result is not submitted"),
+        };
+        let spec = TaskSpec {
+            seq: self.next_seq(),
+            function: record.function,
+            options: record.options,
+            call,
+            args: script::arguments(scripts),
+            inputs: record.inputs.clone().into(),
+            run: record.run.map(|run| RunId(run as u32)),
+            retention: record.retention,
+        };
+        self.tasks.push(record);
+        spec
+    }
+
+    fn draw_function(&mut self) -> FunctionId {
+        if self.rng.chance(1, 10) { FunctionId(1 + self.rng.below(3) as u32) } else { FunctionId(PLAIN) }
+    }
+
+    /// Futures that are still held.
+    fn draw_inputs(&mut self) -> Vec<Seq> {
+        if !self.rng.chance(1, 4) || self.tasks.is_empty() {
+            return Vec::new();
+        }
+        let count = 1 + self.rng.below(4);
+        let drawn: Vec<u64> = (0..count).map(|_| self.rng.below(self.tasks.len() as u64)).collect();
+        let usable = |n: &u64| {
+            let task = &self.tasks[*n as usize];
+            let makes_text = matches!(task.kind, Kind::Single(_) | Kind::Result(_));
+            makes_text && !task.released && task.run.is_none()
+        };
+        drawn.into_iter().filter(usable).map(Seq).collect()
+    }
+
+    fn open_run(&mut self) -> Vec<Request> {
+        let fold = self.rng.chance(2, 3);
+        let join = self.draw.join(&mut self.rng);
+        let defined = self.define(join, None);
+        let join_id = FunctionId(self.next_function - 1);
+        let errors = match self.rng.below(3) {
+            0 => Errors::Raise,
+            1 => Errors::Skip,
+            _ if fold => Errors::Raise,
+            _ => Errors::Return,
+        };
+        let result = self.next_seq();
+        let initial = (fold && self.rng.chance(1, 2)).then(|| format!("initial{result};"));
+        let grouping = if self.rng.chance(1, 2) { Grouping::Chunks } else { Grouping::Items };
+        let planned = self.draw.pieces(&mut self.rng);
+        let options = draw::easy_options_id(&mut self.rng, self.options.len());
+        let run = self.runs.len();
+        let function = join_id;
+        let finish = if fold {
+            let initial = initial.as_ref().map(|text| Value::from(bytes::Bytes::from(text.clone())));
+            Finish::Reduce { function, initial }
+        } else {
+            Finish::Combine { function, grouping }
+        };
+        self.runs.push(RunRecord {
+            fold,
+            grouping,
+            join,
+            join_id,
+            initial,
+            errors,
+            pieces: Vec::new(),
+            sealed: false,
+            shown: 0,
+            planned,
+        });
+        self.tasks.push(TaskRecord {
+            kind: Kind::Result(run),
+            function,
+            options,
+            inputs: Vec::new(),
+            run: None,
+            retention: Retention::Release,
+            cancel: None,
+            released: false,
+            told: None,
+        });
+        let spec = RunSpec { id: RunId(run as u32), result, finish, errors, options };
+        vec![defined, Request::OpenRun(spec)]
+    }
+
+    fn feed_run(&mut self) -> Vec<Request> {
+        let open: Vec<usize> = (0..self.runs.len()).filter(|n| !self.runs[*n].sealed).collect();
+        if open.is_empty() {
+            return self.open_run();
+        }
+        let run = open[self.rng.below(open.len() as u64) as usize];
+        let most = if self.runs[run].planned > 100 { self.runs[run].planned } else { 1 + self.rng.below(16) };
+        let count = most.min(self.runs[run].planned);
+        self.runs[run].planned -= count;
+        let specs: Vec<TaskSpec> = (0..count).map(|_| self.draw_piece(run)).collect();
+        if specs.is_empty() { self.seal(run) } else { vec![Request::Submit(specs)] }
+    }
+
+    fn draw_piece(&mut self, run: usize) -> TaskSpec {
+        let seq = self.next_seq();
+        let RunRecord { fold, grouping, errors, join_id: merge, join, .. } = self.runs[run];
+        let retries = self.rng.below(3) as u32;
+        let folds_well = matches!(join, Function::Join { .. });
+        let kind = match (fold, grouping) {
+            (true, Grouping::Chunks) if folds_well => {
+                Kind::ChunkFold { items: self.draw.items(seq, &mut self.rng), errors, retries, merge }
+            }
+            (false, Grouping::Chunks) => Kind::Chunk { items: self.draw.items(seq, &mut self.rng), errors, retries },
+            _ => Kind::Single(self.draw.piece(seq, &mut self.rng)),
+        };
+        self.runs[run].pieces.push(seq);
+        let record = TaskRecord {
+            kind,
+            function: self.draw_function(),
+            options: draw::easy_options_id(&mut self.rng, self.options.len()),
+            inputs: Vec::new(),
+            run: Some(run),
+            retention: Retention::Delivery,
+            cancel: None,
+            released: true,
+            told: None,
+        };
+        self.add(record)
+    }
+
+    fn seal_run(&mut self) -> Vec<Request> {
+        let open = (0..self.runs.len()).find(|n| !self.runs[*n].sealed);
+        open.map_or_else(Vec::new, |run| self.seal(run))
+    }
+
+    fn seal(&mut self, run: usize) -> Vec<Request> {
+        let record = &mut self.runs[run];
+        record.sealed = true;
+        vec![Request::SealRun { run: RunId(run as u32), pieces: record.pieces.len() as u64 }]
+    }
+
+    fn seal_all(&mut self) -> Vec<Request> {
+        let open: Vec<usize> = (0..self.runs.len()).filter(|n| !self.runs[*n].sealed).collect();
+        open.into_iter().flat_map(|run| self.seal(run)).collect()
+    }
+
+    fn cancel_some(&mut self) -> Vec<Request> {
+        let pending: Vec<u64> = (0..self.tasks.len() as u64)
+            .filter(|n| self.tasks[*n as usize].told.is_none() && self.tasks[*n as usize].run.is_none())
+            .collect();
+        if pending.is_empty() {
+            return Vec::new();
+        }
+        let count = 1 + self.rng.below(4);
+        let drawn = (0..count).map(|_| Seq(pending[self.rng.below(pending.len() as u64) as usize])).collect();
+        let cancel = if self.rng.chance(1, 2) { Cancel::Pending } else { Cancel::Running };
+        vec![self.cancel(drawn, cancel)]
+    }
+
+    fn cancel(&mut self, tasks: Vec<Seq>, cancel: Cancel) -> Request {
+        for seq in &tasks {
+            let task = &mut self.tasks[seq.index()];
+            if task.cancel != Some(Cancel::Running) {
+                task.cancel = Some(cancel);
+            }
+            if matches!(task.kind, Kind::Result(_)) {
+                probe!("run cancelled");
+            }
+        }
+        Request::Cancel { tasks, cancel }
+    }
+
+    fn cancel_hanging(&mut self, now: u64) -> Vec<Request> {
+        let (due, later) = self.hanging.drain(..).partition(|(at, _)| *at <= now);
+        self.hanging = later;
+        let due: Vec<Seq> = due.into_iter().map(|(_, seq): (u64, Seq)| seq).collect();
+        if due.is_empty() { Vec::new() } else { vec![self.cancel(due, Cancel::Running)] }
+    }
+
+    fn release_some(&mut self) -> Vec<Request> {
+        if self.tasks.is_empty() {
+            return Vec::new();
+        }
+        let drawn: Vec<u64> = (0..3).map(|_| self.rng.below(self.tasks.len() as u64)).collect();
+        self.release(drawn.into_iter())
+    }
+
+    fn release_told(&mut self) -> Vec<Request> {
+        let told: Vec<u64> = (0..self.tasks.len() as u64).filter(|n| self.tasks[*n as usize].told.is_some()).collect();
+        self.release(told.into_iter())
+    }
+
+    fn release(&mut self, which: impl Iterator<Item = u64>) -> Vec<Request> {
+        let mut released = Vec::new();
+        for n in which {
+            let task = &mut self.tasks[n as usize];
+            if !std::mem::replace(&mut task.released, true) {
+                released.push(Seq(n));
+            }
+        }
+        if released.is_empty() { Vec::new() } else { vec![Request::Release(released)] }
+    }
+
+    /// Takes an outcome, exactly once per task.
+    pub(crate) fn deliver(&mut self, delivery: Delivery) {
+        let Delivery { seq, outcome, story } = delivery;
+        let task = self.tasks.get_mut(seq.index()).unwrap_or_else(|| panic!("an outcome of {seq}, never submitted"));
+        assert!(task.run.is_none(), "the outcome of {seq}, a piece, reached the client");
+        assert!(task.told.is_none(), "a second outcome of {seq}: {outcome:?} after {:?}", task.told);
+        task.told = Some((outcome, story));
+    }
+
+    pub(crate) fn show_progress(&mut self, run: RunId, done: u64) {
+        let record = &mut self.runs[run.index()];
+        assert!(done > record.shown || done == 0, "{run} went back from {} to {done}", record.shown);
+        assert!(done <= record.pieces.len() as u64, "{run} has more ends than pieces");
+        record.shown = done;
+    }
+}
+
+/// A task's number as an index.
+pub(crate) trait Index {
+    fn index(self) -> usize;
+}
+
+impl Index for Seq {
+    fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
