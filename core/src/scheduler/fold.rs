@@ -159,19 +159,22 @@ impl Fold {
     /// Sets of values to fold now, while others are still to come.
     fn full_sets(&mut self) -> Vec<Vec<(u64, u64)>> {
         let mut sets: Vec<Vec<(u64, u64)>> = Vec::new();
-        let mut taken_to = 0;
+        let mut seen_to = 0;
         let mut fresh = core::mem::take(&mut self.fresh);
         fresh.sort_unstable();
         for start in fresh {
             let is_value = self.ranges.get(&start).is_some_and(|range| range.content.is_value());
-            if start < taken_to || !is_value {
+            if start < seen_to || !is_value {
                 continue;
             }
             let mut streak = self.streak(start);
-            streak.retain(|(start, _)| *start >= taken_to);
+            streak.retain(|(start, _)| *start >= seen_to);
             if let Some(set) = streak.windows(limits::FOLD_INPUTS).find(|set| is_even(set)) {
-                taken_to = set[set.len() - 1].1;
+                seen_to = set[set.len() - 1].1;
                 sets.push(set.to_vec());
+            } else if streak.len() < limits::FOLD_INPUTS {
+                // That was all there is side by side: none of it needs another look.
+                seen_to = streak.last().map_or(seen_to, |(_, end)| *end);
             }
         }
         sets
