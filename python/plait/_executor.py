@@ -6,7 +6,7 @@ working directory, the environment or the signal mask is put back; its threads, 
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` itself costs the start of an executor 5 ms
 import os
 import sys
 from _pickle import dumps, loads
@@ -119,6 +119,8 @@ def _serve(channel: ExecutorChannel) -> None:
     take, finish = channel.take, channel.finish
     surroundings = Surroundings()
     interrupts = _interrupts
+    ending: int
+    data: Any
     while True:
         order = take()
         if order is None:

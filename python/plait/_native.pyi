@@ -18,6 +18,48 @@ class Buffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
+class ExecutorChannel:
+    """An executor's channel to its worker; used by its main thread alone."""
+
+    @staticmethod
+    def open() -> ExecutorChannel:
+        """Make this process an executor; the channel is its standard input.
+
+        Raises:
+            OSError: If no worker started this process.
+        """
+
+    def take(self) -> tuple[Any, ...] | None:
+        """Return the next order if one is at hand: call, function (None if not loaded yet), args, inputs, detail."""
+
+    def wait(self) -> tuple[Any, ...] | None:
+        """Send what has ended and wait for the next order; None when the worker is gone."""
+
+    def body(self, which: int) -> list[SupportsBuffer]:
+        """Return the pickled function of the order at hand: 0 for its own, 1 for the one that merges.
+
+        Raises:
+            RuntimeError: If the worker did not send it.
+        """
+
+    def keep(self, which: int, function: object) -> None:
+        """Have the unpickled function come with later orders."""
+
+    def finish(self, ending: int, segments: SupportsBuffer | Sequence[SupportsBuffer]) -> bool:
+        """End the order at hand; False in a process that the task forked.
+
+        Args:
+            ending: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.
+            segments: The pickled value or exception, or nothing.
+        """
+
+    def interrupted(self) -> int:
+        """Tell whom an interrupt was meant for: 0 came from elsewhere, 1 is to stop what runs, 2 came too late."""
+
+    def task(self) -> str:
+        """Return the name of the attempt at hand, for logs."""
+
+@final
 class Ticket:
     """A submitted task that may be asked for. When it is dropped, nobody can ask any more."""
 

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -128,13 +128,18 @@ impl Channel {
         }
     }
 
+    /// How long the order at hand has run by `now`.
+    #[must_use]
+    pub fn ran(&self, now: Instant) -> Duration {
+        self.current.map_or(Duration::ZERO, |(_, began)| now.saturating_duration_since(began))
+    }
+
     /// Ends the order at hand. True if so much has piled up that [`flush`](Self::flush) should be called now.
     #[must_use]
-    pub fn finish(&mut self, ending: Ending, left: Left) -> bool {
+    pub fn finish(&mut self, now: Instant, ending: Ending, left: Left) -> bool {
         let Some((entry, began)) = self.current.take() else { return false };
         self.page.done(entry);
-        let now = Instant::now();
-        let run_micros = u64::try_from(now.duration_since(began).as_micros()).unwrap_or(u64::MAX);
+        let run_micros = u64::try_from(now.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
         let ended = EntryEnded { entry, ending, run_micros, soiled: left == Left::Children };
         self.results.push(ended, now, !self.queue.is_empty())
     }
@@ -185,7 +190,7 @@ impl Channel {
         }
         self.current = Some((order.entry, Instant::now()));
         self.gathering = None;
-        let _ = self.finish(Ending::Cancelled, Left::Nothing);
+        let _ = self.finish(Instant::now(), Ending::Cancelled, Left::Nothing);
         true
     }
 }

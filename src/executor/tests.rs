@@ -108,7 +108,7 @@ fn orders_are_run_in_turn_and_reported_in_one_batch() {
     for entry in 0..3 {
         let order = next(&mut channel);
         assert_eq!((order.entry, worker.page.running()), (entry, Some(entry)));
-        let _ = channel.finish(Ending::Returned(order.args), Left::Nothing);
+        let _ = channel.finish(Instant::now(), Ending::Returned(order.args), Left::Nothing);
         assert_eq!(worker.page.running(), None);
     }
     assert_eq!(channel.take_body(function(0)), Some(value(b"body")));
@@ -128,7 +128,7 @@ fn what_was_taken_back_is_passed_over() {
     assert!(worker.page.revoke(6));
     for entry in [5, 7] {
         assert_eq!(next(&mut channel).entry, entry);
-        let _ = channel.finish(Ending::Skipped, Left::Children);
+        let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Children);
     }
     channel.flush();
     let ended = worker.hear_ended(2);
@@ -142,11 +142,11 @@ fn a_result_does_not_wait_behind_a_long_task() {
     let (mut worker, mut channel) = connect();
     worker.give([0, 1]);
     assert_eq!(next(&mut channel).entry, 0);
-    let _ = channel.finish(Ending::Skipped, Left::Nothing);
+    let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
     let long = channel.take().expect("it was read with the first");
     assert_eq!(entries(&worker.hear_ended(1)), [0], "while the second one runs");
     assert_eq!(long.entry, 1);
-    let _ = channel.finish(Ending::Skipped, Left::Nothing);
+    let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
     channel.flush();
     assert_eq!(entries(&worker.hear_ended(1)), [1]);
 }
@@ -178,7 +178,7 @@ fn a_large_result_goes_at_once() {
     worker.give([0, 1]);
     assert_eq!(next(&mut channel).entry, 0);
     let large = Value::from(Bytes::from(vec![7; 1 << 20]));
-    assert!(channel.finish(Ending::Returned(large.clone()), Left::Nothing), "it asks to be sent");
+    assert!(channel.finish(Instant::now(), Ending::Returned(large.clone()), Left::Nothing), "it asks to be sent");
     let sending = thread::spawn(move || channel.flush());
     assert_eq!(worker.hear_ended(1)[0].ending, Ending::Returned(large));
     sending.join().expect("sent");
@@ -203,7 +203,7 @@ fn damage_ends_the_channel_after_what_was_good() {
     worker.give([0]);
     worker.socket.write_all(&[0xEE; 64]).expect("written");
     assert_eq!(next(&mut channel).entry, 0);
-    let _ = channel.finish(Ending::Skipped, Left::Nothing);
+    let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
     assert!(matches!(channel.wait(), Next::End));
 }
 
@@ -213,7 +213,7 @@ fn a_worker_that_vanished_raises_no_signal() {
     worker.give([0]);
     assert_eq!(next(&mut channel).entry, 0);
     drop(worker);
-    let _ = channel.finish(Ending::Skipped, Left::Nothing);
+    let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
     assert!(matches!(channel.wait(), Next::End));
 }
 
@@ -225,7 +225,7 @@ fn an_interrupt_is_judged_by_the_page() {
     assert_eq!(next(&mut channel).entry, 0);
     worker.page.mark_interrupt(0);
     assert_eq!(page.take_interrupt(), Interrupt::Running);
-    let _ = channel.finish(Ending::Cancelled, Left::Nothing);
+    let _ = channel.finish(Instant::now(), Ending::Cancelled, Left::Nothing);
     worker.page.mark_interrupt(0);
     assert_eq!(page.take_interrupt(), Interrupt::Stale);
 }

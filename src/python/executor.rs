@@ -2,7 +2,7 @@
 
 use super::buffer::{segments_of, value_from};
 use super::outcome::outcome_of;
-use crate::executor::{Channel, ExecutorOrder, Next, remains, setup};
+use crate::executor::{Channel, ExecutorOrder, Left, Next, remains, setup};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
 use plait_core::outcome::{Ending, Retry};
@@ -15,9 +15,14 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use rustix::process::{Pid, getpid};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Arguments of at most this many bytes become `bytes`; larger ones are not copied.
 const COPIED_BYTES: u64 = 16 << 10;
+
+/// A task that was faster than this has not forked: for an interpreter that alone takes several times as long. Two system
+/// calls are spared where they would show.
+const FORK_TAKES: Duration = Duration::from_micros(20);
 
 /// The channel to the worker; used by the main thread of an executor alone.
 #[pyclass(frozen, module = "plait._native")]
@@ -100,7 +105,9 @@ impl ExecutorChannel {
     ///
     /// Endings: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.
     fn finish(&self, py: Python<'_>, ending: u8, segments: &Bound<'_, PyAny>) -> PyResult<bool> {
-        if getpid() != self.pid {
+        let now = Instant::now();
+        let could_fork = self.inner().channel.ran(now) >= FORK_TAKES;
+        if could_fork && getpid() != self.pid {
             return Ok(false);
         }
         let ending = match ending {
@@ -111,8 +118,8 @@ impl ExecutorChannel {
             4 => Ending::Cancelled,
             _ => return Err(PyValueError::new_err("an ending is a number from 0 to 4")),
         };
-        let left = remains::look();
-        let is_due = self.inner().channel.finish(ending, left);
+        let left = if could_fork { remains::look() } else { Left::Nothing };
+        let is_due = self.inner().channel.finish(now, ending, left);
         if is_due {
             py.detach(|| self.inner().channel.flush());
         }
