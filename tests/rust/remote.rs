@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A coordinator with an open port.
-struct Server {
+pub(crate) struct Server {
     home: PathBuf,
     worker: JoinLine,
     client: JoinLine,
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// A worker that answers, over this line's addresses.
-    fn hire(line: &JoinLine, act: impl FnMut(&Start) -> Act + Send + 'static) -> Probe {
+    pub(crate) fn hire(line: &JoinLine, act: impl FnMut(&Start) -> Act + Send + 'static) -> Probe {
         let line = line.clone();
         let (sender, probe) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -86,7 +86,7 @@ impl Drop for Server {
     }
 }
 
-fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     ClientConfig { name: "test".into(), python: PYTHON }
 }
 

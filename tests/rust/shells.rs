@@ -2,9 +2,11 @@
 
 use super::rig::*;
 use plait::client::{Close, Handle, Loss, NewTask, State, SubmitError};
+use plait::coordinator::World;
 use plait_core::id::{FunctionId, OptionsId, Seq};
 use plait_core::outcome::{Ending, Failure, Outcome, Retry};
-use plait_core::spec::{Cancel, Errors, Finish, Grouping, Retention};
+use plait_core::resource::Resources;
+use plait_core::spec::{Cancel, Errors, Finish, Grouping, Options, Retention};
 use plait_core::value::Value;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -335,5 +337,19 @@ fn status_tells_who_is_there() {
     assert_eq!((status.sessions, status.workers.len()), (1, 1));
     let worker = &status.workers[0];
     assert_eq!((&*worker.name, worker.slots, worker.running, worker.python), ("host:1", 3, 0, PYTHON));
+    rig.end();
+}
+
+#[test]
+fn what_no_worker_can_ever_run_is_told_where_none_can_come() {
+    let rig = Rig::with(|config| config.scheduler.world = World::Closed);
+    drop(rig.worker(1, answer));
+    let client = rig.client();
+    define(&client);
+    let options = Options { request: Resources::cpus(2), ..Options::default() };
+    let options = client.define_options(options);
+    let outcome = take(&client, submit(&client, NewTask { options, ..task("x") })).outcome.unwrap();
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(*failure, Failure::Unschedulable { .. }), "{failure:?}");
     rig.end();
 }
