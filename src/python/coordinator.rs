@@ -1,15 +1,14 @@
 //! A coordinator in a process of its own, and the question how one is doing.
 
-use super::error::{connect_error, line_error, serve_error};
+use super::error::serve_error;
+use super::runtime::connect;
 use super::service::Waiting;
-use crate::client::{ClientConfig, Connecting, Status, WorkerState, WorkerStatus};
+use crate::client::{Status, WorkerState, WorkerStatus};
 use crate::config::Settings;
 use crate::coordinator::{JoinLines, Listen, serve};
-use crate::net::join::JoinLine;
 use crate::shutdown::CancellationToken;
 use crate::telemetry;
 use plait_core::limits;
-use plait_core::spec::PythonVersion;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -47,19 +46,8 @@ pub(super) fn serve_coordinator(
 /// Asks a coordinator who is there and what is pending; None if no answer comes within `timeout` seconds.
 #[pyfunction]
 pub(super) fn status<'py>(py: Python<'py>, line: &str, timeout: f64) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let line: JoinLine = line.parse().map_err(|error| line_error(py, &error))?;
     let timeout = Duration::try_from_secs_f64(timeout).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let version = py.version_info();
-    let python = PythonVersion { major: version.major, minor: version.minor };
-    let mut connecting = Connecting::start(line, ClientConfig { name: "plait status".into(), python })
-        .map_err(|error| connect_error(py, &error))?;
-    let mut remote = loop {
-        match py.detach(move || connecting.wait(limits::SIGNAL_SLICE)) {
-            Ok(done) => break done.map_err(|error| connect_error(py, &error))?,
-            Err(still) => connecting = *still,
-        }
-        py.check_signals()?;
-    };
+    let mut remote = connect(py, line, "plait status".into())?;
     let answer = py.detach(move || {
         let answer = remote.handle().ask_status(timeout);
         remote.shutdown(limits::FAREWELL_TIMEOUT);

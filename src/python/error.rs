@@ -2,9 +2,10 @@
 
 use crate::client::{ConnectError, Loss, SubmitError};
 use crate::coordinator::ServeError;
+use crate::embedded::StartError;
 use crate::net::dial::DialError;
 use crate::net::join::JoinError;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
 /// An exception of `_errors.py`, by its name there.
@@ -51,6 +52,14 @@ pub(super) fn dial_error(py: Python<'_>, error: &DialError) -> PyErr {
 /// What is wrong with a join line.
 pub(super) fn line_error(py: Python<'_>, error: &JoinError) -> PyErr {
     raise(py, "ConnectError", &error.to_string())
+}
+
+/// Why an embedded cluster could not be started.
+pub(super) fn start_error(py: Python<'_>, error: &StartError) -> PyErr {
+    match error {
+        StartError::Listen(error) => serve_error(py, error),
+        StartError::Thread(error) => PyOSError::new_err(error.to_string()),
+    }
 }
 
 /// Why a coordinator cannot listen.

@@ -11,6 +11,7 @@ mod error;
 mod executor;
 mod fork;
 mod outcome;
+mod runtime;
 mod service;
 mod ticket;
 mod wait;
@@ -25,6 +26,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<buffer::Buffer>()?;
     module.add_class::<client::Session>()?;
     module.add_class::<executor::ExecutorChannel>()?;
+    module.add_class::<runtime::Runtime>()?;
     module.add_class::<ticket::Ticket>()?;
     module.add_function(wrap_pyfunction!(coordinator::serve_coordinator, module)?)?;
     module.add_function(wrap_pyfunction!(coordinator::status, module)?)?;
