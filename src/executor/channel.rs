@@ -194,3 +194,9 @@ impl Channel {
         true
     }
 }
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.results.close();
+    }
+}

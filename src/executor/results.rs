@@ -11,7 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,6 @@ const BATCH_BYTES: u64 = 64 << 10;
 const SEND_AFTER: Duration = limits::FLUSH_AFTER.checked_div(2).expect("two is not zero");
 /// Most pieces of one vectored write.
 const SLICES: usize = 64;
-/// How long the flusher may not notice that the channel is gone.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What has ended and was not sent yet, and the socket's sending side.
 #[derive(Debug)]
@@ -39,6 +37,7 @@ struct Pending {
     bytes: u64,
     oldest: Option<Instant>,
     flusher: Flusher,
+    closed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,13 +94,19 @@ impl Results {
         lock(&self.out).send(message)
     }
 
+    /// Lets the flusher end.
+    pub(super) fn close(&self) {
+        self.pending().closed = true;
+        self.stays_behind.notify_one();
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         lock(&self.pending)
     }
 
     fn watch(self: &Arc<Self>, pending: &mut Pending) {
         if pending.flusher == Flusher::Absent {
-            let results = Arc::downgrade(self);
+            let results = Arc::clone(self);
             let name = "plait-flusher".to_owned();
             // Without the thread, results wait for the task before them: late, but not lost.
             if thread::Builder::new().name(name).stack_size(128 << 10).spawn(move || run(&results)).is_err() {
@@ -115,25 +120,22 @@ impl Results {
 }
 
 /// The flusher's life: as long as the channel's.
-fn run(results: &Weak<Results>) {
-    while let Some(results) = results.upgrade() {
-        let mut pending = results.pending();
+fn run(results: &Results) {
+    let mut pending = results.pending();
+    while !pending.closed {
         let Some(oldest) = pending.oldest else {
             pending.flusher = Flusher::Asleep;
-            drop(results.stays_behind.wait_timeout(pending, LOOK_AGAIN));
+            pending = results.stays_behind.wait(pending).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        drop(pending);
         let age = oldest.elapsed();
         if age < limits::FLUSH_AFTER {
-            drop(pending);
-            drop(results);
             thread::sleep(limits::FLUSH_AFTER.saturating_sub(age));
-            continue;
-        }
-        drop(pending);
-        if results.flush().is_err() {
+        } else if results.flush().is_err() {
             return; // The worker is gone; the thread that waits for orders finds out too.
         }
+        pending = results.pending();
     }
 }
 

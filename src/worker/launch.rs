@@ -27,7 +27,8 @@ const THREAD_VARIABLES: [&str; 5] =
 pub struct Launch {
     program: PathBuf,
     args: Vec<OsString>,
-    path: String,
+    /// Fixed beforehand: in another program's process somebody may be writing to the environment whenever we read it.
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// A started process with our ends of its streams.
@@ -39,33 +40,35 @@ pub(crate) struct Started {
 
 impl Launch {
     /// An executor that is run by the interpreter `program` with `flags` (the client's own) and `path` as its `sys.path`.
+    ///
+    /// Reads the environment of this process; whoever calls this sees to it that nobody changes it meanwhile.
     #[must_use]
     pub fn python(program: PathBuf, flags: Vec<OsString>, path: &[String]) -> Self {
         let mut args = flags;
         args.extend(["-P", "-c", PROGRAM].map(OsString::from));
-        Self { program, args, path: path.join("\n") }
+        Self { program, args, environment: environment(std::env::vars_os(), path) }
     }
 
     /// Starts an executor that serves `cpus` slots, with `channel` as its standard input: a process group of its own,
     /// no secrets in its environment.
     pub(crate) fn start(&self, channel: OwnedFd, cpus: u32) -> io::Result<Started> {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).env(PATH_VARIABLE, &self.path);
-        for (name, value) in std::env::vars_os() {
-            if is_secret(&name, &value) {
-                command.env_remove(name);
-            }
-        }
-        for name in THREAD_VARIABLES {
-            if std::env::var_os(name).is_none() {
-                command.env(name, cpus.to_string());
-            }
-        }
+        command.args(&self.args).env_clear();
+        command.envs(THREAD_VARIABLES.map(|name| (name, cpus.to_string())));
+        // What the user set goes before what we would.
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::from(channel)).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let stderr = child.stderr.take().expect("stderr is piped");
         Ok(Started { child, stderr: stderr.into() })
     }
+}
+
+/// The environment of executors: without secrets, with their `sys.path`.
+fn environment(ours: impl Iterator<Item = (OsString, OsString)>, path: &[String]) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<_> = ours.filter(|(name, value)| !is_secret(name, value)).collect();
+    environment.push((PATH_VARIABLE.into(), path.join("\n").into()));
+    environment
 }
 
 fn is_secret(name: &OsStr, value: &OsStr) -> bool {
@@ -83,7 +86,8 @@ pub(crate) mod tests {
 
     /// A shell script in place of an executor; its channel is its standard input.
     pub(crate) fn script(text: &str) -> Launch {
-        Launch { program: "/bin/sh".into(), args: vec!["-c".into(), text.into()], path: "/one\n/two".into() }
+        let environment = environment(std::env::vars_os(), &["/one".into(), "/two".into()]);
+        Launch { program: "/bin/sh".into(), args: vec!["-c".into(), text.into()], environment }
     }
 
     #[test]
@@ -94,6 +98,15 @@ pub(crate) mod tests {
         assert!(secret("ARGS", "--join=plait1c-ABC-DEF-XYZ@h:1 --more"));
         assert!(!secret("PATH", "/opt/plait1/bin:/usr/bin"));
         assert!(!secret("PLAIT_HOME", "/home/me/.config/plait/default"));
+    }
+
+    #[test]
+    fn secrets_stay_behind_and_the_rest_goes_along() {
+        let ours = [("PLAIT_ADDRESS", "x"), ("LINE", "plait1c-A-B-C@h:1"), ("LANG", "C")];
+        let ours = ours.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let environment = environment(ours, &["/one".into()]);
+        let expected = [("LANG", "C"), (PATH_VARIABLE, "/one")].map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(environment, expected);
     }
 
     #[test]
