@@ -16,6 +16,7 @@ use plait_core::spec::PythonVersion;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 /// What is to be embedded.
@@ -113,50 +114,48 @@ impl Household {
         let lines = port.as_ref().map(|port| port.lines.clone());
         let (arrivals, arriving) = mpsc::channel(limits::ARRIVALS);
         let ending = CancellationToken::new();
-        let coordinating = tokio::spawn(coordinator::run(coordinator, arriving, ending.clone()));
+        let mut crew = JoinSet::new();
+        crew.spawn(coordinator::run(coordinator, arriving, ending.clone()));
         let parting = tokio::spawn(driver);
         send(&arrivals, client).await;
-        let working = match config.capacity.cpus {
-            0 => None,
-            _ => Some(hire(config, &arrivals).await),
-        };
-        let accepting = port.map(|port| tokio::spawn(port.serve(arrivals, ending.clone())));
+        if config.capacity.cpus > 0 {
+            hire(&mut crew, config, &arrivals).await;
+        }
+        if let Some(port) = port {
+            crew.spawn(port.serve(arrivals, ending.clone()));
+        }
         let _ = started.send(Ok(lines));
 
-        shutdown.cancelled().await;
-        handle.close(Close::Now);
-        let ended = parting.await;
-        debug!(target: "plait::embedded", ?ended, "the client ended");
+        tokio::select! {
+            () = shutdown.cancelled() => {
+                handle.close(Close::Now);
+                drop(parting.await);
+            },
+            // Without one of them nothing goes on: the client hears that its coordinator is lost.
+            Some(left) = crew.join_next() => error!(target: "plait::embedded", ?left, "a part ended before its time"),
+        }
         ending.cancel();
-        for (what, task) in [("coordinator", Some(coordinating)), ("listener", accepting), ("worker", working)] {
-            if let Some(Err(error)) = join(task).await {
-                error!(target: "plait::embedded", %error, "the {what} did not end well");
-            }
+        while let Some(left) = crew.join_next().await {
+            debug!(target: "plait::embedded", ?left, "a part ended");
         }
     }
 }
 
 /// Starts the worker.
-async fn hire(config: Config, arrivals: &mpsc::Sender<Arrival>) -> tokio::task::JoinHandle<()> {
+async fn hire(crew: &mut JoinSet<()>, config: Config, arrivals: &mpsc::Sender<Arrival>) {
     let (near, far) = link::memory();
     let Config { capacity, launch, name, python, .. } = config;
     let config = worker::Config { name, capacity, python, launch, place: Place::Guest };
     send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
-    tokio::spawn(async {
+    crew.spawn(async {
         // Nobody tells it to end but the coordinator's goodbye.
         let (_stop, control) = worker::control();
-        worker::run(config, Upstream::Memory(near), control).await;
-    })
+        let exit = worker::run(config, Upstream::Memory(near), control).await;
+        debug!(target: "plait::embedded", ?exit, "the worker ended");
+    });
 }
 
 async fn send(arrivals: &mpsc::Sender<Arrival>, arrival: Arrival) {
     // It has room, and a coordinator that is gone is seen by the client.
     let _ = arrivals.send(arrival).await;
-}
-
-async fn join<T>(task: Option<tokio::task::JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
-    match task {
-        Some(task) => Some(task.await),
-        None => None,
-    }
 }

@@ -75,9 +75,10 @@ pub(crate) struct Driver<U> {
     clock: Clock,
     link: Option<Uplink>,
     dialling: Option<Pin<Box<dyn Future<Output = Dialled> + Send>>>,
-    /// The life and number of the session, once there is one.
+    /// The life of the coordinator that the last link leads to.
     epoch: Option<Epoch>,
-    id: Option<SessionId>,
+    /// Life and number of the session, once there is one.
+    identity: Option<(Epoch, SessionId)>,
     questions: Vec<(u32, Arc<Question>)>,
     asked: u32,
     closing: Option<Close>,
@@ -103,7 +104,7 @@ impl<U: Upstream> Driver<U> {
             link: None,
             dialling: None,
             epoch: None,
-            id: None,
+            identity: None,
             questions: Vec::new(),
             asked: 0,
             closing: None,
@@ -208,7 +209,7 @@ impl<U: Upstream> Driver<U> {
 
     fn dial(&mut self, taken: u64) {
         self.link = None;
-        let resume = self.epoch.zip(self.id).map(|(epoch, session)| Resumption { epoch, session, taken });
+        let resume = self.identity.map(|(epoch, session)| Resumption { epoch, session, taken });
         self.dialling = Some(self.upstream.dial(resume));
     }
 
@@ -263,7 +264,7 @@ impl<U: Upstream> Driver<U> {
     }
 
     fn on_welcome(&mut self, session: SessionId) {
-        self.id.get_or_insert(session);
+        self.identity = self.identity.or(self.epoch.map(|epoch| (epoch, session)));
         self.upstream.on_welcome();
         // Questions of the old link are asked again; those that nobody waits for any more are not.
         self.questions.retain(|(_, question)| Arc::strong_count(question) > 1);
@@ -274,7 +275,7 @@ impl<U: Upstream> Driver<U> {
         self.dialling = None;
         match dialled {
             Dialled::Link(epoch, link) => {
-                self.epoch.get_or_insert(epoch);
+                self.epoch = Some(epoch);
                 self.link = Some(link);
             }
             Dialled::Failed => self.events.push(Event::LinkCut),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A client, shared by the threads that use it and the driver that serves it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Handle(pub(super) Arc<Shared>);
 
 /// What user threads and driver share.
@@ -23,6 +23,11 @@ pub(super) struct Shared {
 }
 
 impl Handle {
+    /// A client that has no driver yet.
+    pub(super) fn new() -> Self {
+        Self(Arc::default())
+    }
+
     /// Makes a function known; `python` is where it must run if it travels by value.
     #[must_use]
     pub fn define_function(&self, python: Option<PythonVersion>, body: Value) -> FunctionId {

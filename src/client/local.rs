@@ -10,7 +10,7 @@ use std::pin::Pin;
 /// A client over a link that is there already, and its driver, to be run by whoever owns the runtime. When the link ends,
 /// the client has lost its coordinator.
 pub fn over(epoch: Epoch, link: Uplink) -> (Handle, impl Future<Output = Ended> + Send + use<>) {
-    let handle = Handle::default();
+    let handle = Handle::new();
     let driver = Driver::new(&handle, Local(Some((epoch, link))), draw_seed());
     (handle, driver.run())
 }
