@@ -92,10 +92,11 @@ pub(crate) fn join_line(bytes: &[u8]) {
     }
 }
 
-/// No eight characters of the key's group in `shown`. Only what has the length of a key can be one.
+/// No eight characters of the key's group in `shown`, unless they stand elsewhere in the line too. Only what has the
+/// length of a key can be one.
 fn assert_hidden(text: &str, shown: &str) {
     let Some(key) = text.split('-').nth(2).filter(|key| key.len() == 26 && key.is_ascii()) else { return };
-    let pin = text.split('-').nth(1).unwrap_or_default();
-    let leaks = |at: usize| shown.contains(&key[at..at + 8]) && !pin.contains(&key[at..at + 8]);
+    let rest = text.replacen(key, "", 1);
+    let leaks = |at: usize| shown.contains(&key[at..at + 8]) && !rest.contains(&key[at..at + 8]);
     assert!(!(0..=key.len() - 8).any(leaks), "a secret in {shown}");
 }
