@@ -177,7 +177,7 @@ impl Scheduler {
             held += 1;
             (previous, task) = (task, lease.next);
         }
-        worker.leaving.values().for_each(|(seat, request)| sit(*seat, request));
+        worker.leaving.values().for_each(|leaving| sit(leaving.seat, &leaving.request));
         assert_eq!((previous, held), (worker.last, worker.held), "a worker's list has its end and its length");
         let leases = self.tasks.iter().filter(|(_, t)| t.lease().is_some_and(|lease| lease.worker == slot)).count();
         assert_eq!(held as usize, leases, "each lease is in its worker's list");

@@ -15,7 +15,7 @@ impl Scheduler {
         let Some(worker) = self.heard(id) else { return };
         for attempt in attempts {
             let Some(slot) = self.current(worker, *attempt) else {
-                self.ignored += 1;
+                self.stop_if_leaving(worker, *attempt);
                 continue;
             };
             let task = &mut self.tasks[slot];
@@ -81,7 +81,7 @@ impl Scheduler {
     fn left(&mut self, worker: u32, attempt: AttemptId) {
         let worker = &mut self.workers[worker];
         match worker.leaving.remove(&attempt) {
-            Some((seat, request)) => worker.stand_up(seat, &request),
+            Some(leaving) => worker.stand_up(leaving.seat, &leaving.request),
             None => self.ignored += 1,
         }
     }

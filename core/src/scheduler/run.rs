@@ -186,8 +186,8 @@ impl Scheduler {
         let value = match outcome {
             Outcome::Value(value) => Some(value),
             Outcome::Skipped => None,
-            _ if r.errors == Errors::Skip => None,
-            // A fold that fails counts where it begins. What it held stays until the run is closed, in this step.
+            // Whatever failing pieces mean: a fold that fails would take good values with it, so it ends the run. It
+            // counts where it begins. What it held stays until the run is closed, in this step.
             failure => return r.fail(start.saturating_sub(1), failure),
         };
         self.held += value.as_ref().map_or(0, Value::len);

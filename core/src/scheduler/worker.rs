@@ -30,7 +30,7 @@ pub(super) struct Worker {
     pub(super) last: u32,
     pub(super) held: u32,
     /// Attempts whose task is over: each takes its seat until the worker answers.
-    pub(super) leaving: BTreeMap<AttemptId, (Seat, Resources)>,
+    pub(super) leaving: BTreeMap<AttemptId, Leaving>,
     pub(super) credit: Credit,
     pub(super) owed: Owed,
     /// Attempts whose inputs are still on their way, oldest first.
@@ -52,6 +52,15 @@ pub(super) enum Seat {
     Small,
     /// All that it asks for, from its start on.
     Own,
+}
+
+/// An attempt whose task is over.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) seat: Seat,
+    pub(super) request: Resources,
+    /// How the worker was told.
+    pub(super) told: Cancel,
 }
 
 /// How a worker is doing.
@@ -230,14 +239,29 @@ impl Scheduler {
         lease
     }
 
-    /// An attempt whose task is over leaves its worker's list; its seat stays taken until the worker answers.
+    /// An attempt whose task is over leaves its worker's list; its seat stays taken until the worker answers. Nobody
+    /// wants what it would come to, so it is stopped if it is known to run, or as soon as that is known.
     pub(super) fn depart(&mut self, slot: u32, cancel: Cancel) {
         let lease = self.unlist(slot);
+        let told = if lease.started { Cancel::Running } else { cancel };
         let task = &self.tasks[slot];
         let request = self.ready.queue(task.queue).class.request.clone();
         let worker = &mut self.workers[lease.worker];
-        worker.leaving.insert(task.attempt(), (lease.seat, request));
-        worker.cancels[usize::from(cancel == Cancel::Running)].push(task.attempt());
+        worker.leaving.insert(task.attempt(), Leaving { seat: lease.seat, request, told });
+        worker.cancels[usize::from(told == Cancel::Running)].push(task.attempt());
+    }
+
+    /// An attempt runs. If its task is over and the worker was only told not to begin it, it is stopped.
+    pub(super) fn stop_if_leaving(&mut self, worker: u32, attempt: AttemptId) {
+        let worker = &mut self.workers[worker];
+        match worker.leaving.get_mut(&attempt) {
+            Some(leaving) if leaving.told == Cancel::Pending => {
+                leaving.told = Cancel::Running;
+                worker.cancels[1].push(attempt);
+            }
+            Some(_) => {}
+            None => self.ignored += 1,
+        }
     }
 
     /// Tells workers what they need not go on with.
