@@ -12,10 +12,9 @@ use crate::script;
 use execution::Executions;
 use plait_core::id::{AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use plait_core::limits;
-use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report};
-use plait_core::resource::Resources;
+use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
 use plait_core::scheduler::{Action, EndReason, Event};
-use plait_core::spec::{Offer, PythonVersion, Request, Start};
+use plait_core::spec::{Offer, Options, PythonVersion, Request, Start};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Nine tenths of how long a session is kept: clocks drift.
@@ -31,7 +30,7 @@ struct SessionFacts {
     notices: u64,
     run_of: BTreeMap<Seq, RunId>,
     results: BTreeMap<RunId, Seq>,
-    options: BTreeMap<OptionsId, Resources>,
+    options: BTreeMap<OptionsId, Options>,
     pythons: BTreeMap<FunctionId, PythonVersion>,
     asked: BTreeMap<Seq, (OptionsId, FunctionId)>,
 }
@@ -54,6 +53,10 @@ struct TaskFacts {
     recalled: Option<AttemptId>,
     lost: bool,
     raised: bool,
+    /// Exceptions that a retry may cure, reported so far.
+    raises: u32,
+    /// One was reported that no retry may cure.
+    denied: bool,
     /// Cancelled while no worker held it: it never starts again.
     never: bool,
     over: bool,
@@ -225,7 +228,7 @@ impl Ledger {
                 }
             }
             Request::DefineOptions { id, options } => {
-                facts.options.insert(*id, options.request.clone());
+                facts.options.insert(*id, options.clone());
             }
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
             Request::SealRun { .. } | Request::Release(_) => {}
@@ -248,9 +251,11 @@ impl Ledger {
         }
         match report.ending {
             Ending::Crashed(_) => probe!("blamed executor death reported"),
-            Ending::Raised { .. } => {
+            Ending::Raised { retry, .. } => {
                 if let Some(task) = self.tasks.get_mut(&attempt.task) {
                     task.raised = true;
+                    task.raises += u32::from(retry == Retry::Allowed);
+                    task.denied |= retry == Retry::Denied;
                 }
             }
             _ => {}
@@ -363,8 +368,12 @@ impl Ledger {
             let task = self.tasks.entry(TaskId::new(session, delivery.seq)).or_default();
             let first = !std::mem::replace(&mut task.over, true);
             assert!(task.lease.is_none() || !is_made(&delivery.outcome), "{} ended, but still runs", delivery.seq);
-            if first && let Outcome::Failed(failure) = &delivery.outcome {
-                self.on_failure(now, TaskId::new(session, delivery.seq), failure);
+            match &delivery.outcome {
+                Outcome::Failed(failure) if first => {
+                    self.on_failure(now, TaskId::new(session, delivery.seq), failure);
+                }
+                Outcome::Raised(_) if first => self.check_retries(TaskId::new(session, delivery.seq)),
+                _ => {}
             }
         }
     }
@@ -382,11 +391,20 @@ impl Ledger {
         }
     }
 
+    /// A task that raised used up its retries, no more and no less; lost workers do not count.
+    fn check_retries(&self, task: TaskId) {
+        let session = &self.sessions[&task.session];
+        let Some((options, _)) = session.asked.get(&task.seq) else { return };
+        let (facts, retries) = (&self.tasks[&task], session.options[options].retries);
+        let right = if facts.denied { facts.raises <= retries } else { facts.raises == retries + 1 };
+        assert!(right, "{task} raised {} times under {retries} retries", facts.raises);
+    }
+
     /// Whether a worker that fits was there all the time that a task waits before it is unschedulable.
     fn was_schedulable(&self, now: u64, task: TaskId) -> bool {
         let session = &self.sessions[&task.session];
         let Some((options, function)) = session.asked.get(&task.seq) else { return false };
-        let (request, python) = (&session.options[options], session.pythons.get(function));
+        let (request, python) = (&session.options[options].request, session.pythons.get(function));
         let from = now.saturating_sub(self.patience);
         self.workers.values().any(|worker| {
             let there = worker.joined_at <= from && worker.gone_at.is_none() && !worker.draining;

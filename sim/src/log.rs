@@ -38,7 +38,7 @@ impl Log {
     pub(crate) fn line(&mut self, now: u64, who: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
         self.lines += 1;
         if self.show == Show::Everything {
-            println!("{:>12.6} {who}: {what}", now as f64 / 1e9);
+            println!("{:>12.6} {who}: {}", now as f64 / 1e9, compact(what.to_string()));
         }
         if self.hashed == Hashed::Wholly {
             writeln!(self, "{now} {who} {what}").expect("a hash takes everything");
@@ -54,6 +54,31 @@ impl Log {
     pub(crate) fn lines(&self) -> u64 {
         self.lines
     }
+}
+
+/// Says ids as their `Display` does: what is derived for `Debug` is hard on the eye.
+fn compact(mut text: String) -> String {
+    for (long, short) in [
+        ("AttemptId { task: TaskId { session: SessionId(", "s"),
+        ("TaskId { session: SessionId(", "s"),
+        ("), seq: Seq(", "t"),
+        (") }, attempt: Attempt(", "."),
+        ("SessionId(", "s"),
+        ("WorkerId(", "w"),
+        ("ExecutorId(", "x"),
+        ("FunctionId(", "f"),
+        ("OptionsId(", "o"),
+        ("RunId(", "r"),
+        ("Entry(", "e"),
+        ("Seq(", "t"),
+        ("Value(Value(", "Value("),
+        (", named: []", ""),
+        (", hash: [", ", ["),
+        (" 0, 0, 0, 0, 0,", ""),
+    ] {
+        text = text.replace(long, short);
+    }
+    text.replace(") }", "").replace(')', "")
 }
 
 impl Write for Log {

@@ -6,9 +6,11 @@
 
 use crate::agenda::Node;
 use plait_core::id::{Epoch, SessionId};
+use plait_core::limits;
+use plait_core::outcome::{Outcome, Report};
 use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
-use plait_core::spec::Offer;
+use plait_core::spec::{Offer, Start};
 use std::collections::VecDeque;
 
 /// A connection, by the order in which they were made.
@@ -55,12 +57,32 @@ pub(crate) enum Packet {
     Close,
 }
 
+impl Packet {
+    /// Bytes of payload, as the links of the shells count them.
+    fn payload(&self) -> u64 {
+        match self {
+            Self::ToWorker(ToWorker::Start(starts)) => starts.iter().map(Start::len).sum(),
+            Self::ToWorker(ToWorker::Inputs { inputs, .. }) => inputs.iter().map(Outcome::len).sum(),
+            Self::ToWorker(ToWorker::Define { function, .. }) => function.body.len(),
+            Self::FromWorker(FromWorker::Ended(reports)) => reports.iter().map(Report::len).sum(),
+            Self::ToClient(ToClient::Notice(notice)) => notice.len(),
+            Self::FromClient(FromClient::Request(request)) => request.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 struct Stream {
     packets: VecDeque<(u64, Packet)>,
     last_due: u64,
+    /// Payload on the way.
+    bytes: u64,
 }
+
+/// Payload on the way at which a shell cuts a link: a machine that keeps to its credit never gets there.
+const OVERRUN: u64 = 2 * limits::CONNECTION_CREDIT_BYTES;
 
 /// What lies below a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +202,8 @@ impl Network {
             self.messages += 1;
         }
         let stream = &mut connection.streams[from as usize];
+        stream.bytes += packet.payload();
+        assert!(stream.bytes <= OVERRUN, "{} bytes on the way from {from:?} over {id:?}", stream.bytes);
         stream.last_due = stream.last_due.max(earliest);
         stream.packets.push_back((stream.last_due, packet));
         Some(stream.last_due)
@@ -197,7 +221,9 @@ impl Network {
             return None;
         }
         connection.heard[from.other() as usize] = now;
-        stream.packets.pop_front().map(|(_, packet)| packet)
+        let (_, packet) = stream.packets.pop_front()?;
+        stream.bytes -= packet.payload();
+        Some(packet)
     }
 
     /// When `end` last heard something.

@@ -167,7 +167,7 @@ impl Plan {
             clients: if embedded { 1 } else { 1 + rng.below(3) as usize },
             faults: draw_faults(shape, rng),
             fault_every: log_uniform(rng, 20 * MILLI, 4 * SECOND),
-            fault_until: log_uniform(rng, 2 * SECOND, 60 * SECOND),
+            fault_until: log_uniform(rng, 2 * SECOND, 150 * SECOND),
             drift_ppm: if rng.chance(1, 2) { 0 } else { rng.below(100_000) },
             latency: log_uniform(rng, 30 * MICRO, 40 * MILLI),
             jitter: log_uniform(rng, 10 * MICRO, 30 * MILLI),
@@ -179,8 +179,8 @@ impl Plan {
             coded: if rng.chance(1, 3) { 100 } else { 0 },
             trouble: if rng.chance(1, 4) { 0 } else { rng.below(400) },
             heavy: if rng.chance(1, 2) { 0 } else { rng.below(300) },
-            operations: 5 + rng.below(45),
-            check_every: if seed.is_multiple_of(8) { 1 } else { 16 },
+            operations: log_uniform(rng, 5, 160),
+            check_every: if seed.is_multiple_of(8) { 1 } else { 4 },
             canary,
         }
     }

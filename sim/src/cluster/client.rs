@@ -53,6 +53,11 @@ impl ClientHost {
         wanted.then_some(Packet::ClientHello { token: self.token, resume })
     }
 
+    /// Whether the coordinator has answered over the present connection.
+    pub(super) fn is_welcome(&self) -> bool {
+        self.cut_since == u64::MAX
+    }
+
     /// Whether nothing is expected of it or for it any more.
     pub(crate) fn is_through(&self) -> bool {
         self.ending != Ending::Lives || self.program.is_through()
@@ -138,7 +143,7 @@ impl World {
                 let client = &mut self.clients[n];
                 if client.connection == Some(connection) {
                     client.connection = None;
-                    client.cut_since = self.now;
+                    client.cut_since = client.cut_since.min(self.now);
                     events.push(Event::LinkCut);
                 }
             }
@@ -275,8 +280,8 @@ impl World {
         }
     }
 
-    /// How long a client is cut at the most before its session may be gone.
+    /// How long a client is paused at the most: its session may be gone when it goes on.
     pub(super) fn longest_pause(&self) -> u64 {
-        80 * SECOND
+        100 * SECOND
     }
 }

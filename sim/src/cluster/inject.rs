@@ -6,8 +6,9 @@
 use super::{Input, World};
 use crate::agenda::Node;
 use crate::probe::probe;
+use plait_core::client::Event as SessionEvent;
 use plait_core::id::{Attempt, AttemptId, ExecutorId, Seq, SessionId, TaskId, WorkerId};
-use plait_core::outcome::{Death, Ending, Exit, Report};
+use plait_core::outcome::{Death, Ending, Exit, Notice, Report};
 use plait_core::rng::Rng;
 use plait_core::scheduler::{Event, Watch};
 use plait_core::spec::{Cancel, Offer};
@@ -60,7 +61,7 @@ impl World {
     /// Tells some machine something late, repeated or unheard of.
     pub(super) fn inject(&mut self) {
         probe!("duplicate or late event injected");
-        match self.rng.below(3) {
+        match self.rng.below(4) {
             0 => {
                 if let Some(event) = self.past.draw(&mut self.rng)
                     && self.may_repeat(&event)
@@ -74,6 +75,12 @@ impl World {
                     self.coordinator.expect_phantom(session);
                 }
                 self.post(Node::Coordinator, Input::Scheduler(event));
+            }
+            2 => {
+                let n = self.rng.below(self.clients.len() as u64) as usize;
+                if let Some(event) = self.late_at_client(n) {
+                    self.post(Node::Client(n), Input::Session(event));
+                }
             }
             _ => {
                 let n = self.rng.below(self.workers.len() as u64) as usize;
@@ -127,6 +134,19 @@ impl World {
             9 => Event::SessionResumed { session, token: 1, taken: 0 },
             10 => Event::NoticesTaken { session, taken: 7 },
             _ => Event::WorkerJoined { worker: known_worker, offer: nobody(), watch: Watch::Heartbeat },
+        }
+    }
+
+    /// A late word to a client: an old acknowledgement, a second welcome, a notice while it is cut.
+    fn late_at_client(&mut self, n: usize) -> Option<SessionEvent> {
+        let client = &self.clients[n];
+        let session = client.session_id?;
+        match (client.connection, self.rng.below(2)) {
+            (Some(_), 0) => Some(SessionEvent::RequestsTaken { taken: 0 }),
+            (Some(_), _) if client.is_welcome() => Some(SessionEvent::Welcomed { session, taken: 0 }),
+            (Some(_), _) => None,
+            (None, _) if client.is_welcome() => None,
+            (None, _) => Some(SessionEvent::Noticed(Notice::Started(vec![Seq(0)]))),
         }
     }
 
