@@ -53,7 +53,7 @@ impl Peers {
         session
     }
 
-    /// A client that says it comes back to `session`. True if a session of that number was ever given out.
+    /// A client that says it comes back to `session`.
     pub(super) fn add_candidate(&mut self, session: SessionId, link: Link<ToClient, FromClient>) {
         let id = self.add_client_link(session, link);
         if let Some(older) = self.candidates.insert(session, id) {
