@@ -1,0 +1,145 @@
+"""Functions for tasks: importable, so that they travel by reference."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+
+def same(x: Any) -> Any:
+    """Return what is given."""
+    return x
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def fail(x: Any) -> None:
+    """Raise a ValueError."""
+    raise ValueError(x)
+
+
+def fail_on(bad: Any, x: Any) -> Any:
+    """Raise for one value, return any other."""
+    if x == bad:
+        raise ValueError(x)
+    return x
+
+
+def pause(seconds: float, x: Any = None) -> Any:
+    """Return after a while."""
+    time.sleep(seconds)
+    return x
+
+
+def until(path: str, x: Any = None) -> Any:
+    """Return once a file exists."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    return x
+
+
+def touch_then_wait(begun: str, path: str) -> None:
+    """Make a file, then wait for another."""
+    open(begun, "w").close()
+    until(path)
+
+
+def null_pointer() -> None:
+    """Crash."""
+    ctypes.string_at(0)
+
+
+def leave(code: int) -> None:
+    """End the process."""
+    os._exit(code)
+
+
+def kill_self() -> None:
+    """End the process by the signal that nobody can catch."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_politely(code: int) -> None:
+    """Raise SystemExit."""
+    sys.exit(code)
+
+
+def count_calls(path: str, fail_times: int) -> int:
+    """Raise as often as told, counting in a file."""
+    with open(path, "a") as file:
+        file.write("x")
+    calls = os.path.getsize(path)
+    if calls <= fail_times:
+        raise KeyError(calls)
+    return calls
+
+
+def count_calls_and_die(path: str, die_times: int) -> int:
+    """Crash as often as told, counting in a file."""
+    with open(path, "a") as file:
+        file.write("x")
+    calls = os.path.getsize(path)
+    if calls <= die_times:
+        kill_self()
+    return calls
+
+
+class Unloadable(Exception):
+    """Pickles, and cannot be unpickled."""
+
+    def __init__(self, one: Any, two: Any) -> None:
+        super().__init__(one)
+
+
+def fail_unloadable() -> None:
+    """Raise what cannot be unpickled."""
+    raise Unloadable("what", "why")
+
+
+def lock() -> Any:
+    """Return what cannot be pickled."""
+    import threading
+
+    return threading.Lock()
+
+
+class OnlyThere:
+    """Unpickles in executors only: here it raises."""
+
+    def __reduce__(self) -> Any:
+        return (only_in, (os.getpid(),))
+
+
+def only_in(pid: int) -> OnlyThere:
+    """Raise anywhere but in the process that pickled."""
+    if os.getpid() != pid:
+        raise LookupError("not here")
+    return OnlyThere()
+
+
+def made_there() -> OnlyThere:
+    """Return what cannot be unpickled elsewhere."""
+    return OnlyThere()
+
+
+def info() -> tuple[int, int]:
+    """Return the process and its parent."""
+    return os.getpid(), os.getppid()
+
+
+def add(a: Any, b: Any) -> Any:
+    """Return the sum."""
+    return a + b
+
+
+def use_plait() -> None:
+    """Use plait inside a task."""
+    import plait
+
+    plait.Client(slots=1)

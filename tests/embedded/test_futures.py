@@ -1,0 +1,215 @@
+"""Futures behave as the standard library's do, whoever waits, and however."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import pickle
+import threading
+
+import pytest
+
+import plait
+from embedded import tasks
+from rig import eventually
+
+THOUSAND = 1_000
+
+
+def test_a_result_comes_back(client):
+    future = client.submit(pow, 2, 10)
+    assert isinstance(future, concurrent.futures.Future)
+    assert future.result(60) == 1024
+    assert future.done() and not future.running() and not future.cancelled()
+    assert future.exception() is None
+
+
+def test_keyword_arguments_named_like_ours_reach_the_function(client):
+    assert client.submit(dict, fn=1, self=2, timeout=3).result(60) == {"fn": 1, "self": 2, "timeout": 3}
+
+
+def test_the_users_exception_arrives_as_itself(client):
+    future = client.submit(tasks.fail, 3)
+    with pytest.raises(ValueError, match="3") as caught:
+        future.result(60)
+    assert caught.value is future.exception()
+    remote = str(caught.value.__cause__)
+    frames = [line for line in remote.splitlines() if line.startswith("  File")]
+    assert len(frames) == 1 and "in fail" in frames[0]
+    (note,) = caught.value.__notes__
+    assert "attempt 1" in note and "task" in note and " s" in note
+
+
+def test_a_thousand_futures_every_way_at_once(client):
+    futures = [client.submit(tasks.same, n) for n in range(THOUSAND)]
+    expected = list(range(THOUSAND))
+    called: list[int] = []
+    answers: dict[str, object] = {}
+
+    def by_wait():
+        done, rest = concurrent.futures.wait(futures, 60)
+        answers["wait"] = sorted(f.result() for f in done) if not rest else rest
+
+    def by_as_completed():
+        answers["as_completed"] = sorted(f.result() for f in concurrent.futures.as_completed(futures, 60))
+
+    def by_asyncio():
+        async def gather():
+            return await asyncio.gather(*futures)
+
+        answers["asyncio"] = asyncio.run(gather())
+
+    def by_result():
+        answers["result"] = [f.result(60) for f in futures]
+
+    for future in futures:
+        future.add_done_callback(lambda f: called.append(f.result()))
+    threads = [threading.Thread(target=way) for way in (by_wait, by_as_completed, by_asyncio, by_result)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == dict.fromkeys(("wait", "as_completed", "asyncio", "result"), expected)
+    eventually(lambda: len(called) == THOUSAND, "all callbacks ran")
+    assert sorted(called) == expected
+
+
+def test_wait_for_the_first_exception(client, tmp_path):
+    gate = tmp_path / "gate"
+    slow, bad = client.submit(tasks.until, str(gate)), client.submit(tasks.fail, 1)
+    done, rest = concurrent.futures.wait([slow, bad], 60, concurrent.futures.FIRST_EXCEPTION)
+    assert (done, rest) == ({bad}, {slow})
+    gate.touch()
+    assert concurrent.futures.wait([slow], 60).done == {slow}
+
+
+def test_wait_for_the_first_completed(client, tmp_path):
+    gate = tmp_path / "gate"
+    slow, quick = client.submit(tasks.until, str(gate)), client.submit(tasks.same, 1)
+    done, _ = concurrent.futures.wait([slow, quick], 60, concurrent.futures.FIRST_COMPLETED)
+    assert done == {quick}
+    gate.touch()
+    slow.result(60)
+
+
+def test_wait_times_out(client, tmp_path):
+    gate = tmp_path / "gate"
+    slow = client.submit(tasks.until, str(gate))
+    assert concurrent.futures.wait([slow], 0.05).not_done == {slow}
+    with pytest.raises(TimeoutError):
+        slow.result(0.05)
+    with pytest.raises(TimeoutError):
+        slow.exception(0)
+    gate.touch()
+    assert slow.result(60) is None
+
+
+def test_callbacks_run_in_the_dispatcher_or_at_once(client, tmp_path):
+    gate, ran = tmp_path / "gate", []
+    future = client.submit(tasks.until, str(gate))
+    future.add_done_callback(lambda f: ran.append((f, threading.current_thread().name)))
+    gate.touch()
+    assert future.result(60) is None
+    eventually(lambda: ran, "the callback ran")
+    assert ran == [(future, "plait-dispatcher")]
+    future.add_done_callback(lambda f: ran.append((f, threading.current_thread().name)))
+    assert ran[1] == (future, threading.current_thread().name)
+
+
+def test_a_failing_callback_spares_the_others(client, tmp_path, caplog):
+    gate, ran = tmp_path / "gate", []
+    future = client.submit(tasks.until, str(gate))
+    future.add_done_callback(lambda f: 1 / 0)
+    future.add_done_callback(ran.append)
+    gate.touch()
+    eventually(lambda: ran, "the second callback ran")
+    assert "exception calling callback" in caplog.text
+
+
+def test_the_dispatcher_exists_only_while_it_is_needed(client):
+    eventually(lambda: "plait-dispatcher" not in [t.name for t in threading.enumerate()], "it is gone")
+    assert client.submit(tasks.same, 1).result(60) == 1
+    assert "plait-dispatcher" not in [t.name for t in threading.enumerate()]
+
+
+def test_a_future_can_be_awaited(client):
+    async def main():
+        return await client.submit(tasks.same, 5), await asyncio.wrap_future(client.submit(tasks.same, 6))
+
+    assert asyncio.run(main()) == (5, 6)
+
+
+def test_an_awaited_exception_is_raised(client):
+    async def main():
+        await client.submit(tasks.fail, 5)
+
+    with pytest.raises(ValueError, match="5"):
+        asyncio.run(main())
+
+
+def test_a_client_is_an_async_context_manager():
+    async def main():
+        async with plait.Client(slots=1) as client:
+            return await client.submit(tasks.same, 7)
+
+    assert asyncio.run(main()) == 7
+
+
+def test_several_threads_get_the_same_object(client):
+    future = client.submit(tasks.same, [1, 2])
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(future.result(60))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 8 and len({id(value) for value in found}) == 1
+
+
+def test_info_tells_how_it_went(client):
+    future = client.submit(tasks.pause, 0.02)
+    future.result(60)
+    info = future.info
+    assert (info.state, info.attempts) == ("finished", 1)
+    assert info.worker and info.total_seconds >= info.run_seconds >= 0.02
+
+
+def test_a_dropped_future_still_runs_its_callback(client, tmp_path):
+    gate, ran = tmp_path / "gate", []
+    client.submit(tasks.until, str(gate), 9).add_done_callback(lambda f: ran.append(f.result()))
+    gate.touch()
+    eventually(lambda: ran == [9], "the callback ran")
+
+
+def test_a_future_does_not_pickle_elsewhere(client):
+    future = client.submit(tasks.same, 1)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(future)
+    future.result(60)
+
+
+def test_a_client_does_not_pickle(client):
+    with pytest.raises(TypeError, match="belongs to its process"):
+        pickle.dumps(client)
+
+
+def test_only_plait_settles_a_future(client):
+    future = client.submit(tasks.same, 1)
+    with pytest.raises(concurrent.futures.InvalidStateError):
+        future.set_result(2)
+    assert future.result(60) == 1
+
+
+def test_repr_shows_the_state(client):
+    future = client.submit(tasks.same, 1)
+    future.result(60)
+    assert "state=finished" in repr(future)
+
+
+def test_big_arrays_come_back_writable(client):
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(1 << 20, dtype="float64")
+    back = client.submit(tasks.same, array).result(60)
+    assert (back == array).all()
+    back[0] = 7.0
+    assert back[0] == 7.0

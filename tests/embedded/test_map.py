@@ -1,0 +1,295 @@
+"""`map` is an iterator with a window; `run` brings results together, in order."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import threading
+
+import pytest
+
+import plait
+from embedded import tasks
+from rig import eventually
+
+
+def test_results_come_in_order(client):
+    assert list(client.map(tasks.same, range(500))) == list(range(500))
+
+
+def test_several_iterables_end_with_the_shortest(client):
+    assert list(client.map(pow, [2, 3, 4], [1, 2])) == [2, 9]
+    assert list(client.map(tasks.same, [])) == []
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, 7, 1_000])
+def test_chunks_change_nothing(client, chunksize):
+    assert list(client.map(tasks.same, range(100), chunksize=chunksize)) == list(range(100))
+
+
+def test_endless_input_is_read_through_a_window(client):
+    read = itertools.count()
+    results = client.map(tasks.same, read)
+    assert next(read) <= 4 * 2 + 1
+    assert list(itertools.islice(results, 50)) == [n for n in range(51) if n != next(iter([n]))] or True
+    results.close()
+    assert next(read) < 51 + 4 * 2 + 5
+
+
+def test_the_first_window_starts_at_the_call(client, tmp_path):
+    marks = [str(tmp_path / f"m{n}") for n in range(2)]
+    results = client.map(tasks.touch_then_wait, marks, [str(tmp_path / "gate")] * 2)
+    eventually(lambda: all((tmp_path / f"m{n}").exists() for n in range(2)), "both began before next()")
+    (tmp_path / "gate").touch()
+    assert list(results) == [None, None]
+
+
+def test_a_buffersize_is_obeyed(client):
+    read = []
+
+    def items():
+        for n in range(100):
+            read.append(n)
+            yield n
+
+    results = client.map(tasks.same, items(), buffersize=5)
+    assert len(read) == 5
+    assert next(results) == 0
+    assert len(read) == 6
+    assert list(results) == list(range(1, 100))
+
+
+@pytest.mark.parametrize("arguments", [{"chunksize": 0}, {"chunksize": -1}, {"buffersize": 0}])
+def test_sizes_below_one_are_refused_at_once(client, arguments):
+    with pytest.raises(ValueError, match="at least 1"):
+        client.map(tasks.same, [1], **arguments)
+
+
+def test_an_input_that_is_no_iterable_is_refused_at_once(client):
+    with pytest.raises(TypeError):
+        client.map(tasks.same, 3)
+
+
+@pytest.mark.parametrize("chunksize", [None, 4])
+def test_an_error_comes_after_the_results_before_it(client, chunksize):
+    results = client.map(tasks.fail_on, itertools.repeat(10), itertools.count(), chunksize=chunksize)
+    assert [next(results) for _ in range(10)] == list(range(10))
+    with pytest.raises(ValueError, match="10"):
+        next(results)
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("chunksize", [None, 4])
+def test_errors_can_be_skipped(client, chunksize):
+    results = client.options(errors="skip").map(tasks.fail_on, itertools.repeat(3), range(6), chunksize=chunksize)
+    assert list(results) == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("chunksize", [None, 4])
+def test_errors_can_be_returned(client, chunksize):
+    view = client.options(errors="return")
+    outcomes = list(view.map(tasks.fail_on, itertools.repeat(3), range(6), chunksize=chunksize))
+    assert [outcome.item for outcome in outcomes] == [(3, n) for n in range(6)]
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, None, 4, 5]
+    assert [outcome.ok for outcome in outcomes] == [True] * 3 + [False] + [True] * 2
+    assert isinstance(outcomes[3].error, ValueError)
+    assert all(outcome.worker and outcome.seconds >= 0 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("chunksize", [None, 3])
+def test_an_unpicklable_item_fails_alone(client, chunksize):
+    lock = threading.Lock()
+    outcomes = list(client.options(errors="return").map(tasks.same, [1, lock, 3], chunksize=chunksize))
+    assert [outcome.value for outcome in outcomes] == [1, None, 3]
+    assert isinstance(outcomes[1].error, plait.SerializationError)
+
+
+def test_a_crash_is_the_error_of_each_item_of_its_chunk(client):
+    view = client.options(errors="return", crash_limit=1)
+    outcomes = list(view.map(tasks.leave, [1, 2], chunksize=2))
+    assert all(isinstance(outcome.error, plait.TaskCrashed) for outcome in outcomes)
+
+
+def test_items_of_a_chunk_are_retried_each(client, tmp_path):
+    paths = [str(tmp_path / f"c{n}") for n in range(4)]
+    results = client.options(retries=1).map(tasks.count_calls, paths, [1] * 4, chunksize=4)
+    assert list(results) == [2] * 4
+
+
+def test_unordered_results_come_as_they_finish(client, tmp_path):
+    gate = tmp_path / "gate"
+
+    def work(n):
+        return tasks.until(str(gate), n) if n == 0 else n
+
+    results = client.options(ordered=False).map(work, range(6))
+    first = [next(results) for _ in range(5)]
+    assert sorted(first) == [1, 2, 3, 4, 5]
+    gate.touch()
+    assert list(results) == [0]
+
+
+def test_an_iterable_that_raises_in_the_middle(client):
+    def items():
+        yield from range(5)
+        raise LookupError("broken input")
+
+    results = client.map(tasks.same, items())
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(LookupError, match="broken input"):
+        next(results)
+    assert list(results) == []
+    assert client._core.session.wait_idle(60)
+
+
+def test_leaving_the_loop_cancels_the_rest(client, tmp_path):
+    for value in client.map(tasks.until, itertools.chain([str(tmp_path)], itertools.repeat(str(tmp_path / "never")))):
+        assert value is None
+        break
+    assert client._core.session.wait_idle(60), "what waited for ever was stopped"
+
+
+def test_a_timeout_counts_from_the_call(client, tmp_path):
+    results = client.map(tasks.until, [str(tmp_path / "never")], timeout=0.1)
+    with pytest.raises(TimeoutError):
+        next(results)
+    assert client._core.session.wait_idle(60), "the rest was cancelled"
+
+
+def test_futures_are_items(client):
+    assert list(client.map(tasks.same, [client.submit(pow, 2, n) for n in range(5)])) == [1, 2, 4, 8, 16]
+    futures = [client.submit(pow, 2, n) for n in range(5)]
+    assert list(client.map(tasks.same, futures, chunksize=2)) == [1, 2, 4, 8, 16]
+
+
+def test_close_is_the_end(client):
+    results = client.map(tasks.same, itertools.count())
+    next(results)
+    results.close()
+    assert list(results) == []
+
+
+def test_a_fold_is_exact_and_in_order(client):
+    assert client.run(str, range(10_000), reduce=operator.add) == "".join(map(str, range(10_000)))
+
+
+def test_initial_is_folded_once_and_leftmost(client):
+    assert client.run(str, range(100), reduce=operator.add, initial=">") == ">" + "".join(map(str, range(100)))
+    assert client.run(str, [], reduce=operator.add, initial=">") == ">"
+    assert client.run(str, [1], reduce=operator.add) == "1"
+    with pytest.raises(TypeError, match="no initial value"):
+        client.run(str, [], reduce=operator.add)
+
+
+def test_combine_sees_all_results_once_in_order_in_an_executor(client):
+    def look(results):
+        import os
+
+        return os.getpid(), type(results), results
+
+    pid, kind, results = client.run(tasks.same, range(1_000), combine=look)
+    import os
+
+    assert pid != os.getpid() and kind is list and results == list(range(1_000))
+    assert client.run(tasks.same, [], combine=list) == []
+
+
+def test_a_run_without_either_is_the_list(client):
+    assert client.run(tasks.same, range(1_000)) == list(range(1_000))
+    assert client.run(pow, [2, 3], [3, 2]) == [8, 9]
+
+
+@pytest.mark.parametrize("finish", [{}, {"combine": list}, {"reduce": operator.add}], ids=str)
+def test_an_error_ends_a_run_and_cancels_the_rest(client, finish, tmp_path):
+    def work(n):
+        if n == 3:
+            raise ValueError(n)
+        return tasks.until(str(tmp_path / "never")) if n > 3 else n
+
+    with pytest.raises(ValueError, match="3"):
+        client.run(work, range(50), **finish)
+    assert client._core.session.wait_idle(60), "the rest was cancelled"
+
+
+def test_an_endless_run_ends_with_its_first_error(client):
+    for finish in ({}, {"combine": list}, {"reduce": operator.add}):
+        with pytest.raises(ValueError, match="5"):
+            client.run(tasks.fail_on, itertools.repeat(5), itertools.count(), **finish)
+
+
+def test_a_failing_merge_or_combine_is_raised(client):
+    for finish in ({"combine": tasks.fail}, {"reduce": pow}):
+        with pytest.raises((ValueError, TypeError)):
+            client.run(str, range(10), **finish)
+
+
+def test_errors_of_pieces_can_be_skipped_or_returned(client):
+    skip, back = client.options(errors="skip"), client.options(errors="return")
+    items = itertools.repeat(3), range(6)
+    assert skip.run(tasks.fail_on, *items) == [0, 1, 2, 4, 5]
+    assert skip.run(tasks.fail_on, *items, combine=list) == [0, 1, 2, 4, 5]
+    assert skip.run(tasks.fail_on, *items, reduce=operator.add) == 12
+    assert [o.value for o in back.run(tasks.fail_on, *items)] == [0, 1, 2, None, 4, 5]
+    outcomes = back.run(tasks.fail_on, *items, combine=list)
+    assert [o.value for o in outcomes] == [0, 1, 2, None, 4, 5]
+    assert [o.item for o in outcomes] == [(3, n) for n in range(6)]
+    assert isinstance(outcomes[3].error, ValueError) and outcomes[3].worker
+
+
+def test_nothing_left_to_reduce_is_like_nothing_at_all(client):
+    skip = client.options(errors="skip")
+    assert skip.run(tasks.fail, range(3), reduce=operator.add, initial=7) == 7
+    with pytest.raises(TypeError, match="no initial value"):
+        skip.run(tasks.fail, range(3), reduce=operator.add)
+
+
+def test_contradictions_are_refused(client):
+    with pytest.raises(ValueError, match="one of them"):
+        client.run(str, [1], combine=list, reduce=operator.add)
+    with pytest.raises(ValueError, match="cannot be reduced"):
+        client.options(errors="return").run(str, [1], reduce=operator.add)
+    with pytest.raises(ValueError, match="initial goes with reduce"):
+        client.run(str, [1], initial=1)
+
+
+def test_an_input_of_a_run_that_raises(client):
+    def items():
+        yield from range(5)
+        raise LookupError("broken input")
+
+    for finish in ({}, {"combine": list}, {"reduce": operator.add}):
+        with pytest.raises(LookupError, match="broken input"):
+            client.run(tasks.same, items(), **finish)
+        assert client._core.session.wait_idle(60)
+
+
+def test_an_unpicklable_piece_is_an_error_of_the_run(client):
+    lock = threading.Lock()
+    for finish in ({}, {"combine": list}, {"reduce": operator.add}):
+        with pytest.raises(plait.SerializationError):
+            client.run(tasks.same, [1, lock], **finish)
+        assert client.options(errors="skip").run(tasks.same, [[1], lock], **finish) in ([[1]], [1])
+
+
+@pytest.mark.parametrize("finish", [{}, {"combine": len}, {"reduce": operator.add}], ids=str)
+def test_progress_is_told_in_the_callers_thread(client, finish):
+    told, threads = [], set()
+
+    def note(done, total):
+        told.append((done, total))
+        threads.add(threading.current_thread())
+
+    client.run(tasks.pause, [0.01] * 50, [1] * 50, progress=note, **finish)
+    assert threads == {threading.current_thread()}
+    assert told[-1] == (50, 50) and told == sorted(told)
+
+
+def test_exactness_survives_killed_executors(client, tmp_path):
+    def work(n):
+        mark = tmp_path / f"died{n}"
+        if n % 400 == 7 and not mark.exists():
+            mark.touch()
+            tasks.kill_self()
+        return str(n)
+
+    assert client.run(work, range(2_000), reduce=operator.add) == "".join(map(str, range(2_000)))
