@@ -74,7 +74,7 @@ pub enum Exit {
 pub enum Outcome {
     /// Its result.
     Value(Value),
-    /// Left out (see [`Ending::Skipped`]).
+    /// Left out (see [`Ending::Skipped`]); of a run: there was nothing to reduce and no initial value.
     Skipped,
     /// The user's exception, pickled.
     Raised(Value),

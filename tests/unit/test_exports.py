@@ -73,6 +73,7 @@ print(" ".join(sorted(set(sys.modules) - before)))
         "plait._paths",
         "plait._serialize",
         "plait._types",
+        "__future__",
         # What `_pickle` itself needs.
         "_compat_pickle",
         "_pickle",
@@ -81,6 +82,7 @@ print(" ".join(sorted(set(sys.modules) - before)))
         "functools",
         "_functools",
         "collections",
+        "_collections",
         "itertools",
         "keyword",
         "operator",

@@ -17,9 +17,20 @@ impl Judge<'_> {
             Outcome::Value(value) if run.fold => self.allows_reduced(run, &script::text(value)),
             Outcome::Value(value) => self.allows_list(run, &script::text(value)),
             Outcome::Raised(error) => self.allows_piece_error(run, &script::text(error)),
-            Outcome::Cancelled | Outcome::Skipped => Err("a run is not skipped".to_string()),
+            Outcome::Skipped => self.allows_nothing(run),
+            Outcome::Cancelled => Err("it was not cancelled".to_string()),
             Outcome::Failed(failure) => self.allows_run_failure(task, run, failure),
         }
+    }
+
+    /// Nothing is left to reduce.
+    fn allows_nothing(&self, run: &RunRecord) -> Verdict {
+        let may_lack = |seq: &plait_core::id::Seq| {
+            let prospects = self.prospects(*seq, &self.program.tasks[seq.index()]);
+            prospects.fails || prospects.texts.iter().any(String::is_empty)
+        };
+        let empty = run.fold && run.initial.is_none() && run.pieces.iter().all(may_lack);
+        ensure(empty, "there was something to reduce")
     }
 
     /// The text is the pieces' texts in order, `initial` leftmost.
@@ -93,14 +104,7 @@ impl Judge<'_> {
                 let fails = self.is_tight() || run.pieces.iter().any(piece);
                 ensure(size > limit && fails, "nothing of it is too large")
             }
-            Failure::Unknown(_) => {
-                let may_lack = |seq: &plait_core::id::Seq| {
-                    let prospects = self.prospects(*seq, &self.program.tasks[seq.index()]);
-                    prospects.fails || prospects.texts.iter().any(String::is_empty)
-                };
-                let empty = run.fold && run.initial.is_none() && run.pieces.iter().all(may_lack);
-                ensure(empty, "there was something to reduce")
-            }
+            Failure::Unknown(text) => Err(format!("nothing about it is unknown ({text})")),
             Failure::Dependency { .. } => Err("it depends on nothing".to_string()),
         }
     }
