@@ -6,7 +6,7 @@ working directory, the environment or the signal mask is put back; its threads, 
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` itself costs the start of an executor 5 ms
+import _signal
 import os
 import sys
 from _pickle import dumps, loads

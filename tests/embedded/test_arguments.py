@@ -176,8 +176,9 @@ def test_workers_are_listed(client):
 def test_an_executor_like_any_other_for_those_who_take_one(client):
     import concurrent.futures
 
-    assert isinstance(client, concurrent.futures.Executor)
-    assert isinstance(client.options(priority=1), concurrent.futures.Executor)
+    for executor in (client, client.options(priority=1)):
+        assert isinstance(executor, concurrent.futures.Executor)
+        assert list(executor.map(abs, [-1])) == [1]
 
 
 def test_after_shutdown_nothing_can_be_submitted():

@@ -45,7 +45,8 @@ def test_cancel_running_stops_the_task_and_the_slot_is_back(client, tmp_path):
 
 
 def test_cancelled_futures_are_done_for_wait_and_callbacks(client, tmp_path):
-    gate, told = tmp_path / "gate", []
+    gate = tmp_path / "gate"
+    told: list[plait.Future] = []
     busy = [client.submit(tasks.until, str(gate)) for _ in range(2)]
     eventually(lambda: all(f.running() for f in busy), "both run")
     later = client.submit(tasks.same, 1)

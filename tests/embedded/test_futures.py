@@ -48,7 +48,7 @@ def test_a_thousand_futures_every_way_at_once(client):
 
     def by_wait():
         done, rest = concurrent.futures.wait(futures, 60)
-        answers["wait"] = sorted(f.result() for f in done) if not rest else rest
+        answers["wait"] = rest or sorted(f.result() for f in done)
 
     def by_as_completed():
         answers["as_completed"] = sorted(f.result() for f in concurrent.futures.as_completed(futures, 60))
@@ -105,7 +105,8 @@ def test_wait_times_out(client, tmp_path):
 
 
 def test_callbacks_run_in_the_dispatcher_or_at_once(client, tmp_path):
-    gate, ran = tmp_path / "gate", []
+    gate = tmp_path / "gate"
+    ran: list[tuple] = []
     future = client.submit(tasks.until, str(gate))
     future.add_done_callback(lambda f: ran.append((f, threading.current_thread().name)))
     gate.touch()
