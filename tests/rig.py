@@ -239,6 +239,14 @@ def adopt_orphans() -> None:
     assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
+def alive(pid: int) -> bool:
+    """Whether this process is there, and more than a zombie that nobody has taken in."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 def children(pid: int) -> list[int]:
     """Living processes whose parent is `pid`."""
     found = []

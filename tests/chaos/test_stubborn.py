@@ -124,7 +124,7 @@ def test_what_a_task_leaves_behind_is_cleared(tmp_path: Path) -> None:
         after = client.submit(look).result(rig.PATIENCE)
         assert after[:2] == before[:2] == (os.getcwd(), None)
         assert after[2] != before[2], "an executor whose task left a child is replaced"
-        rig.eventually(lambda: not Path(f"/proc/{child}").exists(), "the child is gone")
+        rig.eventually(lambda: not rig.alive(child), "the child is gone")
 
 
 def test_a_tasks_surroundings_hold_no_join_line(tmp_path: Path) -> None:
