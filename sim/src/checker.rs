@@ -13,6 +13,7 @@ use execution::Executions;
 use plait_core::id::{AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
+use plait_core::rng::Rng;
 use plait_core::scheduler::{Action, EndReason, Event};
 use plait_core::spec::{Offer, Options, PythonVersion, Request, Start};
 use std::collections::{BTreeMap, BTreeSet};
@@ -449,6 +450,13 @@ impl Ledger {
             let stuck: Vec<_> = stuck.filter(|(_, t)| t.run.is_none() && t.told.is_none()).take(5).collect();
             panic!("client {n} still waits for {stuck:?}");
         }
+    }
+
+    /// Some attempt that a worker has, and that worker.
+    pub(crate) fn draw_lease(&self, rng: &mut Rng) -> Option<(AttemptId, WorkerId)> {
+        let leases = self.tasks.values().filter_map(|task| task.lease);
+        let count = leases.clone().count() as u64;
+        leases.into_iter().nth(rng.below(count) as usize)
     }
 
     /// Attempts that workers still hold, as far as was told.

@@ -12,6 +12,7 @@ use plait_core::outcome::{Death, Ending, Exit, Notice, Report};
 use plait_core::rng::Rng;
 use plait_core::scheduler::{Event, Watch};
 use plait_core::spec::{Cancel, Offer};
+use plait_core::value::Value;
 use plait_core::worker::{Condition, Ended, Entry, Event as BrainEvent};
 use std::collections::VecDeque;
 
@@ -61,7 +62,7 @@ impl World {
     /// Tells some machine something late, repeated or unheard of.
     pub(super) fn inject(&mut self) {
         probe!("duplicate or late event injected");
-        match self.rng.below(4) {
+        match self.rng.below(6) {
             0 => {
                 if let Some(event) = self.past.draw(&mut self.rng)
                     && self.may_repeat(&event)
@@ -76,7 +77,12 @@ impl World {
                 }
                 self.post(Node::Coordinator, Input::Scheduler(event));
             }
-            2 => {
+            2 | 3 => {
+                if let Some(event) = self.beside_the_lease() {
+                    self.post(Node::Coordinator, Input::Scheduler(event));
+                }
+            }
+            4 => {
                 let n = self.rng.below(self.clients.len() as u64) as usize;
                 if let Some(event) = self.late_at_client(n) {
                     self.post(Node::Client(n), Input::Session(event));
@@ -110,6 +116,28 @@ impl World {
             }
             Event::SessionResumed { .. } => false,
         }
+    }
+
+    /// Something false about a task that runs: of another attempt, or from a worker that does not have it.
+    fn beside_the_lease(&mut self) -> Option<Event> {
+        let (current, worker) = self.ledger.draw_lease(&mut self.rng)?;
+        let (workers, _) = self.coordinator.ids();
+        let other = WorkerId(self.rng.below(u64::from(workers)) as u32);
+        let before = AttemptId { attempt: Attempt(current.attempt.0 - 1), ..current };
+        let after = AttemptId { attempt: Attempt(current.attempt.0 + 900), ..current };
+        let (worker, attempt) = match self.rng.below(3) {
+            0 if other != worker => (other, current),
+            1 => (worker, after),
+            _ => (worker, before),
+        };
+        let lie = Value::from(bytes::Bytes::from_static(b"a lie"));
+        let ended = |ending| Event::AttemptsEnded { worker, reports: vec![Report { attempt, ending, run_micros: 0 }] };
+        Some(match self.rng.below(4) {
+            0 => ended(Ending::Cancelled),
+            1 => Event::AttemptsReturned { worker, attempts: vec![attempt] },
+            2 => Event::AttemptsStarted { worker, attempts: vec![attempt] },
+            _ => ended(Ending::Returned(lie)),
+        })
     }
 
     fn unheard_of(&mut self) -> Event {
