@@ -89,7 +89,6 @@ class Client(Executor):
         self._functions = self._core.functions(options)
         self._known = self._functions.known
         self._submit = self._core.session.submit
-        self._dispatcher = self._core.dispatcher
 
     def options(self, **options: Any) -> Client:
         """Return a view of this client whose tasks have other options; it is an Executor too.
@@ -145,14 +144,14 @@ class Client(Executor):
             try:
                 entry = self._functions.learn(fn)
             except SerializationError as error:
-                return Future(self._dispatcher, None, (error, None))
+                return Future(self._core, None, (error, None))
         options = self._option_number if entry[3] is None else self._core.define_options(self._options.over(entry[3]))
         try:
             segments, inputs = dump_call(args, kwargs)
         except SerializationError as error:
-            return Future(self._dispatcher, None, (error, None))
+            return Future(self._core, None, (error, None))
         if not inputs:
-            return Future(self._dispatcher, self._submit(entry[1], options, segments))
+            return Future(self._core, self._submit(entry[1], options, segments))
         return submit_with_inputs(self._core, entry[1], options, segments, inputs)
 
     def map(

@@ -35,7 +35,7 @@ class Core:
     def __init__(self, runtime: Runtime, slots: int, *, elsewhere: bool) -> None:
         self.runtime = runtime
         self.session = runtime.session()
-        self.dispatcher = Dispatcher(self.session, self)
+        self.dispatcher = Dispatcher(self.session)
         self.pid = os.getpid()
         self.closed = False
         self._slots = slots
@@ -141,8 +141,8 @@ def submit_with_inputs(
     """Submit a call with futures among its arguments."""
     tickets, failed = tickets_of(core, inputs)
     if failed is not None:
-        return Future(core.dispatcher, None, (failed, None))
-    return Future(core.dispatcher, core.session.submit(function, options, segments, tickets))
+        return Future(core, None, (failed, None))
+    return Future(core, core.session.submit(function, options, segments, tickets))
 
 
 def tickets_of(core: Core, inputs: list[Future[Any]]) -> tuple[list[Ticket], DependencyFailed | None]:
@@ -153,7 +153,7 @@ def tickets_of(core: Core, inputs: list[Future[Any]]) -> tuple[list[Ticket], Dep
     """
     tickets = []
     for future in inputs:
-        if future._dispatcher.session is not core.session:
+        if future._owner is not core:
             raise ValueError("a future of another Client cannot be an argument: pass its result")
         end, ticket = future._end, future._ticket
         if end is CANCELLED or ticket is None:

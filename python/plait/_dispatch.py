@@ -24,14 +24,12 @@ class Dispatcher:
 
     Args:
         session: Whose tasks they are.
-        owner: What must live as long as any of its futures.
     """
 
-    __slots__ = ("_lock", "_thread", "_watched", "owner", "session")
+    __slots__ = ("_lock", "_thread", "_watched", "session")
 
-    def __init__(self, session: Session, owner: object) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
-        self.owner = owner
         self._watched: dict[int, Future[Any]] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()

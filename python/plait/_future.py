@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import Future as StandardFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from plait._errors import SerializationError, error_from
 from plait._serialize import load_error, load_value, placeholder
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from plait._native import Ticket
 
 T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """What a future keeps alive: the client's core."""
+
+    dispatcher: Dispatcher
+
 
 #: What a future has come to: an exception (or None) and a value.
 End = tuple[BaseException | None, Any]
@@ -51,16 +58,16 @@ class Future(StandardFuture[T]):
         64
     """
 
-    __slots__ = ("_dispatcher", "_end", "_shared", "_ticket")
+    __slots__ = ("_end", "_owner", "_shared", "_ticket")
 
-    _dispatcher: Dispatcher
+    _owner: Owner
     _end: End | None
     _shared: _Shared | None
     _ticket: Ticket | None
 
-    def __init__(self, dispatcher: Dispatcher, ticket: Ticket | None, end: End | None = None) -> None:
+    def __init__(self, owner: Owner, ticket: Ticket | None, end: End | None = None) -> None:
         """Make the future of a submitted task, or one that has ended already: plait's own business."""
-        self._dispatcher = dispatcher
+        self._owner = owner
         self._ticket = ticket
         self._end = end
         self._shared = None
@@ -195,8 +202,6 @@ class Future(StandardFuture[T]):
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        if self._end is None:
-            self._living().state()  # raises in a forked child, where nobody would ever announce anything
         return self._share().condition
 
     @property
@@ -238,6 +243,8 @@ class Future(StandardFuture[T]):
 
     def _share(self) -> _Shared:
         """Make what the standard library needs, and have the end announced there."""
+        if self._end is None:
+            self._living().state()  # raises in a forked child, where nobody would ever announce anything
         shared = self._shared
         if shared is not None:
             return shared
@@ -247,7 +254,7 @@ class Future(StandardFuture[T]):
                 return made
             state = PENDING if end is None else CANCELLED_AND_NOTIFIED if end is CANCELLED else FINISHED
             shared = self._shared = _Shared(state)
-        if end is None and not self._dispatcher.watch(self):
+        if end is None and not self._owner.dispatcher.watch(self):
             self._announce()
         return shared
 

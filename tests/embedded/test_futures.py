@@ -118,7 +118,8 @@ def test_callbacks_run_in_the_dispatcher_or_at_once(client, tmp_path):
 
 
 def test_a_failing_callback_spares_the_others(client, tmp_path, caplog):
-    gate, ran = tmp_path / "gate", []
+    gate = tmp_path / "gate"
+    ran: list = []
     future = client.submit(tasks.until, str(gate))
     future.add_done_callback(lambda f: 1 / 0)
     future.add_done_callback(ran.append)
@@ -176,7 +177,8 @@ def test_info_tells_how_it_went(client):
 
 
 def test_a_dropped_future_still_runs_its_callback(client, tmp_path):
-    gate, ran = tmp_path / "gate", []
+    gate = tmp_path / "gate"
+    ran: list = []
     client.submit(tasks.until, str(gate), 9).add_done_callback(lambda f: ran.append(f.result()))
     gate.touch()
     eventually(lambda: ran == [9], "the callback ran")
