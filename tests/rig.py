@@ -44,7 +44,7 @@ class Program:
     def __init__(self, *arguments: str | Path, env: dict[str, str] | None = None, stdin: str | None = None) -> None:
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {}),
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "PYTHONUNBUFFERED": "1"} | (env or {}),
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
