@@ -105,6 +105,8 @@ pub(crate) struct Program {
     hanging: Vec<(u64, Seq)>,
     closes_early: bool,
     body_bytes: u64,
+    /// What it submitted last.
+    submitted: Option<Request>,
 }
 
 /// The first functions: one that runs anywhere, then one per Python.
@@ -126,6 +128,7 @@ impl Program {
             pause,
             next_function: PLAIN,
             body_bytes: 0,
+            submitted: None,
             hanging: Vec::new(),
             closes_early: rng.chance(1, if plan.shape == Shape::Embedded { 10 } else { 20 }),
             rng,
@@ -153,6 +156,11 @@ impl Program {
         self.body_bytes
     }
 
+    /// The last tasks it submitted, once more: their numbers are used, so nothing must come of it.
+    pub(crate) fn repeat(&self) -> Option<Request> {
+        self.submitted.clone()
+    }
+
     /// How long until its next step.
     pub(crate) fn pause(&mut self) -> u64 {
         match self.stage {
@@ -178,6 +186,9 @@ impl Program {
             Stage::Finishing => self.finish(now),
             Stage::Through => Vec::new(),
         };
+        if let Some(submitted) = requests.iter().find(|request| matches!(request, Request::Submit(_))) {
+            self.submitted = Some(submitted.clone());
+        }
         Step::Ask(requests)
     }
 

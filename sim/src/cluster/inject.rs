@@ -82,6 +82,12 @@ impl World {
                     self.post(Node::Coordinator, Input::Scheduler(event));
                 }
             }
+            4 if self.rng.chance(1, 2) => {
+                let n = self.rng.below(self.clients.len() as u64) as usize;
+                if let Some(request) = self.clients[n].program.repeat() {
+                    self.post(Node::Client(n), Input::Session(SessionEvent::Asked(request)));
+                }
+            }
             4 => {
                 let n = self.rng.below(self.clients.len() as u64) as usize;
                 if let Some(event) = self.late_at_client(n) {
