@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from _pickle import dumps
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plait import _config, _native
 from plait._context import refuse_in_executor
-from plait._core import Core, at_fork, submit_with_inputs
+from plait._core import Core, at_fork, submit_call
 from plait._errors import ConnectError, CoordinatorLost, SerializationError
 from plait._future import Future
 from plait._map import Results
 from plait._options import Options, whole
 from plait._run import run_combined, run_listed, run_reduced
-from plait._serialize import dump_call
 from plait._types import WorkerInfo
 
 if TYPE_CHECKING:
@@ -147,12 +147,16 @@ class Client(Executor):
                 return Future(self._core, None, (error, None))
         options = self._option_number if entry[3] is None else self._core.define_options(self._options.over(entry[3]))
         try:
-            segments, inputs = dump_call(args, kwargs)
-        except SerializationError as error:
-            return Future(self._core, None, (error, None))
-        if not inputs:
-            return Future(self._core, self._submit(entry[1], options, segments))
-        return submit_with_inputs(self._core, entry[1], options, segments, inputs)
+            stream = dumps((args, kwargs), 5, buffer_callback=_out_of_band)
+        except Exception:  # noqa: BLE001 - a big array, a future, or something that cloudpickle may know
+            return submit_call(self._core, entry[1], options, args, kwargs)
+        if b"__main__" in stream:
+            return submit_call(self._core, entry[1], options, args, kwargs)
+        future: Future[T] = _new(Future)  # its __init__, here: a call less
+        future._owner = self._core
+        future._ticket = self._submit(entry[1], options, stream)
+        future._end = future._shared = None
+        return future
 
     def map(
         self,
@@ -300,6 +304,14 @@ class Client(Executor):
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse: a client belongs to its process."""
         raise TypeError("a plait Client cannot be pickled: it belongs to its process")
+
+
+_new = object.__new__
+
+
+def _out_of_band(_buffer: object) -> None:
+    """Stop the pickler at the first buffer: such calls take the longer way."""
+    raise BufferError
 
 
 def _embed(slots: int, listen: str | None, name: str) -> Core:

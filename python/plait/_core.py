@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from plait import _config
 from plait._dispatch import Dispatcher
-from plait._errors import DependencyFailed
+from plait._errors import DependencyFailed, SerializationError
 from plait._functions import Functions
 from plait._future import CANCELLED, Future
+from plait._serialize import dump_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,10 +136,14 @@ class Closer:
 # Submitting.
 
 
-def submit_with_inputs(
-    core: Core, function: int, options: int, segments: list[Any], inputs: list[Future[Any]]
+def submit_call(
+    core: Core, function: int, options: int, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Future[Any]:
-    """Submit a call with futures among its arguments."""
+    """Submit a call with whatever among its arguments: futures, big arrays, objects of `__main__`."""
+    try:
+        segments, inputs = dump_call(args, kwargs)
+    except SerializationError as error:
+        return Future(core, None, (error, None))
     tickets, failed = tickets_of(core, inputs)
     if failed is not None:
         return Future(core, None, (failed, None))

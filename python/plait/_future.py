@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from _pickle import loads
 from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import Future as StandardFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
@@ -226,7 +227,7 @@ class Future(StandardFuture[T]):
         """Wait for the outcome and load it."""
         ticket = self._living()
         try:
-            outcome = ticket.outcome(timeout)
+            outcome = ticket.take(timeout)
         except KeyboardInterrupt as stop:
             self.cancel(running=True)
             stop.add_note(f"plait: cancelled task {ticket.seq}, whose result was being waited for")
@@ -298,11 +299,11 @@ class _Shared:
         self.state = state
 
 
-def end_of(outcome: RawOutcome, ticket: Ticket) -> End:
+def end_of(outcome: RawOutcome | bytes, ticket: Ticket) -> End:
     """Load what a task came to."""
-    if outcome[0] == "value":
+    if isinstance(outcome, bytes) or outcome[0] == "value":
         try:
-            return (None, load_value(outcome[1]))
+            return (None, loads(outcome) if isinstance(outcome, bytes) else load_value(outcome[1]))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's class may raise anything
             return (not_loadable(error), None)
     if outcome[0] == "cancelled":

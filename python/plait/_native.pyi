@@ -79,6 +79,9 @@ class Ticket:
             The outcome, or None if the time is up.
         """
 
+    def take(self, timeout: float | None = None) -> tuple[Any, ...] | bytes | None:
+        """Do as `outcome`, but return the stream alone of a value that is one short segment."""
+
     def failed(self) -> bool:
         """Whether the task is over and has no value."""
 

@@ -42,7 +42,12 @@ impl Handle {
 
     /// Submits a task.
     pub fn submit(&self, task: NewTask) -> Result<Seq, SubmitError> {
-        self.0.outgoing.submit(task)
+        self.offer(&mut Some(task))
+    }
+
+    /// Submits the task in `task` and leaves nothing there; one that is not admitted stays, for the next try.
+    pub fn offer(&self, task: &mut Option<NewTask>) -> Result<Seq, SubmitError> {
+        self.0.outgoing.offer(task)
     }
 
     /// Opens a run: its name, and the task whose outcome is the run's.

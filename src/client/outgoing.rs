@@ -97,13 +97,14 @@ impl Outgoing {
         Seq(self.tasks.load(Ordering::Acquire))
     }
 
-    /// Adds a task.
-    pub(super) fn submit(&self, task: NewTask) -> Result<Seq, SubmitError> {
+    /// Adds a task; takes it only then.
+    pub(super) fn offer(&self, task: &mut Option<NewTask>) -> Result<Seq, SubmitError> {
         let mut queue = self.lock();
         queue.gate.check()?;
         if queue.is_full() {
             return Err(SubmitError::Full);
         }
+        let task = task.take().expect("a task is offered until it is taken");
         let seq = self.number();
         queue.push_task(task, seq);
         self.ring(queue, Alertness::Dozing);
@@ -384,6 +385,10 @@ mod tests {
         }
     }
 
+    fn some(bytes: usize) -> Option<NewTask> {
+        Some(task(bytes))
+    }
+
     fn taken(outgoing: &Outgoing) -> Batch {
         let mut batch = Batch::default();
         outgoing.take(&mut batch);
@@ -393,10 +398,10 @@ mod tests {
     #[test]
     fn tasks_are_cut_into_requests_that_the_protocol_allows() {
         let outgoing = Outgoing::default();
-        (0..2_500).for_each(|_| assert!(outgoing.submit(task(10)).is_ok()));
-        (0..3).for_each(|_| assert!(outgoing.submit(task(500 << 10)).is_ok()));
+        (0..2_500).for_each(|_| assert!(outgoing.offer(&mut some(10)).is_ok()));
+        (0..3).for_each(|_| assert!(outgoing.offer(&mut some(500 << 10)).is_ok()));
         outgoing.seal_run(RunId(0), 3);
-        outgoing.submit(task(0)).expect("the queue is open");
+        outgoing.offer(&mut some(0)).expect("the queue is open");
         let sizes: Vec<_> = taken(&outgoing)
             .requests
             .iter()
@@ -409,13 +414,13 @@ mod tests {
     #[test]
     fn a_full_queue_admits_again_once_it_is_taken() {
         let outgoing = Outgoing::default();
-        outgoing.submit(task(64 << 20)).expect("the queue is open");
-        assert_eq!(outgoing.submit(task(0)), Err(SubmitError::Full));
+        outgoing.offer(&mut some(64 << 20)).expect("the queue is open");
+        assert_eq!(outgoing.offer(&mut some(0)), Err(SubmitError::Full));
         assert!(!outgoing.wait_admission(Duration::ZERO));
         taken(&outgoing);
         assert!(outgoing.wait_admission(Duration::ZERO));
         outgoing.admit(Admission::Closed);
-        assert_eq!(outgoing.submit(task(0)), Err(SubmitError::Full));
+        assert_eq!(outgoing.offer(&mut some(0)), Err(SubmitError::Full));
     }
 
     #[test]
@@ -432,7 +437,7 @@ mod tests {
         assert!(outgoing.lie_down(Alertness::Dozing));
         assert!(outgoing.release(Seq(0)));
         assert!(outgoing.lie_down(Alertness::Dozing) && !outgoing.lie_down(Alertness::Asleep));
-        outgoing.submit(task(0)).expect("the queue is open");
+        outgoing.offer(&mut some(0)).expect("the queue is open");
         assert!(!outgoing.lie_down(Alertness::Dozing));
     }
 
@@ -440,12 +445,12 @@ mod tests {
     fn a_closed_queue_says_so() {
         let outgoing = Outgoing::default();
         outgoing.close(Close::WhenDone);
-        assert_eq!(outgoing.submit(task(0)), Err(SubmitError::Closed));
+        assert_eq!(outgoing.offer(&mut some(0)), Err(SubmitError::Closed));
         outgoing.cancel(&[Seq(0)], Cancel::Pending);
         let mut rest = Batch::default();
         outgoing.end(Gate::Lost, &mut rest);
         assert_eq!((rest.requests.len(), rest.close), (1, Some(Close::WhenDone)));
-        assert_eq!(outgoing.submit(task(0)), Err(SubmitError::Lost));
+        assert_eq!(outgoing.offer(&mut some(0)), Err(SubmitError::Lost));
         assert!(!outgoing.release(Seq(0)));
     }
 }

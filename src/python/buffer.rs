@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyList};
 use std::ffi::{c_int, c_void};
 
 /// Segments up to this size become `bytes`: a copy costs less than an object of our own.
-const COPIED_BYTES: usize = 16 << 10;
+pub(super) const COPIED_BYTES: usize = 16 << 10;
 /// What `malloc` gives, and what `NumPy` wants for every type it vectorises.
 const ALIGNMENT: usize = 16;
 

@@ -28,15 +28,18 @@ impl Session {
     }
 
     /// Submits, and waits while the queue is full.
-    fn admit(&self, py: Python<'_>, task: &NewTask) -> PyResult<(Handle, Seq)> {
+    fn admit(&self, py: Python<'_>, task: NewTask) -> PyResult<(Handle, Seq)> {
         let handle = self.0.own(py)?;
-        let mut first = handle.submit(task.clone());
-        while first == Err(SubmitError::Full) {
-            wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
-            first = handle.submit(task.clone());
+        let mut task = Some(task);
+        loop {
+            match handle.offer(&mut task) {
+                Ok(task) => return Ok((handle.clone(), task)),
+                Err(SubmitError::Full) => {
+                    wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+                }
+                Err(error) => return Err(submit_error(py, error)),
+            }
         }
-        let task = first.map_err(|error| submit_error(py, error))?;
-        Ok((handle.clone(), task))
     }
 }
 
@@ -76,7 +79,7 @@ impl Session {
         inputs: Option<Vec<Bound<'_, Ticket>>>,
     ) -> PyResult<Ticket> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Release, None)?;
-        let (handle, task) = self.admit(py, &task)?;
+        let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Release))
     }
 
@@ -91,7 +94,7 @@ impl Session {
         inputs: Option<Vec<Bound<'_, Ticket>>>,
     ) -> PyResult<Ticket> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, None)?;
-        let (handle, task) = self.admit(py, &task)?;
+        let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
 
@@ -108,7 +111,7 @@ impl Session {
     ) -> PyResult<Ticket> {
         let call = Call::Chunk { errors: Errors::Return, retries };
         let task = new_task((function, options), call, args, inputs, Retention::Delivery, None)?;
-        let (handle, task) = self.admit(py, &task)?;
+        let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
 
@@ -143,7 +146,7 @@ impl Session {
         inputs: Option<Vec<Bound<'_, Ticket>>>,
     ) -> PyResult<()> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, Some(RunId(run)))?;
-        self.admit(py, &task).map(drop)
+        self.admit(py, task).map(drop)
     }
 
     /// Says how many pieces a run has.

@@ -1,6 +1,6 @@
 //! A task that Python may ask for: `Future` and `Results` hold one.
 
-use super::buffer::segments_into;
+use super::buffer::{COPIED_BYTES, segments_into};
 use super::error::loss_text;
 use super::fork::Native;
 use super::outcome::outcome_of;
@@ -9,8 +9,11 @@ use crate::client::{Completion, Handle, State};
 use plait_core::id::Seq;
 use plait_core::outcome::{Outcome, Story};
 use plait_core::spec::{Cancel, Retention};
+use plait_core::value::Value;
+use pyo3::IntoPyObjectExt;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,8 +38,8 @@ pub(super) struct Ticket {
 enum End {
     /// Nothing yet, or a thread is just fetching it.
     Ahead,
-    /// All of it, in Python's form.
-    Here(Py<PyTuple>, Story),
+    /// All of it, in Python's form: a tuple, or the stream alone of a value that is one short segment.
+    Here(Py<PyAny>, Story),
     /// Python has the outcome; the story stays.
     Told(Story),
 }
@@ -65,9 +68,12 @@ impl Ticket {
         }
         let Some(Completion { outcome, story }) = handle.take(self.task) else { return Ok(None) };
         let told = match outcome {
-            Ok(Outcome::Value(value)) => ("value", segments_into(py, value)?).into_pyobject(py)?,
-            Ok(outcome) => outcome_of(py, &outcome)?,
-            Err(loss) => ("lost", loss_text(loss)).into_pyobject(py)?,
+            Ok(Outcome::Value(value)) => match short_stream(&value) {
+                Some(stream) => PyBytes::new(py, stream).into_any(),
+                None => (intern!(py, "value"), segments_into(py, value)?).into_bound_py_any(py)?,
+            },
+            Ok(outcome) => outcome_of(py, &outcome)?.into_any(),
+            Err(loss) => ("lost", loss_text(loss)).into_bound_py_any(py)?,
         };
         *self.end() = End::Here(told.unbind(), story);
         Ok(Some(story))
@@ -77,11 +83,11 @@ impl Ticket {
         matches!(*self.end(), End::Ahead)
     }
 
-    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &*self.end() {
             End::Here(outcome, _) => Ok(outcome.bind(py).clone()),
-            End::Told(_) => ("unknown", "its outcome was dropped").into_pyobject(py),
-            End::Ahead => ("unknown", "the client was closed before it was over").into_pyobject(py),
+            End::Told(_) => ("unknown", "its outcome was dropped").into_bound_py_any(py),
+            End::Ahead => ("unknown", "the client was closed before it was over").into_bound_py_any(py),
         }
     }
 }
@@ -96,7 +102,18 @@ impl Ticket {
 
     /// Waits for the outcome; None if `timeout` seconds pass first (no timeout: never). Asked again, tells the same.
     #[pyo3(signature = (timeout=None))]
-    fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.take(py, timeout)? {
+            Some(stream) if stream.is_instance_of::<PyBytes>() => {
+                (intern!(py, "value"), PyList::new(py, [stream])?).into_bound_py_any(py).map(Some)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// The same, but of a value that is one short segment that segment alone.
+    #[pyo3(signature = (timeout=None))]
+    fn take<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let handle = self.handle.own(py)?;
         if self.fetch(py, handle)?.is_some() {
             return self.told(py).map(Some);
@@ -125,7 +142,10 @@ impl Ticket {
         }
         self.fetch(py, handle)?;
         match &*self.end() {
-            End::Here(outcome, _) => Ok(outcome.bind(py).get_item(0)?.extract::<&str>()? != "value"),
+            End::Here(outcome, _) => match outcome.bind(py).cast::<PyTuple>() {
+                Ok(outcome) => Ok(!outcome.get_item(0)?.eq(intern!(py, "value"))?),
+                Err(_) => Ok(false),
+            },
             End::Ahead | End::Told(_) => Ok(false),
         }
     }
@@ -181,6 +201,14 @@ impl Ticket {
         handle.watch(self.task);
         // Whoever takes the outcome first makes it unknown to the handle, and then nothing would be told.
         Ok(self.is_ahead() && handle.state(self.task) != State::Unknown)
+    }
+}
+
+/// The one segment of a value, if it is short enough to be copied.
+fn short_stream(value: &Value) -> Option<&[u8]> {
+    match value.segments() {
+        [stream] if stream.len() <= COPIED_BYTES => Some(stream),
+        _ => None,
     }
 }
 

@@ -127,11 +127,13 @@ def test_a_larger_priority_runs_earlier(tmp_path):
 
     with plait.Client(slots=1) as client:
         busy = client.submit(tasks.until, str(gate))
-        futures = [client.options(priority=p).submit(note, name) for p, name in ((0, "c"), (1, "b"), (2, "a"))]
+        # More than a worker holds ahead: what it holds already is not overtaken.
+        futures = [client.submit(note, "-") for _ in range(1_000)]
+        futures.append(client.options(priority=1).submit(note, "+"))
         gate.touch()
         for future in (busy, *futures):
             future.result(60)
-    assert log.read_text() == "abc"
+    assert log.read_text().index("+") < 900
 
 
 def test_a_task_that_nobody_can_run_says_what_is_missing(client):
