@@ -36,7 +36,8 @@ impl Scheduler {
         let queues: Vec<u32> = self.ready.active().map(|(_, queue)| queue).collect();
         for queue in queues {
             let clock = self.ready.queue(queue).clock;
-            if clock.since.is_some_and(|since| self.now.since(since) + clock.spent >= patience) {
+            // The last worker may have gone in this very step: what ran out while it was there has run out.
+            if clock.since.map_or(Duration::ZERO, |since| self.now.since(since)) + clock.spent >= patience {
                 self.fail_queue(queue);
             }
         }

@@ -1,8 +1,8 @@
 //! Text scenarios: each line of `scenarios/*.txt` is one step, the actions it leads to stand indented below. Written
 //! anew by `UPDATE_EXPECT=1 cargo test -p plait-core scenario`.
 //!
-//! `= title` begins a new world; ` + ` joins events of one step; `after 6s` lets time pass. The words are those of
-//! `event` below.
+//! `= title` begins a new world; ` + ` joins events of one step; `after 6s` lets time pass, before the events that it
+//! is joined with. The words are those of `event` below.
 
 use super::super::{Action, Config, Event, Scheduler, Watch, World};
 use super::world::value_of;
@@ -60,12 +60,14 @@ impl Stage {
             return self.status();
         }
         let mut events = Vec::new();
-        if let Some(span) = line.strip_prefix("after ") {
+        for part in line.split(" + ") {
+            let Some(span) = part.strip_prefix("after ") else {
+                events.push(event(part));
+                continue;
+            };
             let ms = span.strip_suffix("ms").map(|n| n.parse::<u64>().expect("milliseconds"));
             let ms = ms.unwrap_or_else(|| span.trim_end_matches('s').parse::<u64>().expect("seconds") * 1_000);
             self.now = self.now + Duration::from_millis(ms);
-        } else {
-            events.extend(line.split(" + ").map(event));
         }
         let mut actions = Vec::new();
         self.scheduler.step(self.now, events, &mut actions);
