@@ -136,9 +136,7 @@ class Closer:
 # Submitting.
 
 
-def submit_call(
-    core: Core, function: int, options: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Future[Any]:
+def submit_call(core: Core, function: int, options: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
     """Submit a call with whatever among its arguments: futures, big arrays, objects of `__main__`."""
     try:
         segments, inputs = dump_call(args, kwargs)

@@ -8,6 +8,19 @@ from typing import Any, final
 
 from typing_extensions import Buffer as SupportsBuffer
 
+__all__ = [
+    "Buffer",
+    "ExecutorChannel",
+    "Runtime",
+    "Session",
+    "Ticket",
+    "__version__",
+    "after_fork_in_child",
+    "run_worker",
+    "serve_coordinator",
+    "status",
+]
+
 __version__: str
 
 @final

@@ -52,6 +52,7 @@ impl Session {
     }
 
     /// Makes options known; equal ones have the same id. Amounts of resources are in ten-thousandths.
+    #[expect(clippy::too_many_arguments, reason = "one for each option; Python passes them one by one")]
     fn define_options(
         &self,
         py: Python<'_>,
@@ -162,6 +163,7 @@ impl Session {
 
     /// Waits until one of the tasks is over or a run among them makes progress; false if `timeout` seconds pass first.
     #[pyo3(signature = (tickets, timeout=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python, where there is nothing to borrow")]
     fn wait_any(&self, py: Python<'_>, tickets: Vec<Bound<'_, Ticket>>, timeout: Option<f64>) -> PyResult<bool> {
         let handle = self.0.own(py)?;
         let tasks: Vec<Seq> = tickets.iter().map(|ticket| ticket.get().seq()).collect();
@@ -184,6 +186,7 @@ impl Session {
     }
 
     /// Stops everything that these tickets stand for; a run's result stands for all of it.
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python, where there is nothing to borrow")]
     fn cancel_running(&self, py: Python<'_>, tickets: Vec<Bound<'_, Ticket>>) -> PyResult<()> {
         let tasks: Vec<Seq> = tickets.iter().map(|ticket| ticket.get().seq()).collect();
         self.0.own(py)?.cancel(&tasks, Cancel::Running);
