@@ -207,6 +207,8 @@ pub struct Start {
     pub inputs: Vec<Outcome>,
     /// How many inputs there will be in all; those that `inputs` lacks follow in order.
     pub inputs_total: u64,
+    /// How many executors have died under its task so far: nothing is queued behind one that may kill again.
+    pub deaths: u32,
 }
 
 impl Start {

@@ -282,6 +282,7 @@ impl Scheduler {
             args: task.args.clone(),
             inputs,
             inputs_total: inputs_total as u64,
+            deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
         };
         let (ticket, attempt) = (task.ticket, task.attempt());
         let w = &mut self.workers[worker];

@@ -37,7 +37,7 @@ pub(super) struct Attempt {
 pub(super) enum Class {
     /// Ahead and behind others.
     Plain,
-    /// Behind others, but nothing behind it: it may have killed an executor before, or its inputs are still on the way.
+    /// Behind others, but nothing behind it: it has killed an executor before, or its inputs are still on the way.
     Last,
     /// Alone: it takes more than one slot, or named resources.
     Apart,

@@ -95,7 +95,7 @@ impl Brain {
 fn class(start: &Start) -> Class {
     if start.request.cpus > 1 || !start.request.named().is_empty() {
         Class::Apart
-    } else if start.attempt.attempt.0 > 1 || (start.inputs.len() as u64) < start.inputs_total {
+    } else if start.deaths > 0 || (start.inputs.len() as u64) < start.inputs_total {
         Class::Last
     } else {
         Class::Plain

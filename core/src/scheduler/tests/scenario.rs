@@ -316,6 +316,9 @@ fn show_start(start: &Start) -> String {
     if start.request != Resources::cpus(1) {
         text += &format!(" [{}]", start.request);
     }
+    if start.deaths > 0 {
+        text += &format!(" after {} deaths", start.deaths);
+    }
     if start.inputs_total > 0 {
         let inputs = if start.inputs.len() > 20 {
             format!("{} inputs", start.inputs.len())

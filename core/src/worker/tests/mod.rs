@@ -27,7 +27,7 @@ scenarios! {
     a_death_costs_the_blamed_attempt_alone
     what_kills_before_it_begins_is_blamed_in_the_end
     failing_starts_pause_and_are_tried_one_at_a_time
-    a_later_attempt_has_nothing_behind_it
+    what_has_killed_has_nothing_behind_it
     wide_tasks_get_executors_of_their_own
     named_resources_are_shared
     a_soiled_executor_is_replaced

@@ -128,6 +128,7 @@ fn start(name: &str, properties: &str) -> Start {
         args: Value::empty(),
         inputs: Vec::new(),
         inputs_total: 0,
+        deaths: 0,
     };
     for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
         match name {
@@ -135,6 +136,7 @@ fn start(name: &str, properties: &str) -> Start {
             "merge" => {
                 start.call = Call::ChunkFold { errors: Errors::Raise, retries: 0, merge: FunctionId(number(value)) };
             }
+            "deaths" => start.deaths = number(value),
             "cpus" => start.request.cpus = number(value),
             "inputs" => {
                 let (there, total) = value.split_once('/').expect("inputs=1/3");

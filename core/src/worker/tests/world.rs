@@ -260,8 +260,8 @@ impl World {
     fn start(&mut self) -> Start {
         let seq = Seq(self.assigned);
         self.assigned += 1;
-        let later = self.rng.chance(1, 8);
-        let attempt = AttemptId { task: TaskId::new(SESSION, seq), attempt: Attempt(1 + u32::from(later)) };
+        let deaths = u32::from(self.rng.chance(1, 8));
+        let attempt = AttemptId { task: TaskId::new(SESSION, seq), attempt: Attempt(1 + deaths) };
         let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
         let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
         let folds = self.rng.chance(1, 4);
@@ -279,6 +279,7 @@ impl World {
             args: Value::empty(),
             inputs: Vec::new(),
             inputs_total: total,
+            deaths,
         }
     }
 
