@@ -184,12 +184,11 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     ToWorker::Start(starts) => self.on_starts(starts),
                     ToWorker::Inputs { attempt, inputs } => self.on_inputs(attempt, inputs),
                     ToWorker::Cancel { attempts, .. } => self.on_cancel(&attempts),
+                    ToWorker::Define { function, .. } => {
+                        self.send(FromWorker::Taken(window::cost(function.body.len())));
+                    }
                     ToWorker::Goodbye | ToWorker::Fenced => return,
-                    ToWorker::Welcome(_)
-                    | ToWorker::Define { .. }
-                    | ToWorker::Recall(_)
-                    | ToWorker::Forget(_)
-                    | ToWorker::Taken(_) => {}
+                    ToWorker::Welcome { .. } | ToWorker::Recall(_) | ToWorker::Forget(_) | ToWorker::Taken(_) => {}
                 }
             }
         }

@@ -6,9 +6,10 @@
 //! worker is kept free for it, so that younger small tasks cannot starve it.
 
 use super::ready::Line;
-use super::task::State;
+use super::task::{State, Task};
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
+use crate::id::FunctionId;
 use crate::limits;
 use crate::resource::Resources;
 use crate::spec::{Call, PythonVersion, Start};
@@ -252,12 +253,14 @@ impl Scheduler {
         u64::from(w.queued()) < depth
     }
 
-    /// Whether the worker's credit allows the task's start. If not, it gets nothing more in this pass.
+    /// Whether the worker's credit allows the task's start, with the functions that go before it. If not, it gets nothing
+    /// more in this pass.
     fn afford(&mut self, slot: u32, worker: u32) -> bool {
         let (_, bytes) = self.input_batch(slot, 0);
         let cost = window::cost(bytes + self.tasks[slot].args.len());
+        let functions = self.untold_bytes(slot, worker);
         let w = &mut self.workers[worker];
-        w.choked = !w.credit.allows(cost);
+        w.choked = !w.credit.allows(cost.saturating_add(functions));
         if !w.choked {
             w.credit.spend(cost);
         }
@@ -292,15 +295,23 @@ impl Scheduler {
         }
     }
 
+    /// What the functions of a task that the worker does not have take of its credit.
+    fn untold_bytes(&self, slot: u32, worker: u32) -> u64 {
+        let task = &self.tasks[slot];
+        let session = &self.sessions[task.session];
+        let functions = functions(task).filter_map(|id| session.function(id));
+        functions.filter(|f| !f.known_at.contains(worker)).map(|f| window::cost(f.spec.body.len())).sum()
+    }
+
     /// Tells the worker the functions of a task that it does not have.
     fn define(&mut self, slot: u32, worker: u32, actions: &mut Vec<Action>) {
         let task = &self.tasks[slot];
-        let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
         let session = &mut self.sessions[task.session];
-        for id in [Some(task.function), merge].into_iter().flatten() {
+        for id in functions(task) {
             let function = session.functions[id.index()].as_mut().expect("a task's functions are defined");
             if function.known_at.insert(worker) {
                 session.known_at.insert(worker);
+                self.workers[worker].credit.spend(window::cost(function.spec.body.len()));
                 actions.push(Action::DefineFunction {
                     worker: self.workers[worker].id,
                     session: session.id,
@@ -333,12 +344,18 @@ impl Scheduler {
     }
 }
 
+/// The functions that a task calls.
+fn functions(task: &Task) -> impl Iterator<Item = FunctionId> + use<> {
+    let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
+    [Some(task.function), merge].into_iter().flatten()
+}
+
 /// What a start takes of a message: all that is in it.
 fn weigh(start: &Start) -> u64 {
     let names: usize = start.request.named().iter().map(|(name, _)| name.len() + 16).sum();
     start.len() + names as u64 + 64 + 16 * start.inputs.len() as u64
 }
 
-pub(super) fn is_ready(tasks: &super::slab::Slab<super::task::Task>, ticket: u64, slot: u32) -> bool {
+pub(super) fn is_ready(tasks: &super::slab::Slab<Task>, ticket: u64, slot: u32) -> bool {
     tasks.get(slot).is_some_and(|task| task.ticket == ticket && matches!(task.state, State::Ready))
 }

@@ -7,10 +7,15 @@ use super::queue::Links;
 use super::{Action, Brain};
 use crate::id::{AttemptId, SessionId};
 use crate::outcome::Outcome;
-use crate::spec::{Call, Start};
+use crate::spec::{Call, FunctionSpec, Start};
 use alloc::vec::Vec;
 
 impl Brain {
+    pub(super) fn on_function(&mut self, session: SessionId, function: FunctionSpec) {
+        self.reports.take(function.body.len());
+        self.functions.define(session, function);
+    }
+
     pub(super) fn on_assigned(&mut self, starts: Vec<Start>) {
         for start in starts {
             self.reports.take(start.len());

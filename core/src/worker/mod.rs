@@ -228,7 +228,7 @@ impl Brain {
             Event::DrainRequested => self.on_drain_requested(now, actions),
             // The words of a coordinator that is gone.
             _ if !self.linked => {}
-            Event::FunctionDefined { session, function } => self.functions.define(session, function),
+            Event::FunctionDefined { session, function } => self.on_function(session, function),
             Event::AttemptsAssigned { starts } => self.on_assigned(starts),
             Event::InputsAppended { attempt, inputs } => self.on_inputs(attempt, inputs, actions),
             Event::AttemptsCancelled { attempts, cancel } => self.on_cancelled(now, &attempts, cancel, actions),

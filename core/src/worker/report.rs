@@ -16,7 +16,7 @@ pub(super) struct Reports {
     waiting: VecDeque<Report>,
     waiting_cost: u64,
     credit: Credit,
-    /// For starts and inputs that were taken.
+    /// For functions, starts and inputs that were taken.
     owed: Owed,
     started: Vec<AttemptId>,
     returned: Vec<AttemptId>,

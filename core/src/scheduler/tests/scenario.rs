@@ -175,7 +175,7 @@ fn request(what: &str) -> Request {
             id: FunctionId(number(id)),
             hash: [0; 32],
             python: option(what, "python").map(|minor| PythonVersion { major: 3, minor: number(minor) as u8 }),
-            body: value_of("body"),
+            body: option(what, "body").map_or_else(|| value_of("body"), sized),
         }),
         ["defines", id, ..] => Request::DefineOptions { id: OptionsId(number(id)), options: options(what) },
         ["submits", tasks, ..] => Request::Submit(list(tasks, |t| task(t, what))),

@@ -132,7 +132,9 @@ impl Rig {
         match action {
             Action::DefineFunction { worker, session, function } => {
                 let key = FunctionKey { session: *session, function: function.id };
-                assert!(self.hand(*worker).functions.insert(key), "a function is told once");
+                let hand = self.hand(*worker);
+                assert!(hand.functions.insert(key), "a function is told once");
+                hand.taken += window::cost(function.body.len());
             }
             Action::StartAttempts { worker, starts } => starts.iter().for_each(|start| self.begin(*worker, start)),
             Action::AppendInputs { worker, attempt, inputs } => {

@@ -102,10 +102,12 @@ fn executor_event(executor: ExecutorId, words: &[&str]) -> Event {
     }
 }
 
-/// `s0f1`
+/// `s0f1` or `s0f1:5MiB`
 fn define(word: &str) -> Event {
     let (session, function) = word[1..].split_once('f').expect("s0f1");
     let function = FunctionSpec { id: FunctionId(number(function)), hash: [0; 32], python: None, body: Value::empty() };
+    let (word, bytes) = word.split_once(':').map_or((word, 0), |(word, bytes)| (word, size(bytes)));
+    let body = Value::from(bytes::Bytes::from(vec![0; bytes as usize]));
     Event::FunctionDefined { session: SessionId(number(session)), function }
 }
 
