@@ -157,6 +157,26 @@ fn root_cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::
     })
 }
 
+impl Death {
+    /// What it takes where it is kept or sent.
+    const fn bytes(&self) -> u64 {
+        (self.host.len() + self.log_tail.len() + 32) as u64
+    }
+}
+
+impl Failure {
+    /// Its texts, and the payload of what caused it.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Crashed(deaths) => deaths.iter().map(Death::bytes).sum(),
+            Self::Dependency { cause, .. } => cause.len(),
+            Self::Unschedulable { asked, best, missing } => (asked.len() + best.len() + missing.len()) as u64,
+            Self::Unknown(text) => text.len() as u64,
+            Self::ResultTooLarge { .. } => 0,
+        }
+    }
+}
+
 impl Outcome {
     /// Whether there is a value.
     #[must_use]
@@ -164,15 +184,12 @@ impl Outcome {
         matches!(self, Self::Value(_))
     }
 
-    /// Bytes of payload in it.
+    /// Bytes of payload in it, the texts of a failure included.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
             Self::Value(value) | Self::Raised(value) => value.len(),
-            Self::Failed(failure) => match &**failure {
-                Failure::Dependency { cause, .. } => cause.len(),
-                _ => 0,
-            },
+            Self::Failed(failure) => failure.bytes(),
             Self::Skipped | Self::Cancelled => 0,
         }
     }
@@ -226,7 +243,7 @@ impl Report {
     pub fn len(&self) -> u64 {
         match &self.ending {
             Ending::Returned(value) | Ending::Raised { error: value, .. } => value.len(),
-            Ending::Crashed(death) => (death.host.len() + death.log_tail.len()) as u64,
+            Ending::Crashed(death) => death.bytes(),
             Ending::Skipped | Ending::Cancelled | Ending::TooLarge { .. } => 0,
         }
     }
@@ -247,6 +264,14 @@ pub struct Delivery {
     pub outcome: Outcome,
     /// The story behind it.
     pub story: Story,
+}
+
+impl Delivery {
+    /// What it takes of a message.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.outcome.len() + 32
+    }
 }
 
 /// The little that is remembered of how a task went.
@@ -304,7 +329,7 @@ impl Notice {
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
-            Self::Ended(deliveries) => deliveries.iter().map(|d| d.outcome.len() + 32).sum(),
+            Self::Ended(deliveries) => deliveries.iter().map(Delivery::bytes).sum(),
             Self::Started(tasks) => 8 * tasks.len() as u64,
             Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) => 0,
         }

@@ -4,7 +4,7 @@ use super::session::Link;
 use super::{Action, Scheduler};
 use crate::id::RunId;
 use crate::limits;
-use crate::outcome::{Delivery, Failure, Notice, Outcome, Story};
+use crate::outcome::{Delivery, Notice, Outcome, Story};
 use alloc::vec::Vec;
 
 /// Requests after which an acknowledgement is worth a message, whatever they cost.
@@ -58,7 +58,7 @@ impl Scheduler {
             while let Some(delivery) = ended.peek()
                 && batch.len() < limits::BATCH_ITEMS
             {
-                weight += weigh(delivery);
+                weight += delivery.bytes();
                 if weight > limits::INLINE_FRAME_BYTES as u64 && !batch.is_empty() {
                     break;
                 }
@@ -88,19 +88,4 @@ impl Scheduler {
             actions.push(Action::Notify { session: session.id, notices });
         }
     }
-}
-
-/// What a delivery takes of a message, its texts included.
-fn weigh(delivery: &Delivery) -> u64 {
-    fn texts(outcome: &Outcome) -> u64 {
-        let Outcome::Failed(failure) = outcome else { return 0 };
-        match &**failure {
-            Failure::Crashed(deaths) => deaths.iter().map(|d| (d.host.len() + d.log_tail.len() + 32) as u64).sum(),
-            Failure::Dependency { cause, .. } => texts(cause),
-            Failure::Unschedulable { asked, best, missing } => (asked.len() + best.len() + missing.len()) as u64,
-            Failure::Unknown(text) => text.len() as u64,
-            Failure::ResultTooLarge { .. } => 0,
-        }
-    }
-    delivery.outcome.len() + texts(&delivery.outcome) + 32
 }

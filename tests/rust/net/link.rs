@@ -4,12 +4,14 @@ use super::{next, soon};
 use bytes::Bytes;
 use plait::net::framed::{Terms, framed_over};
 use plait::net::link::{Closed, Link, LossReason, memory};
-use plait_core::id::AttemptId;
+use plait_core::id::{AttemptId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Ending, Report};
 use plait_core::protocol::error::FrameError;
 use plait_core::protocol::frame::Encoder;
+use plait_core::protocol::message::client::{FromClient, Status, ToClient, WorkerState, WorkerStatus};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::spec::PythonVersion;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -154,6 +156,26 @@ async fn a_sender_that_ignores_credit_loses_the_link() {
         assert_eq!(next(&mut near.receiver).await, Err(Closed::Lost(LossReason::Overrun)));
         assert!(next(&mut far.receiver).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_close_the_link_as_values_do() {
+    let (near, mut far) = memory::<ToClient, FromClient>();
+    let worker = WorkerStatus {
+        id: WorkerId(0),
+        name: "w".repeat(limits::NAME_BYTES).into(),
+        slots: 1,
+        resources: Box::default(),
+        running: 0,
+        queued: 0,
+        state: WorkerState::Live,
+        python: PythonVersion::default(),
+    };
+    let status = Box::new(Status { workers: vec![worker; 1_000], ..Status::default() });
+    let answer = ToClient::Status { question: 0, status };
+    let sent = (0..1_000).take_while(|_| near.sender.send(answer.clone()).is_ok()).count();
+    assert!((100..1_000).contains(&sent), "{sent} answers went in");
+    assert!(next(&mut far.receiver).await.is_err());
 }
 
 #[tokio::test]

@@ -251,4 +251,10 @@ impl Message for ToClient {
         }
         Ok(())
     }
+
+    fn texts(&self) -> u64 {
+        let Self::Status { status, .. } = self else { return 0 };
+        let bytes = |worker: &WorkerStatus| size_of::<WorkerStatus>() + worker.name.len() + worker.resources.len();
+        status.workers.iter().map(|worker| bytes(worker) as u64).sum()
+    }
 }

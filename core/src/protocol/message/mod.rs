@@ -37,9 +37,14 @@ pub trait Message: serde::Serialize + serde::de::DeserializeOwned + Send + 'stat
         Err(rest)
     }
 
+    /// Bytes in it that are neither of a value nor bounded by credit.
+    fn texts(&self) -> u64 {
+        0
+    }
+
     /// Bytes of payload in it.
     fn payload(&self) -> u64 {
-        let mut bytes = 0_u64;
+        let mut bytes = self.texts();
         self.each_value(&mut |value| bytes = bytes.saturating_add(value.len()));
         bytes
     }
