@@ -32,6 +32,7 @@ pub(super) struct Driver {
     scheduler: Scheduler,
     clock: Clock,
     epoch: Epoch,
+    result_limit: u64,
     peers: Peers,
     questions: Vec<(SessionId, u32)>,
     from_clients: Vec<FromClient>,
@@ -47,6 +48,7 @@ impl Driver {
             scheduler: Scheduler::new(config.scheduler, config.seed),
             clock: Clock::start(),
             epoch: config.epoch,
+            result_limit: config.scheduler.result_limit,
             peers: Peers::default(),
             questions: Vec::new(),
             from_clients: Vec::new(),
@@ -130,7 +132,7 @@ impl Driver {
     }
 
     fn on_worker(&mut self, offer: Offer, watch: Watch, link: Link<ToWorker, FromWorker>) {
-        let worker = self.peers.add_worker(watch, link);
+        let worker = self.peers.add_worker(watch, self.result_limit, link);
         info!(target: "plait::coordinator", %worker, name = %offer.name, capacity = %offer.capacity, "a worker came");
         self.events.push(Event::WorkerJoined { worker, offer, watch: translate::watch(watch) });
     }

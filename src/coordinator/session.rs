@@ -68,13 +68,13 @@ impl Peers {
     }
 
     /// A worker.
-    pub(super) fn add_worker(&mut self, watch: Watch, link: Link<ToWorker, FromWorker>) -> WorkerId {
+    pub(super) fn add_worker(&mut self, watch: Watch, result_limit: u64, link: Link<ToWorker, FromWorker>) -> WorkerId {
         let worker = WorkerId(self.next_worker);
         self.next_worker += 1;
         let (id, inlet) = self.ready.add(link.receiver);
         self.workers.insert(id, WorkerLink { worker, watch, inlet, sender: link.sender });
         self.stays.insert(worker, id);
-        self.to_worker(worker, ToWorker::Welcome(worker));
+        self.to_worker(worker, ToWorker::Welcome { worker, result_limit });
         worker
     }
 

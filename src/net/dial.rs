@@ -1,6 +1,6 @@
 //! Reaching a coordinator, and saying in one sentence why not.
 
-use super::framed::framed;
+use super::framed::framed_up;
 use super::greeting::{self, HelloError, tls_error};
 use super::join::{Address, JoinLine, Pin, Role};
 use super::link::Link;
@@ -137,7 +137,7 @@ impl DialError {
 /// If no address of the line leads to a coordinator that takes us; the most telling reason of all.
 pub async fn dial_worker(line: &JoinLine, offer: Offer) -> Result<Link<FromWorker, ToWorker>, DialError> {
     let (_, stream) = dial(line, Role::Worker, PeerRole::Worker(offer)).await?;
-    Ok(framed(stream.into()))
+    Ok(framed_up(stream.into()))
 }
 
 /// Joins as a client; the first message to come is `Welcome` or a goodbye. Also tells which life of the coordinator it is.
@@ -153,7 +153,7 @@ pub async fn dial_client(
 ) -> Result<(Epoch, Link<FromClient, ToClient>), DialError> {
     let role = PeerRole::Client { name: name.into(), python, token, resume };
     let (epoch, stream) = dial(line, Role::Client, role).await?;
-    Ok((epoch, framed(stream.into())))
+    Ok((epoch, framed_up(stream.into())))
 }
 
 async fn dial(line: &JoinLine, needed: Role, role: PeerRole) -> Result<(Epoch, TlsStream<TcpStream>), DialError> {

@@ -51,10 +51,17 @@ impl Default for Terms {
     }
 }
 
-/// A link over an authenticated connection. Must be called within a runtime.
+/// A link to a peer that came in. Must be called within a runtime.
 #[must_use]
 pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
     framed_over(stream, Terms::default())
+}
+
+/// A link to the coordinator. How large a value may be it has judged by its own memory, which may be larger than what is
+/// here: to cut the link would only have it sent again.
+#[must_use]
+pub fn framed_up<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
+    framed_over(stream, Terms { message_bytes: limits::MESSAGE_BYTES, ..Terms::default() })
 }
 
 /// The same over any stream and on any terms, for tests of what a socket can do.

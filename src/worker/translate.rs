@@ -19,7 +19,7 @@ pub(super) enum Meaning {
 
 pub(super) fn meaning(message: ToWorker) -> Meaning {
     Meaning::Event(match message {
-        ToWorker::Welcome(_) => Event::LinkOpened,
+        ToWorker::Welcome { worker: _, result_limit } => Event::LinkOpened { result_limit },
         ToWorker::Define { session, function } => Event::FunctionDefined { session, function },
         ToWorker::Start(starts) => Event::AttemptsAssigned { starts },
         ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },

@@ -83,10 +83,11 @@ impl Brain {
         self.free = self.capacity_by_name();
     }
 
-    pub(super) fn on_link_opened(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn on_link_opened(&mut self, result_limit: u64, actions: &mut Vec<Action>) {
         if self.linked {
             self.on_link_lost(actions);
         }
         self.linked = true;
+        self.reports.open(result_limit);
     }
 }

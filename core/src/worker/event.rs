@@ -11,7 +11,10 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The coordinator is there: nothing is held yet.
-    LinkOpened,
+    LinkOpened {
+        /// Largest result that it keeps, in bytes.
+        result_limit: u64,
+    },
     /// The coordinator is gone, or has fenced this worker: what runs is killed, what waits is forgotten.
     LinkLost,
     /// The coordinator told a function.

@@ -215,7 +215,7 @@ impl Brain {
 
     fn on_event(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::LinkOpened => self.on_link_opened(actions),
+            Event::LinkOpened { result_limit } => self.on_link_opened(result_limit, actions),
             Event::LinkLost => self.on_link_lost(actions),
             Event::ExecutorReady { executor } => self.on_ready(executor),
             Event::SpawnFailed { executor } => self.on_spawn_failed(now, executor),

@@ -18,11 +18,28 @@ pub(super) struct Reports {
     credit: Credit,
     /// For functions, starts and inputs that were taken.
     owed: Owed,
+    /// Largest result that the coordinator keeps, in bytes.
+    result_limit: u64,
     started: Vec<AttemptId>,
     returned: Vec<AttemptId>,
 }
 
 impl Reports {
+    /// There is a coordinator.
+    pub(super) const fn open(&mut self, result_limit: u64) {
+        self.result_limit = result_limit;
+    }
+
+    /// What is sent of an ending: a result that would not be kept stays here, for it might not even get through.
+    fn fit(&self, ending: Ending) -> Ending {
+        match &ending {
+            Ending::Returned(value) | Ending::Raised { error: value, .. } if value.len() > self.result_limit => {
+                Ending::TooLarge { size: value.len(), limit: self.result_limit }
+            }
+            _ => ending,
+        }
+    }
+
     /// A message of the coordinator was taken.
     pub(super) const fn take(&mut self, payload_bytes: u64) {
         self.owed.take(window::cost(payload_bytes));
@@ -99,6 +116,7 @@ impl Brain {
     /// The attempt is over: the coordinator will hear how it ended.
     pub(super) fn conclude(&mut self, handle: Handle, ending: Ending, run_micros: u64) {
         let attempt = self.forget(handle);
+        let ending = self.reports.fit(ending);
         self.reports.push(Report { attempt, ending, run_micros });
     }
 

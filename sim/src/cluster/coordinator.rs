@@ -154,7 +154,11 @@ impl World {
         coordinator.next_worker += 1;
         coordinator.workers.insert(worker, connection);
         coordinator.peers.insert(connection, Peer::Worker(worker));
-        self.send(connection, End::Coordinator, Packet::ToWorker(ToWorker::Welcome(worker)));
+        self.send(
+            connection,
+            End::Coordinator,
+            Packet::ToWorker(ToWorker::Welcome { worker, result_limit: self.plan.result_limit }),
+        );
         let watch = match self.network.connection(connection).medium {
             Medium::Memory => Watch::None,
             Medium::Wire => Watch::Heartbeat,

@@ -207,9 +207,9 @@ impl World {
 
     fn translate_to_worker(&mut self, n: usize, message: ToWorker, events: &mut Vec<Event>) {
         events.push(match message {
-            ToWorker::Welcome(_) => {
+            ToWorker::Welcome { result_limit, .. } => {
                 self.workers[n].opened = true;
-                Event::LinkOpened
+                Event::LinkOpened { result_limit }
             }
             ToWorker::Define { session, function } => Event::FunctionDefined { session, function },
             ToWorker::Start(starts) => Event::AttemptsAssigned { starts },

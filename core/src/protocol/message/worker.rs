@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
     /// The first message of a connection.
-    Welcome(WorkerId),
+    Welcome {
+        /// Its id.
+        worker: WorkerId,
+        /// Largest result that is kept, in bytes.
+        result_limit: u64,
+    },
     /// A function, before the first start that needs it.
     Define {
         /// Whose.
@@ -76,7 +81,7 @@ impl Message for ToWorker {
                 }
             }
             Self::Inputs { inputs, .. } => show_outcomes(inputs, show),
-            Self::Welcome(_)
+            Self::Welcome { .. }
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -96,7 +101,7 @@ impl Message for ToWorker {
                 }
             }
             Self::Inputs { inputs, .. } => fill_outcomes(inputs, fill),
-            Self::Welcome(_)
+            Self::Welcome { .. }
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)

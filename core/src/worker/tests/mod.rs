@@ -36,5 +36,6 @@ scenarios! {
     a_drain_ends_in_time
     a_lost_link_is_forgotten
     reports_wait_for_credit
+    a_result_that_would_not_be_kept_is_not_sent
     late_and_unknown_events_are_harmless
 }

@@ -70,7 +70,9 @@ fn event(text: &str) -> Event {
     let words: Vec<_> = text.split(' ').collect();
     let rest = &words[1..];
     match words[0] {
-        "link" if rest == ["opens"] => Event::LinkOpened,
+        "link" if rest[0] == "opens" => {
+            Event::LinkOpened { result_limit: rest.get(1).map_or(u64::MAX, |limit| size(limit)) }
+        }
         "link" if rest == ["lost"] => Event::LinkLost,
         "drain" => Event::DrainRequested,
         "define" => define(rest[0]),
@@ -104,10 +106,10 @@ fn executor_event(executor: ExecutorId, words: &[&str]) -> Event {
 
 /// `s0f1` or `s0f1:5MiB`
 fn define(word: &str) -> Event {
-    let (session, function) = word[1..].split_once('f').expect("s0f1");
-    let function = FunctionSpec { id: FunctionId(number(function)), hash: [0; 32], python: None, body: Value::empty() };
     let (word, bytes) = word.split_once(':').map_or((word, 0), |(word, bytes)| (word, size(bytes)));
     let body = Value::from(bytes::Bytes::from(vec![0; bytes as usize]));
+    let (session, function) = word[1..].split_once('f').expect("s0f1");
+    let function = FunctionSpec { id: FunctionId(number(function)), hash: [0; 32], python: None, body };
     Event::FunctionDefined { session: SessionId(number(session)), function }
 }
 

@@ -83,7 +83,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..2_u32).prop_map(|session| Event::SessionForgotten { session: SessionId(session) }),
         1 => any::<u64>().prop_map(|cost| Event::ReportsTaken { cost }),
     ];
-    let link = prop_oneof![4 => Just(Event::LinkOpened), 3 => Just(Event::LinkLost), 1 => Just(Event::DrainRequested)];
+    let link = prop_oneof![4 => Just(Event::LinkOpened { result_limit: 9 }), 3 => Just(Event::LinkLost), 1 => Just(Event::DrainRequested)];
     prop_oneof![
         12 => coordinator,
         1 => link,
@@ -107,7 +107,7 @@ proptest! {
         let capacity = Resources::new(slots, [("gpu".into(), Amount(2))]);
         let mut brain = Brain::new(Config { slots, capacity, supervision: Supervision::default() });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
-        brain.step(now, [Event::LinkOpened], &mut actions);
+        brain.step(now, [Event::LinkOpened { result_limit: 9 }], &mut actions);
         for (events, ms) in steps {
             now = now + Duration::from_millis(ms);
             brain.step(now, events, &mut actions);

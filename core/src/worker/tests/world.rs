@@ -233,7 +233,7 @@ impl World {
 
     fn link(&mut self) {
         self.linked = true;
-        self.events.push_back(Event::LinkOpened);
+        self.events.push_back(Event::LinkOpened { result_limit: 9 });
         for id in 0..2 {
             let function = FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() };
             self.events.push_back(Event::FunctionDefined { session: SESSION, function });
