@@ -5,7 +5,7 @@
 
 use super::Config;
 use super::links::LinkId;
-use super::session::Peers;
+use super::session::{Peers, Promotion};
 use super::translate::{self, Word};
 use crate::clock::Clock;
 use crate::net::link::Link;
@@ -76,6 +76,8 @@ impl Driver {
                 // One at a time: the scheduler's answer to it is then known to be meant for it.
                 Some(arrival) = arrivals.recv() => self.on_arrival(arrival),
                 () = self.peers.ready.wait() => {},
+                // Carrying out the last step had consequences.
+                () = std::future::ready(()), if !self.events.is_empty() => {},
                 () = self.clock.sleep_until(deadline) => {},
             }
         }
@@ -234,7 +236,9 @@ impl Driver {
             }
             Action::DismissWorker { worker } => forget(self.peers.dismiss_worker(worker, ToWorker::Goodbye)),
             Action::Welcome { session, taken } => {
-                self.peers.promote(session);
+                if self.peers.promote(session) == Promotion::Gone {
+                    self.events.push(Event::SessionCut { session });
+                }
                 self.peers.to_client(session, ToClient::Welcome { session, taken });
             }
             Action::Notify { session, notices } => self.notify(session, notices),

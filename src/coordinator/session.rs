@@ -30,6 +30,14 @@ pub(super) struct WorkerLink {
     sender: Sender<ToWorker>,
 }
 
+/// What became of a session's link when it was welcomed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promotion {
+    Linked,
+    /// The candidate was closed before it was answered.
+    Gone,
+}
+
 /// All connections.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
@@ -79,13 +87,18 @@ impl Peers {
     }
 
     /// The scheduler has welcomed `session`: a candidate becomes its link, and an older link is nobody's any more.
-    pub(super) fn promote(&mut self, session: SessionId) {
-        if let Some(id) = self.candidates.remove(&session)
-            && let Some(older) = self.sessions.insert(session, id)
+    pub(super) fn promote(&mut self, session: SessionId) -> Promotion {
+        let Some(id) = self.candidates.remove(&session) else { return Promotion::Linked };
+        if let Some(older) = self.sessions.insert(session, id)
             && self.clients.remove(&older).is_some()
         {
             debug!(target: "plait::coordinator", %session, "a link was replaced");
         }
+        if self.clients.contains_key(&id) {
+            return Promotion::Linked;
+        }
+        self.sessions.remove(&session);
+        Promotion::Gone
     }
 
     /// Sends to the client of a session; without effect while it has no link.
@@ -124,10 +137,10 @@ impl Peers {
         Some(link.sender)
     }
 
-    /// A client's link is gone. The session it was the link of, if it still was.
+    /// A client's link is gone. The session it was the link of, if it still was; of a candidate one hears when it is
+    /// promoted, for whether it speaks for its session at all is not known before.
     pub(super) fn remove_client(&mut self, id: LinkId) -> Option<SessionId> {
         let session = self.clients.remove(&id)?.session;
-        self.candidates.retain(|_, candidate| *candidate != id);
         let current = self.sessions.get(&session) == Some(&id);
         current.then(|| self.sessions.remove(&session)).map(|_| session)
     }
@@ -172,5 +185,38 @@ impl Parting {
         for worker in &self.workers {
             worker.flushed().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::link::memory;
+
+    #[test]
+    fn a_candidate_that_leaves_before_its_answer_leaves_a_cut_session() {
+        let mut peers = Peers::default();
+        let (_client, link) = memory();
+        let session = peers.add_client(link);
+        let (_again, link) = memory();
+        peers.add_candidate(session, link);
+        let candidate = peers.candidates[&session];
+        assert_eq!(peers.remove_client(candidate), None, "it may be a stranger");
+        assert_eq!(peers.promote(session), Promotion::Gone);
+        assert!(peers.clients.is_empty() && peers.sessions.is_empty());
+    }
+
+    #[test]
+    fn a_stranger_that_leaves_changes_nothing() {
+        let mut peers = Peers::default();
+        let (_client, link) = memory();
+        let session = peers.add_client(link);
+        let (_stranger, link) = memory();
+        peers.add_candidate(session, link);
+        let candidate = peers.candidates[&session];
+        peers.remove_client(candidate);
+        assert!(peers.dismiss_candidate(session, Farewell::Gone).is_none());
+        assert_eq!(peers.promote(session), Promotion::Linked);
+        assert_eq!(peers.sessions.len(), 1);
     }
 }
