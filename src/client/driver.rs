@@ -123,8 +123,9 @@ impl<U: Upstream> Driver<U> {
         loop {
             self.take_requests();
             self.step();
-            if self.leave_by.is_some_and(|at| at <= self.clock.now()) {
-                self.ended.get_or_insert(Ended::Closed);
+            if self.ended.is_none() && self.leave_by.is_some_and(|at| at <= self.clock.now()) {
+                // The coordinator takes no more: what it has not taken it need not hear any longer.
+                self.perform(Action::SayGoodbye);
             }
             if let Some(ended) = self.ended {
                 self.part(ended).await;

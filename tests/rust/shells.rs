@@ -3,10 +3,12 @@
 use super::rig::*;
 use plait::client::{Close, Handle, Loss, NewTask, State, SubmitError};
 use plait::coordinator::World;
-use plait_core::id::{FunctionId, OptionsId, Seq};
+use plait::net::link;
+use plait_core::id::{Epoch, FunctionId, OptionsId, Seq, SessionId};
 use plait_core::outcome::{Ending, Failure, Outcome, Retry};
+use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::resource::Resources;
-use plait_core::spec::{Cancel, Errors, Finish, Grouping, Options, Retention};
+use plait_core::spec::{Cancel, Errors, Finish, Grouping, Options, Request, Retention};
 use plait_core::value::Value;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -352,4 +354,32 @@ fn what_no_worker_can_ever_run_is_told_where_none_can_come() {
     let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
     assert!(matches!(*failure, Failure::Unschedulable { .. }), "{failure:?}");
     rig.end();
+}
+
+#[test]
+fn a_client_says_goodbye_also_where_not_all_it_asked_for_is_taken() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (near, mut far) = link::memory::<FromClient, ToClient>();
+    let (client, driver) = plait::client::over(Epoch(1), near);
+    let driver = runtime.spawn(driver);
+    far.sender.send(ToClient::Welcome { session: SessionId(0), taken: 0 }).unwrap();
+    define(&client);
+    let large = vec![0; 40 << 20];
+    for _ in 0..2 {
+        submit(&client, task(&large));
+    }
+    runtime.block_on(async {
+        let submitted = |m: &FromClient| matches!(m, FromClient::Request(Request::Submit(_)));
+        let mut heard = Vec::new();
+        // It takes what comes, and never says so.
+        while !heard.iter().any(submitted) {
+            tokio::time::timeout(PATIENCE, far.receiver.receive(&mut heard, 8)).await.unwrap().unwrap();
+        }
+        client.close(Close::Now);
+        while tokio::time::timeout(PATIENCE, far.receiver.receive(&mut heard, 8)).await.unwrap().is_ok() {}
+        assert_eq!(heard.last(), Some(&FromClient::Goodbye));
+        assert_eq!(heard.iter().filter(|m| submitted(m)).count(), 1, "the other had no room");
+        drop(far);
+        driver.await.unwrap();
+    });
 }
