@@ -264,11 +264,6 @@ impl Backoff {
         self.bound = (2 * bound).min(limits::BACKOFF_MAX);
         Duration::from_nanos(self.rng.below(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)))
     }
-
-    /// A connection was made: the next loss starts from the shortest pause again.
-    pub const fn reset(&mut self) {
-        self.bound = limits::BACKOFF_MIN;
-    }
 }
 
 #[cfg(test)]
@@ -282,7 +277,5 @@ mod tests {
         assert!(pauses[0] <= limits::BACKOFF_MIN && pauses.iter().all(|pause| *pause <= limits::BACKOFF_MAX));
         assert!(pauses.iter().any(|pause| *pause > limits::BACKOFF_MAX / 2), "the bound is reached");
         assert_ne!(pauses[999], (0..1_000).map(|_| other.pause()).last().unwrap());
-        one.reset();
-        assert!(one.pause() <= limits::BACKOFF_MIN);
     }
 }

@@ -5,15 +5,13 @@
 
 use super::WorkerExit;
 use crate::clock::draw_seed;
-use crate::net::dial::{DialError, dial_worker};
+use crate::net::dial::{Backoff, DialError, dial_worker};
 use crate::net::join::JoinLine;
 use crate::net::link::{Closed, Link};
-use plait_core::limits::{BACKOFF_MAX, BACKOFF_MIN, FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
+use plait_core::limits::{FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
-use plait_core::rng::Rng;
 use plait_core::spec::Offer;
 use std::pin::Pin;
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -130,15 +128,13 @@ impl std::fmt::Debug for Uplink {
 
 /// Dials until it works, is refused, or `give_up` has come; the last error tells why.
 async fn dial(line: JoinLine, offer: Offer, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
-    let mut rng = Rng::new(draw_seed());
-    let mut longest = BACKOFF_MIN;
+    let mut backoff = Backoff::new(draw_seed());
     loop {
         let error = match dial_worker(&line, offer.clone()).await {
             Ok(link) => return Ok(link),
             Err(error) => error,
         };
-        let pause = Duration::from_nanos(rng.below(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX)));
-        longest = BACKOFF_MAX.min(longest * 2);
+        let pause = backoff.pause();
         if error.fatal() || give_up.is_some_and(|at| Instant::now() + pause >= at) {
             return Err(error);
         }
