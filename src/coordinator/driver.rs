@@ -73,8 +73,12 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                // One at a time: the scheduler's answer to it is then known to be meant for it.
-                Some(arrival) = arrivals.recv() => self.on_arrival(arrival),
+                // One at a time, and judged before anything else is read: the scheduler's answer is then known to be
+                // meant for it, and what an older link of a session still carries does not count for its new one.
+                Some(arrival) = arrivals.recv() => {
+                    self.on_arrival(arrival);
+                    self.step();
+                }
                 () = self.peers.ready.wait() => {},
                 // Carrying out the last step had consequences.
                 () = std::future::ready(()), if !self.events.is_empty() => {},
