@@ -74,7 +74,7 @@ chaos: $(STAMPS)/wheel ## the faults with their full counts: ROUNDS=10000 per re
 
 .PHONY: bench
 bench: $(STAMPS)/wheel ## plait beside the standard library's pools, as ratios; then the scheduler alone
-	$(BIN)/python -P -m bench $(ARGS)
+	$(BIN)/python -m bench $(ARGS)
 	cargo bench --locked
 
 .PHONY: fuzz
