@@ -21,8 +21,6 @@ PATIENCE = 60.0
 TASKS, TASK_SECONDS = 200, 0.05
 #: The executor that ran this one is killed.
 KILL_AFTER = 10
-#: A system that has not finished those by then hangs, in seconds.
-HANG_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -112,29 +110,15 @@ def slot_back(name: str) -> float:
 
 def right_results(name: str) -> float:
     """How many of 200 tasks of 50 ms come back right although an executor is killed in the middle."""
-    return _with_a_kill(name)[0]
-
-
-def killed_seconds(name: str) -> float:
-    """How long those take, whether they come back right or not, in seconds."""
-    return _with_a_kill(name)[1]
-
-
-def _with_a_kill(name: str) -> tuple[int, float]:
-    system = start(name)
-    began = time.perf_counter()
-    waits = [system.submit(where) for _ in range(TASKS)]
     right = 0
-    for n, wait in enumerate(waits):
-        left = max(0.0, HANG_SECONDS - (time.perf_counter() - began))
-        with contextlib.suppress(Exception):
-            pid = wait(left)
-            right += 1
-            if n == KILL_AFTER:
-                os.kill(pid, signal.SIGKILL)
-    seconds = time.perf_counter() - began
-    system.close()
-    return right, seconds
+    with contextlib.closing(start(name)) as system:
+        for n, wait in enumerate([system.submit(where) for _ in range(TASKS)]):
+            with contextlib.suppress(Exception):
+                pid = wait(PATIENCE)
+                right += 1
+                if n == KILL_AFTER:
+                    os.kill(pid, signal.SIGKILL)
+    return right
 
 
 STDLIB = tuple(systems.PEERS)
@@ -143,6 +127,6 @@ MEASURES = [
     Measure("round trip of a no-op, median", "us", "less", round_trip, STDLIB),
     Measure("import to first result", "ms", "less", first_result, STDLIB),
     Measure("slots back after a crash, median", "ms", "less", slot_back, STDLIB[:1]),
-    Measure("200 x 50 ms, one killed: right results", "", "more", right_results, STDLIB),
-    Measure("the same: until all are known", "s", "less", killed_seconds, STDLIB),
+    # multiprocessing.Pool is not asked: it waits for ever for what its lost process had.
+    Measure("200 x 50 ms, one killed: right results", "", "more", right_results, STDLIB[:1]),
 ]
