@@ -1,14 +1,19 @@
-//! The supervisor with shells in place of interpreters.
+//! The supervisor and the driver with shells in place of interpreters.
 
-use super::Place;
 use super::launch::tests::script;
 use super::supervisor::{Said, Supervisor};
+use super::{Config, Place, Stop, Upstream, WorkerExit, control};
+use crate::net::link;
 use bytes::Bytes;
-use plait_core::id::{ExecutorId, FunctionKey};
-use plait_core::limits::LOG_TAIL_BYTES;
+use plait_core::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId, WorkerId};
+use plait_core::limits::{LOG_TAIL_BYTES, WORKER_QUEUE_PER_SLOT};
 use plait_core::outcome::{Death, Ending, Exit};
 use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
+use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::resource::Resources;
+use plait_core::spec::{Call, FunctionSpec, PythonVersion, Start};
+use plait_core::value::Value;
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;
 
@@ -146,5 +151,95 @@ fn a_program_that_does_not_exist_cannot_be_started() {
             Supervisor::new(super::Launch::python("/no/such/python".into(), Vec::new(), &[]), Place::Guest, None);
         assert!(supervisor.spawn(X, 1).is_err());
         assert!(supervisor.revoke(X, &[Entry(0)]).is_empty());
+    });
+}
+
+/// A worker with one slot whose executor is a shell, and the coordinator's end of its link.
+fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<ToWorker, FromWorker>) {
+    let (near, far) = link::memory();
+    let (stop, control) = control();
+    let python = PythonVersion { major: 3, minor: 11 };
+    let config =
+        Config { name: "test".into(), capacity: Resources::cpus(1), python, launch: script(text), place: Place::Guest };
+    assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
+    let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));
+    far.sender.send(ToWorker::Welcome(WorkerId(0))).expect("a worker listens");
+    (worker, stop, far)
+}
+
+/// A start of an attempt with nothing to it.
+fn start(seq: u64) -> Start {
+    Start {
+        attempt: AttemptId { task: TaskId::new(SessionId(0), Seq(seq)), attempt: Attempt(1) },
+        function: FunctionId(0),
+        call: Call::Single,
+        request: Resources::cpus(1),
+        args: Value::empty(),
+        inputs: Vec::new(),
+        inputs_total: 0,
+    }
+}
+
+#[test]
+fn a_worker_reports_what_its_executor_said() {
+    run(async {
+        let ready = say(FromExecutor::Ready);
+        let text = format!("{ready} head -c 30 >/dev/null; {} exec sleep 1000", say(ended(0)));
+        let (worker, _stop, mut link) = hire(&text);
+        let function =
+            FunctionSpec { id: FunctionId(0), hash: [0; 32], python: None, body: Bytes::from_static(b"body").into() };
+        link.sender.send(ToWorker::Define { session: SessionId(0), function }).expect("linked");
+        link.sender.send(ToWorker::Start(vec![start(7)])).expect("linked");
+        let mut heard = Vec::new();
+        let reported = loop {
+            link.receiver.receive(&mut heard, 100).await.expect("linked");
+            if let Some(FromWorker::Ended(reports)) = heard.iter().find(|m| matches!(m, FromWorker::Ended(_))) {
+                break reports[0].clone();
+            }
+        };
+        assert_eq!((reported.attempt, reported.ending), (start(7).attempt, Ending::Skipped));
+        link.sender.send(ToWorker::Goodbye).expect("linked");
+        link.sender.finish();
+        drop(link);
+        assert!(matches!(worker.await.expect("it ends"), WorkerExit::Ended));
+    });
+}
+
+#[test]
+fn a_worker_ends_with_its_link_in_memory() {
+    run(async {
+        let (worker, _stop, link) = hire("exec sleep 1000");
+        drop(link);
+        assert!(matches!(worker.await.expect("it ends"), WorkerExit::Ended));
+    });
+}
+
+#[test]
+fn a_drained_worker_says_so_and_leaves() {
+    run(async {
+        let (worker, stop, mut link) = hire(&format!("{} exec sleep 1000", say(FromExecutor::Ready)));
+        // Polled once before it is told, the worker has heard the welcome.
+        tokio::task::yield_now().await;
+        stop.escalate();
+        let mut heard = Vec::new();
+        while link.receiver.receive(&mut heard, 100).await.is_ok() {}
+        assert_eq!(heard, [FromWorker::Draining, FromWorker::Goodbye]);
+        drop(link);
+        assert!(matches!(worker.await.expect("it ends"), WorkerExit::Ended));
+    });
+}
+
+#[test]
+fn a_worker_told_twice_leaves_at_once() {
+    run(async {
+        let (worker, stop, mut link) = hire("exec sleep 1000");
+        stop.escalate();
+        stop.escalate();
+        stop.drain();
+        let mut heard = Vec::new();
+        while link.receiver.receive(&mut heard, 100).await.is_ok() {}
+        assert_eq!(heard.last(), Some(&FromWorker::Goodbye), "and a later, milder word changes nothing");
+        drop(link);
+        assert!(matches!(worker.await.expect("it ends"), WorkerExit::Ended));
     });
 }
