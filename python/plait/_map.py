@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from itertools import islice
@@ -133,7 +134,7 @@ class Results(Generic[T]):
 
     def __del__(self) -> None:
         """Leaving the loop cancels the rest."""
-        if self._sent:
+        if self._sent and self._core.pid == os.getpid():
             self.close()
 
     # Out.

@@ -65,8 +65,10 @@ print(plait.run(abs, [-1]))
 
 def test_inherited_futures_and_results_raise_in_a_forked_child():
     code = """
-import concurrent.futures, os, time, plait
+import concurrent.futures, os, time, warnings, plait
+warnings.simplefilter("ignore")  # CPython 3.12 warns of every fork of a process with threads
 client = plait.Client(slots=1)
+untouched = client.map(abs, range(3))
 done, pending = client.submit(abs, -1), client.submit(time.sleep, 0.2)
 done.result()
 results = client.map(abs, range(3))
