@@ -18,8 +18,10 @@ PINS = "__plait_options__"
 AMOUNT_SCALE = 10_000
 #: The largest whole number that an option takes.
 MAX_COUNT = 2**31 - 1
-#: The longest label, in bytes of UTF-8.
+#: The longest label or name of a resource, in bytes of UTF-8.
 MAX_LABEL = 256
+#: Most named resources of a task.
+MAX_RESOURCES = 32
 
 
 class Options:
@@ -153,10 +155,13 @@ def whole(name: str, value: Any, low: int, high: int = MAX_COUNT) -> int:
 def _resources(name: str, value: Any) -> tuple[tuple[str, int], ...]:
     if not hasattr(value, "items"):
         raise TypeError(f"{name} must be a dict of names and amounts, not {value!r}")
+    if len(value) > MAX_RESOURCES:
+        raise ValueError(f"{name} must not name more than {MAX_RESOURCES} resources")
     amounts = []
     for key, amount in value.items():
         if not isinstance(key, str) or not key:
             raise TypeError(f"the name of a resource must be a string, not {key!r}")
+        _label("the name of a resource", key)
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             raise TypeError(f"the amount of resource {key!r} must be a number, not {amount!r}")
         if not (isfinite(amount) and 0 <= amount <= MAX_COUNT):

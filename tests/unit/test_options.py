@@ -24,6 +24,8 @@ from plait._options import PINS, Options
         ({"resources": {1: 1}}, TypeError),
         ({"label": 3}, TypeError),
         ({"label": "x" * 300}, ValueError),
+        ({"resources": {"x" * 300: 1}}, ValueError),
+        ({"resources": {f"r{n}": 1 for n in range(33)}}, ValueError),
         ({"ordered": 1}, TypeError),
         ({"errors": "ignore"}, ValueError),
         ({"retry_on": "ValueError"}, TypeError),
