@@ -163,7 +163,8 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
         Config { name: "test".into(), capacity: Resources::cpus(1), python, launch: script(text), place: Place::Guest };
     assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
     let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));
-    far.sender.send(ToWorker::Welcome(WorkerId(0))).expect("a worker listens");
+    let welcome = ToWorker::Welcome { worker: WorkerId(0), result_limit: u64::MAX };
+    far.sender.send(welcome).expect("a worker listens");
     (worker, stop, far)
 }
 
@@ -177,6 +178,7 @@ fn start(seq: u64) -> Start {
         args: Value::empty(),
         inputs: Vec::new(),
         inputs_total: 0,
+        deaths: 0,
     }
 }
 
