@@ -61,7 +61,7 @@ pub fn start(config: Config) -> Result<Embedded, StartError> {
     let world = if config.listen.is_some() { World::Open } else { World::Closed };
     let coordinator = coordinator::Config::new(world);
     let (near, far) = link::memory();
-    let (handle, driver) = client::over(coordinator.epoch, near);
+    let (handle, driver) = client::over(coordinator.epoch, coordinator.value_limit(), near);
     let client = Arrival::Client { name: config.name.clone(), token: draw(), resume: None, link: far };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let household = Household { config, coordinator, handle: handle.clone(), client, started };

@@ -15,6 +15,7 @@ from plait._future import Future
 from plait._map import Results
 from plait._options import Options, whole
 from plait._run import run_combined, run_listed, run_reduced
+from plait._serialize import too_large
 from plait._types import WorkerInfo
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class Client(Executor):
             **kwargs: Its keyword arguments.
 
         Returns:
-            The future. A function or an argument that cannot be pickled is its `SerializationError`.
+            The future. A function or an argument that cannot be pickled, or is larger than the coordinator takes, is
+            its `SerializationError`.
 
         Raises:
             TypeError: If `fn` is not callable.
@@ -152,9 +154,13 @@ class Client(Executor):
             return submit_call(self._core, entry[1], options, args, kwargs)
         if b"__main__" in stream:
             return submit_call(self._core, entry[1], options, args, kwargs)
+        try:
+            ticket = self._submit(entry[1], options, stream)
+        except SerializationError as refused:
+            return Future(self._core, None, (too_large(refused, args, kwargs), None))
         future: Future[T] = _new(Future)  # its __init__, here: a call less
         future._owner = self._core
-        future._ticket = self._submit(entry[1], options, stream)
+        future._ticket = ticket
         future._end = future._shared = None
         return future
 

@@ -15,7 +15,7 @@ from plait._dispatch import Dispatcher
 from plait._errors import DependencyFailed, SerializationError
 from plait._functions import Functions
 from plait._future import CANCELLED, Future
-from plait._serialize import dump_call
+from plait._serialize import dump_call, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,11 @@ def submit_call(core: Core, function: int, options: int, args: tuple[Any, ...], 
     tickets, failed = tickets_of(core, inputs)
     if failed is not None:
         return Future(core, None, (failed, None))
-    return Future(core, core.session.submit(function, options, segments, tickets))
+    try:
+        ticket = core.session.submit(function, options, segments, tickets)
+    except SerializationError as refused:
+        return Future(core, None, (too_large(refused, args, kwargs), None))
+    return Future(core, ticket)
 
 
 def tickets_of(core: Core, inputs: list[Future[Any]]) -> tuple[list[Ticket], DependencyFailed | None]:

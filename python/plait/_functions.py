@@ -10,8 +10,9 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plait import _config
+from plait._errors import SerializationError
 from plait._options import PINS
-from plait._serialize import dump_function
+from plait._serialize import dump_function, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +71,7 @@ class Functions:
 
         Raises:
             TypeError: If it is not callable.
-            SerializationError: If it cannot be pickled.
+            SerializationError: If it cannot be pickled, or is larger than the coordinator takes.
         """
         if not callable(fn):
             raise TypeError(f"the function must be callable, not {fn!r}")
@@ -78,7 +79,10 @@ class Functions:
         number = self._bodies.get(body)
         if number is None:
             python = sys.version_info[:2] if by_value else None
-            number = self._session.define_function(body, python)
+            try:
+                number = self._session.define_function(body, python)
+            except SerializationError as refused:
+                raise refusal(refused, getattr(fn, "__qualname__", "fn")) from None
             _remember(self._bodies, body, number)
         captures = _captures(fn) if by_value else None
         entry = Known(fn, number, captures, getattr(fn, PINS, None))

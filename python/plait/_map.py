@@ -12,7 +12,7 @@ from plait import _config
 from plait._core import tickets_of
 from plait._errors import SerializationError, error_from
 from plait._future import not_loadable, note_of
-from plait._serialize import dump_call, dump_items, load_chunk, load_error, load_value
+from plait._serialize import dump_call, dump_items, load_chunk, load_error, load_value, too_large
 from plait._types import Outcome
 
 if TYPE_CHECKING:
@@ -184,7 +184,10 @@ class Results(Generic[T]):
         tickets, failed = tickets_of(self._core, inputs)
         if failed is not None:
             return Sent([item], None, 0, failed)
-        ticket = self._core.session.submit_item(self._entry.number, self._number, segments, tickets)
+        try:
+            ticket = self._core.session.submit_item(self._entry.number, self._number, segments, tickets)
+        except SerializationError as refused:
+            return Sent([item], None, 0, too_large(refused, item, {}))
         return Sent([item], ticket, sum(map(len, segments)))
 
     def _chunk(self, items: list[Item]) -> Sent | None:
@@ -196,9 +199,12 @@ class Results(Generic[T]):
         tickets, failed = tickets_of(self._core, inputs)
         if failed is not None:
             return None
-        ticket = self._core.session.submit_chunk(
-            self._entry.number, self._chunk_number, segments, tickets, self._options.retries
-        )
+        try:
+            ticket = self._core.session.submit_chunk(
+                self._entry.number, self._chunk_number, segments, tickets, self._options.retries
+            )
+        except SerializationError:
+            return None
         sent = Sent(items, ticket, sum(map(len, segments)))
         sent.chunk = True
         return sent

@@ -124,7 +124,11 @@ class Session:
     """
 
     def define_function(self, body: SupportsBuffer | Sequence[SupportsBuffer], python: tuple[int, int] | None) -> int:
-        """Make a pickled function known; one that travels by value needs the given Python version."""
+        """Make a pickled function known; one that travels by value needs the given Python version.
+
+        Raises:
+            SerializationError: If it is larger than the coordinator takes.
+        """
 
     def define_options(
         self,
@@ -149,6 +153,7 @@ class Session:
         Raises:
             RuntimeError: After the session was closed.
             CoordinatorLost: When the coordinator is lost for good.
+            SerializationError: If the arguments are larger than the coordinator takes.
         """
 
     def submit_item(

@@ -10,7 +10,7 @@ from plait._errors import SerializationError
 from plait._future import CANCELLED, end_of
 from plait._map import Results
 from plait._progress import Meter, size_of
-from plait._serialize import dump_call, dump_value
+from plait._serialize import dump_call, dump_value, refusal, too_large
 from plait._witness import Witness
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ def run_reduced(
     """Return what the results fold to, in order; nothing folds to `initial`."""
     with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
         started = None if initial is ... else dump_value(initial, "initial")
-        opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
+        try:
+            opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
+        except SerializationError as refused:
+            raise refusal(refused, "initial") from None
         run = _Run(core, entry.number, options, opened, meter)
         value = run.go(iterables)
     if value is not _NOTHING:
@@ -173,7 +176,12 @@ class _Run:
             if self.errors == "skip":
                 return
             raise failed
-        self.core.session.submit_piece(self.run, self.function, self.number, segments, tickets)
+        try:
+            self.core.session.submit_piece(self.run, self.function, self.number, segments, tickets)
+        except SerializationError as refused:
+            if self.errors == "skip":
+                return
+            raise too_large(refused, item, {}) from None
         self.pieces += 1
 
     def _wait(self) -> Any:

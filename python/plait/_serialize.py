@@ -87,6 +87,25 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     return _dump_with_futures((args, kwargs), _name_argument)
 
 
+def too_large(refused: SerializationError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SerializationError:
+    """Return why a call was not sent, naming the largest of its arguments.
+
+    Args:
+        refused: What the session said: it knows sizes, not names.
+        args: The arguments that were pickled.
+        kwargs: And those with names.
+    """
+    named = [(name, _size(value)) for name, value in _name_argument((args, kwargs))]
+    path, _ = max(named, key=lambda one: one[1], default=("arguments", 0))
+    return refusal(refused, path)
+
+
+def refusal(refused: SerializationError, path: str) -> SerializationError:
+    """Return why something of this name was not sent."""
+    reason = refused.reason
+    return SerializationError(f"{path} is too large to send: {reason}", path=path, reason=reason, size=refused.size)
+
+
 def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return `(args, kwargs)`; placeholders become `inputs[n]`."""
     loaded: tuple[tuple[Any, ...], dict[str, Any]] = _load_with_inputs(segments, inputs)
@@ -316,6 +335,15 @@ def _failure_among(named: Sequence[tuple[str, Any]], error: Exception) -> Serial
         except Exception as alone:
             return _failure(value, name, alone)
     return _failure(None, "arguments", error)
+
+
+def _size(value: Any) -> int:
+    """Bytes of a pickled argument; 0 if it does not pickle a second time."""
+    try:
+        with Collecting():
+            return sum(memoryview(segment).nbytes for segment in _dump(value))
+    except Exception:
+        return 0
 
 
 def _failure(value: Any, name: str, error: Exception) -> SerializationError:

@@ -252,12 +252,12 @@ impl<U: Upstream> Driver<U> {
 
     fn on_message(&mut self, message: ToClient) {
         match meaning(message) {
-            Meaning::Event(event) => {
-                if let Event::Welcomed { session, .. } = event {
-                    self.on_welcome(session);
-                }
-                self.events.push(event);
+            Meaning::Welcome { session, taken, value_limit } => {
+                self.shared.outgoing.limit_values(value_limit);
+                self.on_welcome(session);
+                self.events.push(Event::Welcomed { session, taken });
             }
+            Meaning::Event(event) => self.events.push(event),
             Meaning::Answer(number, status) => self.answer(number, status),
             // It follows from our own goodbye; then nothing is waited for any more.
             Meaning::Parted => {}

@@ -29,8 +29,10 @@ impl Handle {
     }
 
     /// Makes a function known; `python` is where it must run if it travels by value.
-    #[must_use]
-    pub fn define_function(&self, python: Option<PythonVersion>, body: Value) -> FunctionId {
+    ///
+    /// # Errors
+    /// If its body is larger than the coordinator takes.
+    pub fn define_function(&self, python: Option<PythonVersion>, body: Value) -> Result<FunctionId, SubmitError> {
         self.0.outgoing.define_function(python, body)
     }
 

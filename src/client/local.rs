@@ -8,9 +8,11 @@ use plait_core::id::Epoch;
 use std::pin::Pin;
 
 /// A client over a link that is there already, and its driver, to be run by whoever owns the runtime. When the link ends,
-/// the client has lost its coordinator.
-pub fn over(epoch: Epoch, link: Uplink) -> (Handle, impl Future<Output = Ended> + Send + use<>) {
+/// the client has lost its coordinator. `value_limit` is what the coordinator will say when it welcomes the client, known
+/// here before that.
+pub fn over(epoch: Epoch, value_limit: u64, link: Uplink) -> (Handle, impl Future<Output = Ended> + Send + use<>) {
     let handle = Handle::new();
+    handle.0.outgoing.limit_values(value_limit);
     let driver = Driver::new(&handle, Local(Some((epoch, link))), draw_seed());
     (handle, driver.run())
 }

@@ -83,6 +83,14 @@ pub enum SubmitError {
     /// The coordinator was lost for good.
     #[error("the coordinator is lost")]
     Lost,
+    /// The coordinator would not take it: its link would be cut, and it sent again for ever.
+    #[error("{size} bytes are more than the {limit} that the coordinator takes at once")]
+    TooLarge {
+        /// Bytes of the arguments, the function's body or the initial value.
+        size: u64,
+        /// Bytes that the coordinator takes.
+        limit: u64,
+    },
 }
 
 /// How a client is closed.

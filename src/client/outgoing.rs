@@ -27,6 +27,23 @@ pub(super) struct Outgoing {
     tasks: AtomicU64,
 }
 
+/// Most bytes of values in one request; everything goes until the coordinator is known.
+#[derive(Clone, Copy, Debug)]
+struct ValueLimit(u64);
+
+impl Default for ValueLimit {
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
+impl ValueLimit {
+    fn check(self, value: &Value) -> Result<(), SubmitError> {
+        let (size, limit) = (value.len(), self.0);
+        if size > limit { Err(SubmitError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     batch: Batch,
@@ -37,6 +54,7 @@ struct Queue {
     driver: Alertness,
     gate: Gate,
     admission: Admission,
+    value_limit: ValueLimit,
     waiting: Vec<Arc<Waiter>>,
     options: HashMap<Options, OptionsId>,
     functions: u32,
@@ -101,10 +119,12 @@ impl Outgoing {
     pub(super) fn offer(&self, task: &mut Option<NewTask>) -> Result<Seq, SubmitError> {
         let mut queue = self.lock();
         queue.gate.check()?;
+        let offered = task.as_ref().expect("a task is offered until it is taken");
+        queue.value_limit.check(&offered.args)?;
         if queue.is_full() {
             return Err(SubmitError::Full);
         }
-        let task = task.take().expect("a task is offered until it is taken");
+        let task = task.take().expect("it was just there");
         let seq = self.number();
         queue.push_task(task, seq);
         self.ring(queue, Alertness::Dozing);
@@ -120,6 +140,9 @@ impl Outgoing {
     ) -> Result<(RunId, Seq), SubmitError> {
         let mut queue = self.lock();
         queue.gate.check()?;
+        if let Finish::Reduce { initial: Some(initial), .. } = &finish {
+            queue.value_limit.check(initial)?;
+        }
         let (id, result) = (RunId(queue.runs), self.number());
         queue.runs += 1;
         queue.push(Request::OpenRun(RunSpec { id, result, finish, errors, options }));
@@ -128,18 +151,23 @@ impl Outgoing {
     }
 
     /// Adds a function; it travels with whatever is asked for next.
-    pub(super) fn define_function(&self, python: Option<PythonVersion>, body: Value) -> FunctionId {
+    pub(super) fn define_function(
+        &self,
+        python: Option<PythonVersion>,
+        body: Value,
+    ) -> Result<FunctionId, SubmitError> {
         let mut hasher = blake3::Hasher::new();
         for segment in body.segments() {
             hasher.update(segment);
         }
         let hash = *hasher.finalize().as_bytes();
         let mut queue = self.lock();
+        queue.value_limit.check(&body)?;
         let id = FunctionId(queue.functions);
         queue.functions += 1;
         queue.push(Request::DefineFunction(FunctionSpec { id, hash, python, body }));
         self.ring(queue, Alertness::Asleep);
-        id
+        Ok(id)
     }
 
     /// Adds options, unless equal ones are known.
@@ -287,6 +315,11 @@ impl Outgoing {
         self.bell.notified().await;
     }
 
+    /// The coordinator says how much one request may carry.
+    pub(super) fn limit_values(&self, bytes: u64) {
+        self.lock().value_limit = ValueLimit(bytes);
+    }
+
     /// The coordinator says whether tasks are welcome.
     pub(super) fn admit(&self, admission: Admission) {
         let mut waiting = Vec::new();
@@ -421,6 +454,24 @@ mod tests {
         assert!(outgoing.wait_admission(Duration::ZERO));
         outgoing.admit(Admission::Closed);
         assert_eq!(outgoing.offer(&mut some(0)), Err(SubmitError::Full));
+    }
+
+    #[test]
+    fn what_the_coordinator_would_not_take_is_refused_at_once_and_alone() {
+        let outgoing = Outgoing::default();
+        outgoing.limit_values(100);
+        let body = |bytes| Value::from(Bytes::from(vec![0; bytes]));
+        let reduce = |bytes| Finish::Reduce { function: FunctionId(0), initial: Some(body(bytes)) };
+        let refused = SubmitError::TooLarge { size: 101, limit: 100 };
+        outgoing.admit(Admission::Closed);
+        assert_eq!(outgoing.offer(&mut some(101)), Err(refused), "waiting would be in vain");
+        outgoing.admit(Admission::Open);
+        assert_eq!(outgoing.define_function(None, body(101)), Err(refused));
+        assert_eq!(outgoing.open_run(reduce(101), Errors::Raise, OptionsId(0)), Err(refused));
+        assert!(taken(&outgoing).is_empty());
+        assert_eq!(outgoing.define_function(None, body(100)), Ok(FunctionId(0)));
+        assert_eq!(outgoing.open_run(reduce(100), Errors::Raise, OptionsId(0)), Ok((RunId(0), Seq(0))));
+        assert_eq!(outgoing.offer(&mut some(100)), Ok(Seq(1)));
     }
 
     #[test]

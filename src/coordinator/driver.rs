@@ -33,6 +33,7 @@ pub(super) struct Driver {
     clock: Clock,
     epoch: Epoch,
     result_limit: u64,
+    value_limit: u64,
     peers: Peers,
     questions: Vec<(SessionId, u32)>,
     from_clients: Vec<FromClient>,
@@ -49,6 +50,7 @@ impl Driver {
             clock: Clock::start(),
             epoch: config.epoch,
             result_limit: config.scheduler.result_limit,
+            value_limit: config.value_limit(),
             peers: Peers::default(),
             questions: Vec::new(),
             from_clients: Vec::new(),
@@ -243,7 +245,8 @@ impl Driver {
                 if self.peers.promote(session) == Promotion::Gone {
                     self.events.push(Event::SessionCut { session });
                 }
-                self.peers.to_client(session, ToClient::Welcome { session, taken });
+                let value_limit = self.value_limit;
+                self.peers.to_client(session, ToClient::Welcome { session, taken, value_limit });
             }
             Action::Notify { session, notices } => self.notify(session, notices),
             Action::AcknowledgeRequests { session, taken } => self.peers.to_client(session, ToClient::Taken(taken)),

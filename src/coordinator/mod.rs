@@ -45,6 +45,12 @@ impl Config {
         let scheduler = scheduler::Config { held_bytes_limit, result_limit: held_bytes_limit, session_tasks, world };
         Self { scheduler, epoch: Epoch(draw_seed()), seed: draw_seed() }
     }
+
+    /// Most bytes of values in one request of a client: a link carries no more.
+    #[must_use]
+    pub fn value_limit(&self) -> u64 {
+        self.scheduler.held_bytes_limit.min(limits::MESSAGE_BYTES)
+    }
 }
 
 /// Serves whoever arrives, until `shutdown`; then says goodbye to all.

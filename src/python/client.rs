@@ -48,7 +48,8 @@ impl Session {
     /// Makes a pickled function known; one that travels by value needs this very Python version.
     fn define_function(&self, py: Python<'_>, body: &Bound<'_, PyAny>, python: Option<(u8, u8)>) -> PyResult<u32> {
         let python = python.map(|(major, minor)| PythonVersion { major, minor });
-        Ok(self.0.own(py)?.define_function(python, value_from(body)?).0)
+        let defined = self.0.own(py)?.define_function(python, value_from(body)?);
+        defined.map(|function| function.0).map_err(|error| submit_error(py, error))
     }
 
     /// Makes options known; equal ones have the same id. Amounts of resources are in ten-thousandths.

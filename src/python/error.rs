@@ -7,6 +7,7 @@ use crate::net::dial::DialError;
 use crate::net::join::JoinError;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// An exception of `_errors.py`, by its name there.
 pub(super) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
@@ -19,8 +20,22 @@ pub(super) fn submit_error(py: Python<'_>, error: SubmitError) -> PyErr {
     match error {
         SubmitError::Closed => PyRuntimeError::new_err("cannot schedule new tasks after shutdown"),
         SubmitError::Lost => raise(py, "CoordinatorLost", "the coordinator is lost: nothing can be submitted any more"),
+        SubmitError::TooLarge { size, limit } => too_large(py, size, limit),
         SubmitError::Full => PyRuntimeError::new_err("no more tasks are admitted for now"),
     }
+}
+
+/// More than the coordinator takes; Python knows what it is and names it.
+fn too_large(py: Python<'_>, size: u64, limit: u64) -> PyErr {
+    let reason = format!("{size} bytes pickled in all; the coordinator takes {limit} at most");
+    let make = || {
+        let fields = PyDict::new(py);
+        fields.set_item("reason", &reason)?;
+        fields.set_item("size", size)?;
+        let class = py.import("plait._errors")?.getattr("SerializationError")?;
+        class.call((format!("too large to send: {reason}"),), Some(&fields))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// How a coordinator was lost, in words.

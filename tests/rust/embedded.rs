@@ -86,7 +86,7 @@ fn a_port_that_is_taken_is_an_error_with_its_address() {
 fn a_driver_that_dies_leaves_nobody_waiting() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (near, _far) = memory::<FromClient, ToClient>();
-    let (client, driver) = client::over(Epoch(1), near);
+    let (client, driver) = client::over(Epoch(1), u64::MAX, near);
     runtime.spawn(driver);
     let pending = client.submit(task("x")).unwrap();
     client.watch(pending);

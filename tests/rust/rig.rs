@@ -65,8 +65,13 @@ impl Rig {
 
     /// A client.
     pub(crate) fn client(&self) -> Handle {
+        self.client_that_assumes(self.config.value_limit())
+    }
+
+    /// A client that assumes this limit of a request's values until it is told.
+    pub(crate) fn client_that_assumes(&self, value_limit: u64) -> Handle {
         let (near, far) = link::memory::<FromClient, ToClient>();
-        let (handle, driver) = client::over(self.config.epoch, near);
+        let (handle, driver) = client::over(self.config.epoch, value_limit, near);
         self.runtime.spawn(driver);
         self.arrive(Arrival::Client { name: "test".into(), token: 1, resume: None, link: far });
         handle
@@ -266,7 +271,7 @@ pub(crate) fn task(args: impl AsRef<[u8]>) -> NewTask {
 
 /// Defines what [`task`] names.
 pub(crate) fn define(client: &Handle) {
-    assert_eq!(client.define_function(None, Value::empty()), FunctionId(0));
+    assert_eq!(client.define_function(None, Value::empty()), Ok(FunctionId(0)));
     assert_eq!(client.define_options(Options::default()), OptionsId(0));
 }
 

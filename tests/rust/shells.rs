@@ -59,7 +59,7 @@ fn values_reach_the_tasks_that_wait_for_them() {
 fn a_fold_is_in_order() {
     let (rig, client) = Rig::pair(2);
     define(&client);
-    let merge = client.define_function(None, Value::empty());
+    let merge = client.define_function(None, Value::empty()).unwrap();
     let finish = Finish::Reduce { function: merge, initial: None };
     let (run, result) = client.open_run(finish, Errors::Raise, OptionsId(0)).expect("open");
     let pieces = 3_000;
@@ -360,9 +360,9 @@ fn what_no_worker_can_ever_run_is_told_where_none_can_come() {
 fn a_client_says_goodbye_also_where_not_all_it_asked_for_is_taken() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (near, mut far) = link::memory::<FromClient, ToClient>();
-    let (client, driver) = plait::client::over(Epoch(1), near);
+    let (client, driver) = plait::client::over(Epoch(1), u64::MAX, near);
     let driver = runtime.spawn(driver);
-    far.sender.send(ToClient::Welcome { session: SessionId(0), taken: 0 }).unwrap();
+    far.sender.send(ToClient::Welcome { session: SessionId(0), taken: 0, value_limit: u64::MAX }).unwrap();
     define(&client);
     let large = vec![0; 40 << 20];
     for _ in 0..2 {
@@ -382,4 +382,30 @@ fn a_client_says_goodbye_also_where_not_all_it_asked_for_is_taken() {
         drop(far);
         driver.await.unwrap();
     });
+}
+
+#[test]
+fn a_value_that_the_coordinator_would_not_take_is_refused_and_the_client_goes_on() {
+    let rig = Rig::with(|config| config.scheduler.held_bytes_limit = 1_000);
+    drop(rig.worker(1, answer));
+    let client = rig.client();
+    let large = "x".repeat(1_001);
+    let refused = SubmitError::TooLarge { size: 1_001, limit: 1_000 };
+    assert_eq!(client.define_function(None, task(&large).args), Err(refused));
+    define(&client);
+    assert_eq!(client.submit(task(&large)), Err(refused));
+    let task = submit(&client, task("small"));
+    assert_eq!(value(&client, task), "small");
+    await_empty(&client);
+    rig.end();
+}
+
+#[test]
+fn a_welcome_tells_how_much_one_request_may_carry() {
+    let rig = Rig::with(|config| config.scheduler.held_bytes_limit = 1_000);
+    let client = rig.client_that_assumes(u64::MAX);
+    assert!(client.ask_status(PATIENCE).is_some(), "the answer follows the welcome");
+    let refused = SubmitError::TooLarge { size: 1_001, limit: 1_000 };
+    assert_eq!(client.submit(task("x".repeat(1_001))), Err(refused));
+    rig.end();
 }

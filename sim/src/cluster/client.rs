@@ -156,7 +156,7 @@ impl World {
     fn translate_to_client(&mut self, n: usize, message: ToClient, events: &mut Vec<Event>) {
         let client = &mut self.clients[n];
         events.push(match message {
-            ToClient::Welcome { session, taken } => {
+            ToClient::Welcome { session, taken, value_limit: _ } => {
                 if taken < client.requests_sent {
                     probe!("resume resent requests");
                 }

@@ -260,7 +260,8 @@ impl World {
             self.coordinator.peers.insert(connection, Peer::Client(session));
             probe!("client resumed its session");
         }
-        self.tell_client(session, ToClient::Welcome { session, taken });
+        let value_limit = self.plan.held_bytes_limit;
+        self.tell_client(session, ToClient::Welcome { session, taken, value_limit });
     }
 
     fn end_session(&mut self, session: SessionId, reason: EndReason) {

@@ -18,9 +18,12 @@ async fn workers_and_clients_come_in_and_are_heard() {
     assert_eq!(next(&mut of_client.receiver).await, Ok(FromClient::AskStatus(4)));
     let (mut worker, mut client) = (worker, client);
     of_worker.sender.send(ToWorker::Welcome { worker: WorkerId(1), result_limit: 9 }).unwrap();
-    of_client.sender.send(ToClient::Welcome { session: SessionId(1), taken: 0 }).unwrap();
+    of_client.sender.send(ToClient::Welcome { session: SessionId(1), taken: 0, value_limit: 9 }).unwrap();
     assert_eq!(next(&mut worker.receiver).await, Ok(ToWorker::Welcome { worker: WorkerId(1), result_limit: 9 }));
-    assert_eq!(next(&mut client.receiver).await, Ok(ToClient::Welcome { session: SessionId(1), taken: 0 }));
+    assert_eq!(
+        next(&mut client.receiver).await,
+        Ok(ToClient::Welcome { session: SessionId(1), taken: 0, value_limit: 9 })
+    );
     worker.sender.send(FromWorker::Goodbye).unwrap();
     worker.sender.finish();
     drop(worker);

@@ -31,6 +31,8 @@ pub enum ToClient {
         session: SessionId,
         /// How many requests it has taken so far.
         taken: u64,
+        /// Most bytes of values in one request.
+        value_limit: u64,
     },
     /// A counted notice.
     Notice(Notice),
