@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     #: What `retry_on` takes: one exception class or several.
     RetryOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
+    #: Futures among arguments with their numbers, by identity; that they are held keeps each `id` their own.
+    Collected: TypeAlias = dict[int, tuple[int, Any]]
+
     class Inputs(Protocol):
         """The inputs of a task: `inputs[n]` loads the n-th value."""
 
@@ -216,9 +219,9 @@ class Collecting:
 
     __slots__ = ("_before", "inputs")
 
-    def __enter__(self) -> list[Any]:
+    def __enter__(self) -> Collected:
         self._before = getattr(_thread, "collector", None)
-        self.inputs: list[Any] = []
+        self.inputs: Collected = {}
         _thread.collector = self.inputs
         return self.inputs
 
@@ -232,14 +235,11 @@ def placeholder(future: Any) -> tuple[Any, ...]:
     Raises:
         TypeError: Where no task is in the making in this thread.
     """
-    inputs: list[Any] | None = getattr(_thread, "collector", None)
+    inputs: Collected | None = getattr(_thread, "collector", None)
     if inputs is None:
         raise TypeError("a plait Future cannot be pickled; give it to submit, map or run as an argument")
-    for index, known in enumerate(inputs):
-        if known is future:
-            return (_input, (index,))
-    inputs.append(future)
-    return (_input, (len(inputs) - 1,))
+    index, _ = inputs.setdefault(id(future), (len(inputs), future))
+    return (_input, (index,))
 
 
 def _input(index: int) -> Any:
@@ -265,10 +265,10 @@ def _dump_with_futures(payload: Any, name: Callable[[Any], Sequence[tuple[str, A
             segments = _dump(payload, inputs)
         except Exception as error:
             raise _failure_among(name(payload), error) from error
-    return segments, inputs
+    return segments, [future for _, future in inputs.values()]
 
 
-def _dump(value: Any, inputs: list[Any] | None = None) -> list[Any]:
+def _dump(value: Any, inputs: Collected | None = None) -> list[Any]:
     """Pickle with out-of-band buffers: plainly if that can be loaded elsewhere, else with cloudpickle.
 
     `inputs` are forgotten before the second try, which finds them again.

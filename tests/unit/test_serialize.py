@@ -72,6 +72,26 @@ def test_futures_in_main_objects_are_found_once():
     assert loaded.future == "value"
 
 
+def test_each_future_costs_the_same_however_many_there_are():
+    def lines(count) -> int:
+        taken = []
+
+        def trace(frame, event, argument):
+            taken.append(event)
+            return trace if frame.f_code is serialize.placeholder.__code__ else None
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            _, inputs = serialize.dump_call(([Placeholder() for _ in range(count)],), {})
+        finally:
+            sys.settrace(before)
+        assert len(inputs) == count
+        return taken.count("line")
+
+    assert 0 < lines(400) <= 4 * lines(100)
+
+
 def test_placeholder_outside_a_call_is_an_error():
     with pytest.raises(TypeError, match="cannot be pickled"):
         Placeholder().__reduce_ex__(5)
