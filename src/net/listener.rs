@@ -17,6 +17,7 @@ use plait_core::protocol::frame;
 use plait_core::protocol::hello::{CoordinatorHello, PROTOCOL, PROTOCOL_OLDEST, PeerHello, PeerRole};
 use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::resource::Resources;
 use plait_core::spec::Offer;
 use std::collections::VecDeque;
 use std::io;
@@ -254,6 +255,7 @@ fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>) -> Result<Arri
     match (key, role) {
         (Role::Worker, PeerRole::Worker(mut offer)) => {
             offer.name = printable(&offer.name);
+            offer.capacity = printable_names(&offer.capacity);
             Ok(Arrival::Worker { offer, watch: Watch::Heartbeat, link: framed(stream.into()) })
         }
         (Role::Client, PeerRole::Client { name, python: _, token, resume }) => {
@@ -262,6 +264,12 @@ fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>) -> Result<Arri
         (key, PeerRole::Worker(_)) => Err(Refusal::WrongRole { key, said: Role::Worker }),
         (key, PeerRole::Client { .. }) => Err(Refusal::WrongRole { key, said: Role::Client }),
     }
+}
+
+/// A worker's capacity, the names of its resources as they may stand there too.
+fn printable_names(capacity: &Resources) -> Resources {
+    let named = capacity.named().iter().map(|(name, amount)| (printable(name), *amount));
+    Resources::new(capacity.cpus, named)
 }
 
 /// A peer's text as it may stand in a log or a table: one line, of bounded length.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use plait::net::link::LossReason;
 use plait_core::id::{AttemptId, SessionId, WorkerId};
 use plait_core::outcome::{Ending, Report};
+use plait_core::resource::Amount;
 use std::time::Instant;
 
 #[tokio::test]
@@ -41,6 +42,20 @@ async fn a_client_comes_back_to_its_session() {
     drop(soon(dial_client(&line, "me", PYTHON, u128::MAX, resumed)).await.unwrap());
     let Arrival::Client { token: u128::MAX, resume, .. } = port.next().await else { panic!("not this client") };
     assert_eq!(resume, resumed);
+}
+
+#[tokio::test]
+async fn what_a_peer_calls_itself_and_its_resources_is_one_plain_line() {
+    let mut port = Port::open().await;
+    let named = [("gpu".into(), Amount(1)), ("tpu\u{1b}[2J\n\u{9b}".into(), Amount(2))];
+    let said = Offer { name: "host\r1".into(), capacity: Resources::new(3, named), ..offer() };
+    drop(soon(dial_worker(&port.line(Role::Worker), said)).await.unwrap());
+    let Arrival::Worker { offer: heard, .. } = port.next().await else { panic!("not this worker") };
+    assert_eq!(&*heard.name, "host\u{fffd}1");
+    assert_eq!(heard.capacity.to_string(), "cpus=3 gpu=0.0001 tpu\u{fffd}[2J\u{fffd}\u{fffd}=0.0002");
+    drop(soon(dial_client(&port.line(Role::Client), "me\u{1b}c", PYTHON, 1, None)).await.unwrap());
+    let Arrival::Client { name, .. } = port.next().await else { panic!("not this client") };
+    assert_eq!(&*name, "me\u{fffd}c");
 }
 
 #[tokio::test]
