@@ -70,7 +70,7 @@ sim: needs ## simulated clusters: SEEDS=1000 (that many), or SEED=42 (replays on
 
 .PHONY: chaos
 chaos: $(STAMPS)/wheel ## the faults with their full counts: ROUNDS=10000 per repeated one
-	$(BIN)/python -P -m pytest tests/chaos --rounds $(ROUNDS) --timeout 7200 $(ARGS)
+	$(BIN)/python -P -m pytest tests/chaos tests/cluster --rounds $(ROUNDS) --timeout 7200 $(ARGS)
 
 .PHONY: bench
 bench: $(STAMPS)/wheel ## plait beside the standard library's pools, as ratios; then the scheduler alone
