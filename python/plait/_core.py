@@ -47,7 +47,8 @@ class Core:
 
     def functions(self, options: Options) -> Functions:
         """Return the session's functions for these options' `retry_on`."""
-        return self._functions.setdefault(options.retry_on, Functions(self.session, options.retry_on))
+        given = options.given.get("retry_on")
+        return self._functions.setdefault(given, Functions(self.session, given))
 
     def define_options(self, options: Options) -> int:
         """Make options known to the session; equal ones have the same number."""

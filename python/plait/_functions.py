@@ -1,12 +1,12 @@
-"""Functions of a session: each function object is pickled once, and again when something that it captures was rebound.
+"""Functions of a session: each function is pickled once, and again when something that it captures was rebound.
 
-A change *inside* a captured object is not seen.
+A change *inside* a captured object is not seen. Other callables are pickled whenever they are used.
 """
 
 from __future__ import annotations
 
 import sys
-from types import CellType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plait import _config
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Captured names and cells that are watched for each function.
 MAX_CAPTURES = 1_000
+
+#: What is pickled once. Anything else (a bound method, a partial, an object with `__call__`) may hold other things the
+#: next time.
+_REMEMBERED = (FunctionType, BuiltinFunctionType, type)
 
 _GONE = object()
 
@@ -53,14 +57,14 @@ class Known(NamedTuple):
 
 
 class Functions:
-    """The functions of one session that share a `retry_on`.
+    """The functions of one session that share a `retry_on`; None leaves it to what a function pins.
 
     `known` maps `id(fn)` to a `Known`; look there first and call `learn` if it is not there or has changed.
     """
 
     __slots__ = ("_bodies", "_retry_on", "_session", "known")
 
-    def __init__(self, session: Session, retry_on: RetryOn) -> None:
+    def __init__(self, session: Session, retry_on: RetryOn | None) -> None:
         self._session = session
         self._retry_on = retry_on
         self._bodies: dict[bytes, int] = {}
@@ -75,7 +79,9 @@ class Functions:
         """
         if not callable(fn):
             raise TypeError(f"the function must be callable, not {fn!r}")
-        (body,), by_value = dump_function(fn, self._retry_on)
+        pins = getattr(fn, PINS, None)
+        retry_on = self._retry_on or (pins or {}).get("retry_on", Exception)
+        (body,), by_value = dump_function(fn, retry_on)
         number = self._bodies.get(body)
         if number is None:
             python = sys.version_info[:2] if by_value else None
@@ -85,8 +91,8 @@ class Functions:
                 raise refusal(refused, getattr(fn, "__qualname__", "fn")) from None
             _remember(self._bodies, body, number)
         captures = _captures(fn) if by_value else None
-        entry = Known(fn, number, captures, getattr(fn, PINS, None))
-        if type(fn) is not MethodType:  # a bound method is a new object each time, and its instance may have changed
+        entry = Known(fn, number, captures, pins)
+        if isinstance(fn, _REMEMBERED):
             _remember(self.known, id(fn), entry)
         return entry
 

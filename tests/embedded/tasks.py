@@ -143,3 +143,26 @@ def use_plait() -> None:
     import plait
 
     plait.Client(slots=1)
+
+
+def note_and_fail(path: str) -> None:
+    """Leave a line in a file, then raise a ValueError."""
+    with open(path, "a") as notes:
+        notes.write("tried\n")
+    raise ValueError(path)
+
+
+async def later(x: Any) -> Any:
+    """Return what is given, as a coroutine does."""
+    return x
+
+
+class Adder:
+    """Adds what it holds."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+
+    def __call__(self, x: int) -> int:
+        """Add."""
+        return self.held + x

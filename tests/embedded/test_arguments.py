@@ -210,3 +210,23 @@ def test_default_client_serves_the_module_functions():
     _client.default_client().shutdown()
     assert plait.run(tasks.same, [3]) == [3]
     _client.default_client().shutdown()
+
+
+def test_a_pinned_retry_on_counts_unless_set_by_hand(client, tmp_path):
+    pinned = plait.task(retries=2, retry_on=KeyError)(lambda path: tasks.note_and_fail(path))
+
+    def attempts(view, name):
+        with pytest.raises(ValueError):
+            view.submit(pinned, str(tmp_path / name)).result()
+        return len((tmp_path / name).read_text().splitlines())
+
+    assert attempts(client, "pinned") == 1
+    assert attempts(client.options(retry_on=ValueError), "by hand") == 3
+    assert attempts(client.options(priority=1), "another option") == 1
+
+
+def test_a_callable_object_is_what_it_is_when_it_is_submitted(client):
+    adder = tasks.Adder(1)
+    first = client.submit(adder, 10)
+    adder.held = 2
+    assert (first.result(), client.submit(adder, 10).result()) == (11, 12)

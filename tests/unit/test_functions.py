@@ -116,3 +116,17 @@ def test_a_function_that_cannot_be_pickled_names_the_culprit(functions):
     lock = threading.Lock()
     with pytest.raises(SerializationError, match=r"__closure__\[0\]"):
         functions.find(lambda: lock)
+
+
+def test_a_partial_is_pickled_as_it_is_now(functions, session):
+    captured = 1
+
+    def fn():
+        return captured
+
+    partial = functools.partial(fn)
+    before = functions.find(partial).number
+    assert functions.find(partial).number == before
+    captured = 2
+    after = functions.find(partial).number
+    assert (session.call(before), session.call(after)) == (1, 2)
