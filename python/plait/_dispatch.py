@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures._base import LOGGER
 from typing import TYPE_CHECKING, Any
 
 from plait import _config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plait._future import Future
     from plait._native import Session
 
@@ -72,7 +75,7 @@ class Dispatcher:
             with self._lock:
                 future = self._watched.pop(number, None)
             if future is not None:
-                future._announce()
+                future._announce(_call)
             del future
 
     def _all_over(self) -> list[int]:
@@ -82,3 +85,11 @@ class Dispatcher:
         if not over:
             time.sleep(_AT_ONCE_SECONDS)
         return over
+
+
+def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
+    """Call a callback; whatever it raises, the others get their turn."""
+    try:
+        callback(future)
+    except BaseException:  # noqa: BLE001 - a SystemExit too: the result of a task may be one
+        LOGGER.exception("exception calling callback for %r", future)

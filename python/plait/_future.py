@@ -46,6 +46,13 @@ _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
 _lock = threading.Lock()
 
 
+def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
+    try:
+        callback(future)
+    except Exception:  # noqa: BLE001 - as the standard library does
+        LOGGER.exception("exception calling callback for %r", future)
+
+
 class Future(StandardFuture[T]):
     """The outcome of one task, now or later; made by `submit`.
 
@@ -263,8 +270,8 @@ class Future(StandardFuture[T]):
         """Look again, under the lock: another thread may have been here."""
         return self._shared
 
-    def _announce(self) -> None:
-        """Tell waiters and callbacks that the task is over; once."""
+    def _announce(self, call: Callable[[Callable[[Any], object], Future[Any]], None] = _call) -> None:
+        """Tell waiters and callbacks that the task is over; once. `call` calls a callback."""
         shared = self._shared
         if shared is None:
             return
@@ -284,7 +291,7 @@ class Future(StandardFuture[T]):
             shared.condition.notify_all()
             callbacks, shared.callbacks = shared.callbacks, []
         for callback in callbacks:
-            _call(callback, self)
+            call(callback, self)
 
 
 class _Shared:
@@ -327,13 +334,6 @@ def note_of(ticket: Ticket) -> str:
     attempts, worker, run_micros, _ = story
     where = worker or "an unknown worker"
     return f"plait: task {ticket.seq}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
-
-
-def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
-    try:
-        callback(future)
-    except Exception:  # noqa: BLE001 - as the standard library does
-        LOGGER.exception("exception calling callback for %r", future)
 
 
 def _after_fork_in_child() -> None:

@@ -216,3 +216,18 @@ def test_big_arrays_come_back_writable(client):
     assert (back == array).all()
     back[0] = 7.0
     assert back[0] == 7.0
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_callback_that_raises_anything_spares_later_futures(client, tmp_path, caplog, kind):
+    def explode(_):
+        raise kind
+
+    bad = client.submit(tasks.until, str(tmp_path / "go"))
+    bad.add_done_callback(explode)
+    (tmp_path / "go").touch()
+    assert bad.result() is None
+    eventually(lambda: "exception calling callback" in caplog.text, "the callback ran")
+    called = threading.Event()
+    client.submit(tasks.pause, 0.05).add_done_callback(lambda _: called.set())
+    assert called.wait(60)
