@@ -142,15 +142,24 @@ class Results(Generic[T]):
     def _fill(self) -> None:
         """Send items until the window is full or there are no more."""
         while self._source is not None and (room := self._room()) > 0:
+            items: list[Item] = []
             try:
-                items = list(islice(self._source, room))
+                items.extend(islice(self._source, room))
+                if not items:
+                    self._source = None
             except Exception as error:  # noqa: BLE001 - the user's iterable; told once what came before is taken
                 self._source, self._failure = None, error
-                return
-            if not items:
-                self._source = None
-                return
+            if items:
+                self._send_or_stop(items)
+
+    def _send_or_stop(self, items: list[Item]) -> None:
+        """Send items; if that fails, say so once what went before is taken."""
+        try:
             self._send(items)
+        except Exception as error:
+            if not self._sent and not self._ready and not self._given:
+                raise
+            self._source, self._failure = None, error
 
     def _room(self) -> int:
         """How many items the next message may have."""
