@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from os import getppid, uname
 from time import perf_counter
+from types import CoroutineType
 
 from plait._types import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from plait._serialize import RetryOn
@@ -33,7 +34,9 @@ class Witness:
             value, error = None, None
             try:
                 value = self.fn(*item)
-            except Exception as raised:  # noqa: BLE001 - that is what it is for
+                if type(value) is CoroutineType:
+                    value = _awaited(value)
+            except (Exception, SystemExit) as raised:  # noqa: BLE001 - that is what it is for
                 error = raised
             if error is None or left == 0 or not isinstance(error, self.retry_on):
                 return Outcome(told, value, error, perf_counter() - began, f"{uname().nodename}:{getppid()}")
@@ -42,3 +45,10 @@ class Witness:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by fields."""
         return (Witness, (self.fn, self.retry_on, self.retries))
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Wait for what an `async def` returned."""
+    import asyncio
+
+    return asyncio.run(coroutine)

@@ -298,3 +298,31 @@ def test_exactness_survives_killed_executors(client, tmp_path):
         return str(n)
 
     assert client.run(work, range(2_000), reduce=operator.add) == "".join(map(str, range(2_000)))
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 100])
+def test_results_before_an_error_of_the_input_are_delivered(client, chunksize):
+    def items():
+        yield from range(5)
+        raise LookupError("broken input")
+
+    results, taken = client.map(tasks.same, items(), chunksize=chunksize), []
+    with pytest.raises(LookupError, match="broken input"):
+        taken.extend(results)
+    assert taken == list(range(5))
+
+
+def test_after_shutdown_a_map_delivers_what_was_sent():
+    with plait.Client(slots=1) as client:
+        results = client.map(tasks.same, range(20), buffersize=8)
+    taken = []
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        taken.extend(results)
+    assert taken == list(range(8))
+
+
+def test_an_async_function_serves_in_every_kind_of_run(client):
+    assert client.run(tasks.later, range(5)) == list(range(5))
+    assert client.run(tasks.later, range(5), reduce=operator.add) == 10
+    outcomes = client.options(errors="return").run(tasks.later, range(5), combine=list)
+    assert [outcome.value for outcome in outcomes] == list(range(5))

@@ -29,3 +29,17 @@ def test_only_what_may_be_retried_is():
 def test_it_pickles():
     again = pickle.loads(pickle.dumps(Witness(len, OSError, 1)))
     assert (again.fn, again.retry_on, again.retries) == (len, OSError, 1)
+
+
+def test_an_exit_is_told_too():
+    def fn(code):
+        raise SystemExit(code)
+
+    assert isinstance(Witness(fn, Exception, 0)(3).error, SystemExit)
+
+
+def test_what_an_async_function_returns_is_waited_for():
+    async def fn(n):
+        return n + 1
+
+    assert Witness(fn, Exception, 0)(1).value == 2
