@@ -154,7 +154,7 @@ def _serve(channel: ExecutorChannel) -> None:
         if not finish(ending, data):
             _end_forked(ending)
         interrupts.cancelled = False
-        order = args = inputs = value = data = None
+        order = args = inputs = positional = named = value = data = None
 
 
 def _run(
