@@ -209,6 +209,8 @@ pub struct Start {
     pub inputs_total: u64,
     /// How many executors have died under its task so far: nothing is queued behind one that may kill again.
     pub deaths: u32,
+    /// Larger runs earlier.
+    pub priority: i32,
 }
 
 impl Start {

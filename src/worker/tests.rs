@@ -179,6 +179,7 @@ fn start(seq: u64) -> Start {
         inputs: Vec::new(),
         inputs_total: 0,
         deaths: 0,
+        priority: 0,
     }
 }
 

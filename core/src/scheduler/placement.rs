@@ -286,6 +286,7 @@ impl Scheduler {
             inputs,
             inputs_total: inputs_total as u64,
             deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
+            priority: self.ready.queue(task.queue).class.priority,
         };
         let (ticket, attempt) = (task.ticket, task.attempt());
         let w = &mut self.workers[worker];

@@ -7,6 +7,7 @@ use crate::id::AttemptId;
 use crate::spec::Start;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// An attempt's place in the slab; used again once the attempt is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,15 @@ pub(super) struct Attempt {
     /// Executors that died before it without saying what they ran, while it was the next.
     pub(super) suspicion: u32,
     pub(super) place: Place,
+}
+
+/// Where an attempt stands among those that wait: larger priorities first, then in the order in which they came.
+pub(super) type Rank = (Reverse<i32>, u64);
+
+impl Attempt {
+    pub(super) const fn rank(&self) -> Rank {
+        (Reverse(self.start.priority), self.order)
+    }
 }
 
 /// How an attempt may be queued.

@@ -16,6 +16,8 @@ pub(super) struct Hand {
     asked: usize,
     stopping: usize,
     closing: usize,
+    /// Priorities between which all in it lie: widened by what comes, made anew once it is empty.
+    span: Option<(i32, i32)>,
 }
 
 /// One entry that is not over.
@@ -23,6 +25,7 @@ pub(super) struct Hand {
 pub(super) struct Held {
     pub(super) handle: Handle,
     class: Class,
+    priority: i32,
     grip: Grip,
     wish: Wish,
 }
@@ -62,6 +65,10 @@ impl Held {
         self.class
     }
 
+    pub(super) const fn priority(&self) -> i32 {
+        self.priority
+    }
+
     const fn is_stopping(&self) -> bool {
         matches!(self.wish, Wish::Cancel(Cancel::Running))
     }
@@ -75,6 +82,16 @@ impl Hand {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.held == 0
+    }
+
+    /// Whether anything in it may have less than this priority.
+    pub(super) fn may_be_below(&self, priority: i32) -> bool {
+        self.span.is_some_and(|(lowest, _)| lowest < priority)
+    }
+
+    /// Whether anything in it may have more than this priority.
+    pub(super) fn may_be_above(&self, priority: i32) -> bool {
+        self.span.is_some_and(|(_, highest)| highest > priority)
     }
 
     /// How many have been asked back.
@@ -92,12 +109,15 @@ impl Hand {
         self.stopping == 0 && self.closing == 0 && self.entries.len() < limits::EXECUTOR_QUEUE
     }
 
-    pub(super) fn push(&mut self, handle: Handle, class: Class) -> Entry {
+    pub(super) fn push(&mut self, handle: Handle, class: Class, priority: i32) -> Entry {
         assert!(self.is_open(), "only an open hand is given more");
-        let span = u32::try_from(self.entries.len()).expect("a window is short");
-        self.add(Held { handle, class, grip: Grip::Loose, wish: Wish::Run }, 1);
-        self.entries.push_back(Some(Held { handle, class, grip: Grip::Loose, wish: Wish::Run }));
-        Entry(self.first.0.wrapping_add(span))
+        let length = u32::try_from(self.entries.len()).expect("a window is short");
+        let held = Held { handle, class, priority, grip: Grip::Loose, wish: Wish::Run };
+        let (lowest, highest) = self.span.filter(|_| self.held > 0).unwrap_or((priority, priority));
+        self.span = Some((lowest.min(priority), highest.max(priority)));
+        self.add(held, 1);
+        self.entries.push_back(Some(held));
+        Entry(self.first.0.wrapping_add(length))
     }
 
     pub(super) fn get(&self, entry: Entry) -> Option<&Held> {
@@ -160,6 +180,8 @@ impl Hand {
         assert_eq!(self.asked, count(|held| held.grip == Grip::Asked));
         assert_eq!(self.stopping, count(Held::is_stopping));
         assert_eq!(self.closing, count(|held| held.class != Class::Plain));
+        let within = |(_, held): (_, &Held)| self.span.is_some_and(|(a, b)| a <= held.priority && held.priority <= b);
+        assert!(self.iter().all(within), "a hand knows between which priorities it lies");
         let mut closed = self.iter().skip_while(|(_, held)| held.class == Class::Plain).skip(1);
         assert!(closed.next().is_none(), "nothing is queued behind what closes the queue");
     }

@@ -42,7 +42,7 @@ impl Brain {
         self.arrivals += 1;
         let (class, place) = (class(&start), Place::Queued(Links::default()));
         let handle = self.attempts.insert(Attempt { start, function, merge, class, order, suspicion: 0, place });
-        self.queue.push_back(&mut self.attempts, handle);
+        self.queue.push(&mut self.attempts, handle);
     }
 
     fn hold_functions(&mut self, start: &Start) -> Option<(FunctionSlot, Option<FunctionSlot>)> {
@@ -84,15 +84,13 @@ impl Brain {
         }
     }
 
-    /// Puts attempts that have not begun back to the front of the queue, in the order in which they came.
+    /// Puts attempts that have not begun back into the queue, each before what came after it.
     pub(super) fn put_back(&mut self, mut handles: Vec<Handle>) {
-        handles.sort_unstable_by_key(|handle| self.attempts.get(*handle).order);
-        for handle in handles.into_iter().rev() {
-            if self.is_draining() {
-                self.give_back(handle);
-            } else {
-                self.queue.push_front(&mut self.attempts, handle);
-            }
+        if self.is_draining() {
+            handles.into_iter().for_each(|handle| self.give_back(handle));
+        } else {
+            handles.sort_unstable_by_key(|handle| self.attempts.get(*handle).rank());
+            self.queue.put_back(&mut self.attempts, &handles);
         }
     }
 }

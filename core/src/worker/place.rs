@@ -1,13 +1,19 @@
 //! Who gets what: an idle executor first, then short queues behind what runs, and taking back from the longest queue.
+//!
+//! Larger priorities go first. Nothing is queued behind what runs while more of a larger priority waits anywhere, and
+//! what has been is taken back for it.
 
-use super::attempt::{Handle, Place};
+use super::attempt::{Handle, Place, Rank};
 use super::executor::{Executor, Life};
-use super::hand::Grip;
-use super::queue::Lane;
+use super::hand::{Grip, Held};
 use super::{Action, Brain, Entry, Order};
 use crate::limits;
 use crate::time::Time;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// Behind all that can wait.
+const LAST: Rank = (Reverse(i32::MIN), u64::MAX);
 
 /// What may be done for an attempt that runs apart.
 enum Room {
@@ -26,23 +32,28 @@ impl Brain {
             return;
         }
         let mut free = self.fleet.free_cpus();
+        if self.is_waiting_above(free) {
+            return;
+        }
         let bar = self.place_apart(now, &mut free, actions);
         self.place_idle(&mut free, bar, actions);
-        self.place_behind(bar, actions);
-        self.rebalance(free, bar);
+        match self.next_plain(bar).map(|handle| self.attempts.get(handle).start.priority) {
+            Some(priority) => self.place_behind(priority, bar, actions),
+            None => self.rebalance(free, None),
+        }
     }
 
-    /// Gives what runs apart, in order, after what came before it. Returns the arrival that nothing plain may overtake.
-    fn place_apart(&mut self, now: Time, free: &mut u32, actions: &mut Vec<Action>) -> u64 {
+    /// Gives what runs apart, in order, after what came before it. Returns the rank that nothing plain may overtake.
+    fn place_apart(&mut self, now: Time, free: &mut u32, actions: &mut Vec<Action>) -> Rank {
         let mut pledged = Vec::new();
         let mut next = self.queue.apart.front();
         while let Some(handle) = next {
-            next = Lane::after(&self.attempts, handle);
+            next = self.queue.apart.after(&self.attempts, handle);
             let attempt = self.attempts.get(handle);
-            let (cpus, order) = (attempt.start.request.cpus.max(1), attempt.order);
-            self.place_idle(free, order, actions);
-            if self.next_plain(order).is_some() {
-                return order;
+            let (cpus, rank) = (attempt.start.request.cpus.max(1), attempt.rank());
+            self.place_idle(free, rank, actions);
+            if self.next_plain(rank).is_some() {
+                return rank;
             }
             // Named resources that are taken hold up only those who ask for them.
             if !self.free.holds(&self.attempts.get(handle).start.request) {
@@ -55,10 +66,10 @@ impl Brain {
                     self.give(seat, handle, actions);
                 }
                 Room::Coming => {}
-                Room::None => return order,
+                Room::None => return rank,
             }
         }
-        u64::MAX
+        LAST
     }
 
     /// Finds an executor of `cpus` slots, or starts one.
@@ -98,7 +109,7 @@ impl Brain {
     }
 
     /// One for each idle executor.
-    fn place_idle(&mut self, free: &mut u32, bar: u64, actions: &mut Vec<Action>) {
+    fn place_idle(&mut self, free: &mut u32, bar: Rank, actions: &mut Vec<Action>) {
         for seat in 0..self.fleet.slots() {
             if *free == 0 || self.next_plain(bar).is_none() {
                 return;
@@ -111,11 +122,12 @@ impl Brain {
     }
 
     /// Queues more behind what runs: as much as keeps executors busy, and no more, for what is queued here can still go
-    /// anywhere.
-    fn place_behind(&mut self, bar: u64, actions: &mut Vec<Action>) {
-        if self.next_plain(bar).is_none() {
+    /// anywhere. The next of the queue has this priority: what has less makes room first, and goes behind nothing yet.
+    fn place_behind(&mut self, priority: i32, bar: Rank, actions: &mut Vec<Action>) {
+        if self.outrank(priority) || self.is_outranked(priority) {
             return;
         }
+        let bar = bar.min((Reverse(priority), u64::MAX));
         let depth = self.depth();
         for seat in 0..self.fleet.slots() {
             let Some(executor) = self.fleet.get(seat) else { continue };
@@ -135,16 +147,16 @@ impl Brain {
     /// How many attempts an executor should hold: half of its share, one at least.
     fn depth(&self) -> usize {
         let given: usize = (0..self.fleet.slots()).filter_map(|seat| self.fleet.get(seat)).map(|x| x.hand.len()).sum();
-        let total = given + self.queue.plain.len();
+        let total = given + self.queue.plain.first_len();
         (total / (2 * self.fleet.slots()) + 1).min(limits::EXECUTOR_QUEUE)
     }
 
-    fn next_plain(&self, bar: u64) -> Option<Handle> {
-        self.queue.plain.front().filter(|handle| self.attempts.get(*handle).order < bar)
+    fn next_plain(&self, bar: Rank) -> Option<Handle> {
+        self.queue.plain.front().filter(|handle| self.attempts.get(*handle).rank() < bar)
     }
 
     /// Gives the next of the queue. False if there is none.
-    fn give_next(&mut self, seat: usize, bar: u64, actions: &mut Vec<Action>) -> bool {
+    fn give_next(&mut self, seat: usize, bar: Rank, actions: &mut Vec<Action>) -> bool {
         let Some(handle) = self.next_plain(bar) else { return false };
         self.give(seat, handle, actions);
         true
@@ -161,24 +173,62 @@ impl Brain {
                 actions.push(Action::Define { executor: executor.id, session, function: function.clone() });
             }
         }
-        let entry = executor.hand.push(handle, attempt.class);
+        let entry = executor.hand.push(handle, attempt.class, attempt.start.priority);
         attempt.place = Place::Given { seat, entry };
         executor.orders.push(Order { entry, start: attempt.start.clone() });
     }
 
-    /// If executors are idle and nothing is queued, asks the longest queue for a share of what has not begun.
-    fn rebalance(&mut self, free: u32, bar: u64) {
-        if free == 0 || self.next_plain(bar).is_some() {
+    /// Asks for all of less than this priority that has not begun. Whether there is any.
+    fn outrank(&mut self, priority: i32) -> bool {
+        let mut outranked = false;
+        for seat in 0..self.fleet.slots() {
+            let Some(executor) = self.fleet.get(seat).filter(|x| x.hand.may_be_below(priority)) else { continue };
+            let lower = spare(executor).filter(|(_, held)| held.priority() < priority);
+            let lower: Vec<Entry> = lower.map(|(entry, _)| entry).collect();
+            outranked |= executor.life == Life::Ready && !lower.is_empty();
+            lower.into_iter().for_each(|entry| self.ask_back(seat, entry));
+        }
+        outranked
+    }
+
+    /// Whether something of more than this priority waits in an executor's hands.
+    fn is_outranked(&self, priority: i32) -> bool {
+        let hands = (0..self.fleet.slots()).filter_map(|seat| self.fleet.get(seat));
+        let mut hands = hands.filter(|executor| executor.life == Life::Ready && executor.hand.may_be_above(priority));
+        hands.any(|executor| spare(executor).any(|(_, held)| held.priority() > priority))
+    }
+
+    /// If executors are idle and something of a larger priority than all that is queued waits behind what runs, asks
+    /// for that. Whether its return, or that of some asked for before, is to be waited for.
+    fn is_waiting_above(&mut self, free: u32) -> bool {
+        let Some(priority) = self.queue.plain.front().map(|handle| self.attempts.get(handle).start.priority) else {
+            return false;
+        };
+        let above = |executor: &Executor| executor.life == Life::Ready && executor.hand.may_be_above(priority);
+        if free == 0 || !self.fleet.iter().any(|(_, executor)| above(executor)) {
+            return false;
+        }
+        self.rebalance(free, Some(priority));
+        let asked = |(_, held): (_, &Held)| held.grip() == Grip::Asked && held.priority() > priority;
+        self.fleet.iter().filter(|(_, executor)| above(executor)).any(|(_, executor)| executor.hand.iter().any(asked))
+    }
+
+    /// If executors are idle, asks the longest queue for a share of what has not begun and is above this priority.
+    fn rebalance(&mut self, free: u32, above: Option<i32>) {
+        if free == 0 {
             return;
         }
         let seats = || (0..self.fleet.slots()).filter_map(|seat| Some((seat, self.fleet.get(seat)?)));
         let idle = seats().filter(|(_, executor)| executor.is_idle()).count().min(free as usize);
         let lenders = seats().filter(|(_, executor)| executor.life == Life::Ready && executor.hand.asked() == 0);
-        let longest = lenders.map(|(seat, executor)| (spare(executor).count(), seat)).max();
+        let lent = |(_, held): &(Entry, &Held)| {
+            held.grip() == Grip::Loose && above.is_none_or(|priority| held.priority() > priority)
+        };
+        let longest = lenders.map(|(seat, executor)| (spare(executor).filter(lent).count(), seat)).max();
         let Some((most, seat)) = longest.filter(|(most, _)| idle * most > 0) else { return };
         let share = (most * idle / (idle + 1)).max(1);
         let executor = self.fleet.at(seat);
-        let entries: Vec<_> = spare(executor).skip(most - share).collect();
+        let entries: Vec<_> = spare(executor).filter(lent).skip(most - share).map(|(entry, _)| entry).collect();
         entries.into_iter().for_each(|entry| self.ask_back(seat, entry));
     }
 
@@ -199,7 +249,7 @@ impl Brain {
     }
 }
 
-/// What an executor need not keep: all that has not begun, but for the oldest, which is about to.
-fn spare(executor: &Executor) -> impl Iterator<Item = Entry> {
-    executor.hand.iter().skip(1).filter(|(_, held)| held.grip() == Grip::Loose).map(|(entry, _)| entry)
+/// What an executor need not keep: all that is not known to have begun, but for the oldest, which is about to.
+fn spare(executor: &Executor) -> impl Iterator<Item = (Entry, &Held)> {
+    executor.hand.iter().skip(1).filter(|(_, held)| held.grip() != Grip::Begun)
 }

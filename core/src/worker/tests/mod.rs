@@ -18,6 +18,7 @@ scenarios! {
     executors_start_at_once_and_take_work_once_ready
     few_attempts_are_spread_before_any_is_queued_behind
     a_backlog_is_queued_ahead
+    a_larger_priority_overtakes_what_has_not_begun
     functions_are_told_before_their_first_use
     inputs_follow_their_attempt
     an_idle_executor_takes_from_the_longest_queue

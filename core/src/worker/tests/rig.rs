@@ -133,6 +133,7 @@ fn start(name: &str, properties: &str) -> Start {
         inputs: Vec::new(),
         inputs_total: 0,
         deaths: 0,
+        priority: 0,
     };
     for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
         match name {
@@ -141,6 +142,7 @@ fn start(name: &str, properties: &str) -> Start {
                 start.call = Call::ChunkFold { errors: Errors::Raise, retries: 0, merge: FunctionId(number(value)) };
             }
             "deaths" => start.deaths = number(value),
+            "priority" => start.priority = number(value),
             "cpus" => start.request.cpus = number(value),
             "inputs" => {
                 let (there, total) = value.split_once('/').expect("inputs=1/3");

@@ -34,8 +34,8 @@ fn start() -> impl Strategy<Value = Start> {
         4 => Just(Call::Single),
         1 => Just(Call::ChunkFold { errors: Errors::Skip, retries: 0, merge: FunctionId(1) }),
     ];
-    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32).prop_map(
-        |(attempt, function, call, request, inputs, total, deaths)| Start {
+    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32).prop_map(
+        |(attempt, function, call, request, inputs, total, deaths, priority)| Start {
             attempt,
             function: FunctionId(function),
             call,
@@ -44,6 +44,7 @@ fn start() -> impl Strategy<Value = Start> {
             inputs: vec![Outcome::Skipped; inputs],
             inputs_total: total,
             deaths,
+            priority,
         },
     )
 }

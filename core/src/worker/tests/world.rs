@@ -267,6 +267,7 @@ impl World {
         let folds = self.rng.chance(1, 4);
         let merge = FunctionId(1);
         let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
+        let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
         self.open.insert(attempt);
         if total > 0 {
             self.inputs.insert(attempt, total);
@@ -280,6 +281,7 @@ impl World {
             inputs: Vec::new(),
             inputs_total: total,
             deaths,
+            priority,
         }
     }
 
