@@ -12,6 +12,7 @@ use super::{Scheduler, TaskTotals, Watch};
 use crate::outcome::Outcome;
 use crate::spec::{Call, Retention};
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::cmp::Reverse;
 
 impl Scheduler {
     /// Panics if an invariant does not hold. Expensive: for tests and the simulator.
@@ -166,22 +167,29 @@ impl Scheduler {
     fn check_worker(&self, slot: u32, worker: &Worker) {
         let mut free = worker.offer.capacity.clone();
         let (mut small, mut held, mut previous, mut task) = (0, 0, NONE, worker.first);
-        let mut sit = |seat, request: &_| match seat {
-            Seat::Small => small += 1,
+        let mut priorities = BTreeMap::new();
+        let mut sit = |seat, request: &_, priority| match seat {
+            Seat::Small => {
+                small += 1;
+                *priorities.entry(Reverse(priority)).or_insert(0) += 1;
+            }
             Seat::Own => free.take(request),
         };
         while task != NONE {
             let lease = self.tasks[task].lease().expect("what a worker lists is assigned");
             assert!(lease.worker == slot && lease.previous == previous, "a worker's list is linked both ways");
-            sit(lease.seat, &self.ready.queue(self.tasks[task].queue).class.request);
+            let class = &self.ready.queue(self.tasks[task].queue).class;
+            sit(lease.seat, &class.request, class.priority);
             held += 1;
             (previous, task) = (task, lease.next);
         }
-        worker.leaving.values().for_each(|leaving| sit(leaving.seat, &leaving.request));
+        worker.leaving.values().for_each(|leaving| sit(leaving.seat, &leaving.request, leaving.priority));
         assert_eq!((previous, held), (worker.last, worker.held), "a worker's list has its end and its length");
         let leases = self.tasks.iter().filter(|(_, t)| t.lease().is_some_and(|lease| lease.worker == slot)).count();
         assert_eq!(held as usize, leases, "each lease is in its worker's list");
         assert_eq!((&free, small), (&worker.free, worker.small), "seats at {}", worker.id);
+        let counted = worker.priorities().iter().map(|(priority, count)| (Reverse(*priority), *count));
+        assert!(counted.eq(priorities), "small attempts at {} by priority", worker.id);
         assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
         assert!(worker.starts.is_empty(), "starts leave with their step");
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id)).count();

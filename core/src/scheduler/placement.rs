@@ -2,10 +2,10 @@
 //!
 //! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
 //! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
-//! keeps a worker busy for a while. Everything else starts only where it fits at once; if it fits nowhere now, one
+//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, one
 //! worker is kept free for it, so that younger small tasks cannot starve it.
 
-use super::ready::Line;
+use super::ready::{Class, Line};
 use super::task::{State, Task};
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
@@ -113,12 +113,12 @@ impl Scheduler {
     }
 
     fn place_small(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
-        let python = self.ready.queue(queue).class.python;
+        let Class { python, priority, .. } = self.ready.queue(queue).class;
         while let Some((ticket, slot)) = self.head(queue, Line::Main) {
             if ticket > until {
                 return Turn::Yields(ticket);
             }
-            let Some(worker) = self.pick(python) else { return Turn::Over };
+            let Some(worker) = self.pick(python, priority) else { return Turn::Over };
             if self.afford(slot, worker) {
                 self.ready.pop(queue, Line::Main, ticket);
                 self.pass.small_ready -= 1;
@@ -202,7 +202,7 @@ impl Scheduler {
     }
 
     /// The least loaded worker that takes one more small task.
-    fn pick(&mut self, python: Option<PythonVersion>) -> Option<u32> {
+    fn pick(&mut self, python: Option<PythonVersion>, priority: i32) -> Option<u32> {
         let pool = match self.pass.pools.iter().position(|pool| pool.python == python) {
             Some(pool) => pool,
             None => {
@@ -218,7 +218,7 @@ impl Scheduler {
         while let Some(mut top) = pools[pool].workers.peek_mut() {
             let Reverse((load, worker)) = *top;
             let now = self.load(worker);
-            if !self.takes_small(worker, depth) {
+            if !self.takes_small(worker, depth, priority) {
                 PeekMut::pop(top);
             } else if load != now {
                 *top = Reverse((now, worker));
@@ -239,7 +239,9 @@ impl Scheduler {
         (busy << 20) / slots.max(1)
     }
 
-    fn takes_small(&self, worker: u32, fair: u64) -> bool {
+    /// Whether a worker takes one more small task of this priority. What it holds of lower priority is overtaken there,
+    /// so it counts against the worker's own bound alone.
+    fn takes_small(&self, worker: u32, fair: u64, priority: i32) -> bool {
         let w = &self.workers[worker];
         if !w.is_open() || w.offer.capacity.cpus == 0 {
             return false;
@@ -249,8 +251,8 @@ impl Scheduler {
         }
         let most = w.mean_micros.map_or(QUEUE_UNMEASURED, |mean| PREFETCH_MICROS / mean.max(1));
         let per_slot = fair.min(most).max(QUEUE_MIN);
-        let depth = per_slot.saturating_mul(u64::from(w.offer.capacity.cpus)).min(u64::from(w.offer.queue));
-        u64::from(w.queued()) < depth
+        let depth = per_slot.saturating_mul(u64::from(w.offer.capacity.cpus));
+        w.queued() < w.offer.queue && u64::from(w.queued_from(priority)) < depth
     }
 
     /// Whether the worker's credit allows the task's start, with the functions that go before it. If not, it gets nothing

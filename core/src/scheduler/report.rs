@@ -81,7 +81,7 @@ impl Scheduler {
     fn left(&mut self, worker: u32, attempt: AttemptId) {
         let worker = &mut self.workers[worker];
         match worker.leaving.remove(&attempt) {
-            Some(leaving) => worker.stand_up(leaving.seat, &leaving.request),
+            Some(leaving) => worker.stand_up(leaving.seat, &leaving.request, leaving.priority),
             None => self.ignored += 1,
         }
     }

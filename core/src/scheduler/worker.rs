@@ -1,5 +1,6 @@
 //! Workers: what each offers, holds and has been told.
 
+use super::ready::Class;
 use super::slab::NONE;
 use super::task::{Lease, State};
 use super::timer::Timer;
@@ -12,6 +13,7 @@ use crate::time::Time;
 use crate::window::{Credit, Owed};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// A worker that is there.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Worker {
     pub(super) free: Resources,
     /// Small attempts that it holds. As many as there are free slots run, the others are queued.
     pub(super) small: u32,
+    /// How many of those there are of each priority, falling; as good as always of one.
+    priorities: Vec<(i32, u32)>,
     /// Attempts of living tasks, oldest first.
     pub(super) first: u32,
     pub(super) last: u32,
@@ -59,6 +63,7 @@ pub(super) enum Seat {
 pub(super) struct Leaving {
     pub(super) seat: Seat,
     pub(super) request: Resources,
+    pub(super) priority: i32,
     /// How the worker was told.
     pub(super) told: Cancel,
 }
@@ -94,6 +99,12 @@ impl Worker {
         self.small.saturating_sub(self.free.cpus)
     }
 
+    /// Small attempts of this priority or a larger one beyond the slots, as if there were no others.
+    pub(super) fn queued_from(&self, priority: i32) -> u32 {
+        let from = self.priorities.iter().take_while(|(other, _)| *other >= priority);
+        from.map(|(_, count)| count).sum::<u32>().saturating_sub(self.free.cpus)
+    }
+
     /// Attempts that run, as far as can be told.
     pub(super) fn running(&self) -> u32 {
         self.small.min(self.free.cpus) + (self.held + self.leaving.len() as u32 - self.small)
@@ -114,18 +125,40 @@ impl Worker {
         request.cpus <= self.idle() && self.free.holds(request)
     }
 
-    fn sit(&mut self, seat: Seat, request: &Resources) {
+    fn sit(&mut self, seat: Seat, class: &Class) {
         match seat {
-            Seat::Small => self.small += 1,
-            Seat::Own => self.free.take(request),
+            Seat::Small => {
+                self.small += 1;
+                match self.find_priority(class.priority) {
+                    Ok(at) => self.priorities[at].1 += 1,
+                    Err(at) => self.priorities.insert(at, (class.priority, 1)),
+                }
+            }
+            Seat::Own => self.free.take(&class.request),
         }
     }
 
-    pub(super) fn stand_up(&mut self, seat: Seat, request: &Resources) {
+    pub(super) fn stand_up(&mut self, seat: Seat, request: &Resources, priority: i32) {
         match seat {
-            Seat::Small => self.small -= 1,
+            Seat::Small => {
+                self.small -= 1;
+                let at = self.find_priority(priority).expect("who stands up sat there");
+                self.priorities[at].1 -= 1;
+                if self.priorities[at].1 == 0 {
+                    self.priorities.remove(at);
+                }
+            }
             Seat::Own => self.free.give_back(request),
         }
+    }
+
+    fn find_priority(&self, priority: i32) -> Result<usize, usize> {
+        self.priorities.binary_search_by_key(&Reverse(priority), |(priority, _)| Reverse(*priority))
+    }
+
+    /// How many small attempts there are of each priority.
+    pub(super) fn priorities(&self) -> &[(i32, u32)] {
+        &self.priorities
     }
 }
 
@@ -140,6 +173,7 @@ impl Scheduler {
             heard: self.now,
             health: Health::Live,
             small: 0,
+            priorities: Vec::new(),
             first: NONE,
             last: NONE,
             held: 0,
@@ -217,7 +251,7 @@ impl Scheduler {
     pub(super) fn assign(&mut self, slot: u32, worker: u32, seat: Seat) {
         let Self { tasks, workers, ready, .. } = self;
         let w = &mut workers[worker];
-        w.sit(seat, &ready.queue(tasks[slot].queue).class.request);
+        w.sit(seat, &ready.queue(tasks[slot].queue).class);
         let previous = core::mem::replace(&mut w.last, slot);
         match previous {
             NONE => w.first = slot,
@@ -232,8 +266,8 @@ impl Scheduler {
     /// Takes an attempt off its worker's list and out of its seat.
     pub(super) fn release(&mut self, slot: u32) -> Lease {
         let lease = self.unlist(slot);
-        let request = &self.ready.queue(self.tasks[slot].queue).class.request;
-        self.workers[lease.worker].stand_up(lease.seat, request);
+        let class = &self.ready.queue(self.tasks[slot].queue).class;
+        self.workers[lease.worker].stand_up(lease.seat, &class.request, class.priority);
         self.counts.assigned -= 1;
         self.tasks[slot].state = State::Waiting { missing: NONE };
         lease
@@ -245,9 +279,9 @@ impl Scheduler {
         let lease = self.unlist(slot);
         let told = if lease.started { Cancel::Running } else { cancel };
         let task = &self.tasks[slot];
-        let request = self.ready.queue(task.queue).class.request.clone();
+        let Class { request, priority, .. } = self.ready.queue(task.queue).class.clone();
         let worker = &mut self.workers[lease.worker];
-        worker.leaving.insert(task.attempt(), Leaving { seat: lease.seat, request, told });
+        worker.leaving.insert(task.attempt(), Leaving { seat: lease.seat, request, priority, told });
         worker.cancels[usize::from(told == Cancel::Running)].push(task.attempt());
     }
 
