@@ -118,22 +118,30 @@ def test_pinned_options_count_unless_set_by_hand(client, tmp_path):
         client.options(retries=0).submit(twice, str(counter)).result(60)
 
 
-def test_a_larger_priority_runs_earlier(tmp_path):
-    gate, log = tmp_path / "gate", tmp_path / "log"
+def test_a_larger_priority_runs_before_all_that_has_not_begun(tmp_path):
+    log = tmp_path / "log"
+    begun, gates = ([tmp_path / f"{name}{n}" for n in range(2)] for name in ("begun", "gate"))
 
     def note(name):
         with open(log, "a") as file:
             file.write(name)
 
-    with plait.Client(slots=1) as client:
-        busy = client.submit(tasks.until, str(gate))
-        # More than a worker holds ahead: what it holds already is not overtaken.
-        futures = [client.submit(note, "-") for _ in range(1_000)]
-        futures.append(client.options(priority=1).submit(note, "+"))
-        gate.touch()
-        for future in (busy, *futures):
+    with plait.Client(slots=2) as client:
+        busy = [client.submit(tasks.touch_then_wait, str(b), str(g)) for b, g in zip(begun, gates, strict=True)]
+        for path in begun:
+            tasks.until(str(path))
+        waiting = [client.submit(note, "-") for _ in range(30)]
+        urgent = client.options(priority=1).submit(note, "+")
+        # What was submitted before is where it belongs once this is refused.
+        with pytest.raises(plait.Unschedulable):
+            client.options(cpus=99).submit(tasks.nothing).result(60)
+        gates[1].touch()
+        urgent.result(60)
+        assert log.read_text().startswith("+")
+        gates[0].touch()
+        for future in (*busy, *waiting):
             future.result(60)
-    assert log.read_text().index("+") < 900
+    assert len(log.read_text()) == 31
 
 
 def test_a_task_that_nobody_can_run_says_what_is_missing(client):
