@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from itertools import islice
@@ -50,7 +51,7 @@ class Sent:
 
 
 class Results(Generic[T]):
-    """The results of a `map`, as they come; an iterator.
+    """The results of a `map`, as they come; an iterator that threads may share.
 
     Leaving the loop, dropping the iterator or calling `close` cancels what is left. With `errors="return"` it yields
     `Outcome`s.
@@ -90,6 +91,7 @@ class Results(Generic[T]):
         self._items_out = 0
         self._bytes_out = 0
         self._given = 0
+        self._turn = threading.RLock()
         self._source = zip(*iterables, strict=False)
         self._fill()
 
@@ -105,6 +107,10 @@ class Results(Generic[T]):
             TimeoutError: When the time given to `map` is up; the rest is cancelled.
             Exception: With `errors="raise"` that of an item, and whatever an iterable raised; the rest is cancelled.
         """
+        with self._turn:
+            return self._next()
+
+    def _next(self) -> T:
         try:
             while not self._ready:
                 self._fill()

@@ -326,3 +326,13 @@ def test_an_async_function_serves_in_every_kind_of_run(client):
     assert client.run(tasks.later, range(5), reduce=operator.add) == 10
     outcomes = client.options(errors="return").run(tasks.later, range(5), combine=list)
     assert [outcome.value for outcome in outcomes] == list(range(5))
+
+
+def test_threads_may_share_the_results(client):
+    results, taken = client.map(tasks.same, range(1_000)), []
+    threads = [threading.Thread(target=lambda: taken.extend(results)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(1_000))
