@@ -79,7 +79,7 @@ class Client(Executor):
         if address is None and slots is None and listen is None:
             address = _config.address()
         if address is not None:
-            self._core = _connect(os.fspath(address), label)
+            self._core = _connect(os.fsdecode(address), label)
         else:
             self._core = _embed(_config.slots() if slots is None else slots, listen, label)
         self._set_options(Options())

@@ -34,6 +34,11 @@ def test_a_nonsense_address_says_what_one_looks_like():
         plait.Client("nonsense")
 
 
+def test_an_address_of_bytes_is_one_too():
+    with pytest.raises(plait.ConnectError, match="plait1c-"):
+        plait.Client(b"nonsense")  # type: ignore[arg-type]
+
+
 def test_the_environment_names_the_address(monkeypatch):
     monkeypatch.setenv("PLAIT_ADDRESS", "nonsense")
     with pytest.raises(plait.ConnectError, match="nonsense"):
