@@ -335,12 +335,17 @@ def _failed(error: BaseException, loaded: Loaded | None) -> Ending:
 
 def _load(channel: ExecutorChannel, which: int) -> Loaded:
     """Unpickle a function of the order at hand and keep it for later ones; one that cannot be unpickled fails each."""
+    # Not to be interrupted: the body is given once, and without it every later order would fail.
+    _interrupts.inside = False
     body = channel.body(which)
     try:
         loaded = load_function(body)
-    except Exception as error:
+    except BaseException as error:
         loaded = (_Unloadable(error), ())
     channel.keep(which, loaded)
+    _interrupts.inside = True
+    if _interrupts.cancelled:
+        raise KeyboardInterrupt
     if isinstance(loaded[0], _Unloadable):
         loaded[0]()
     return loaded
@@ -349,7 +354,7 @@ def _load(channel: ExecutorChannel, which: int) -> Loaded:
 class _Unloadable:
     """Stands for a function that could not be unpickled."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     def __call__(self, *_args: object, **_kwargs: object) -> None:

@@ -166,3 +166,25 @@ class Adder:
     def __call__(self, x: int) -> int:
         """Add."""
         return self.held + x
+
+
+def unpickle_slowly(begun: str) -> Slow:
+    """Take a while, and leave a file at the beginning of it."""
+    open(begun, "w").close()
+    time.sleep(0.5)
+    return Slow(begun)
+
+
+class Slow:
+    """A function whose unpickling takes a while."""
+
+    def __init__(self, begun: str) -> None:
+        self.begun = begun
+
+    def __call__(self) -> int:
+        """Return a number."""
+        return 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be unpickled slowly."""
+        return (unpickle_slowly, (self.begun,))

@@ -91,3 +91,12 @@ def _error(future):
         return future.exception(60)
     except concurrent.futures.CancelledError as error:
         return error
+
+
+def test_a_cancel_while_a_function_is_unpickled_spares_its_later_calls(tmp_path):
+    begun = tmp_path / "begun"
+    with plait.Client(slots=1) as client:
+        first = client.submit(tasks.Slow(str(begun)))
+        eventually(begun.exists, "it is being unpickled")
+        assert first.cancel(running=True)
+        assert [client.submit(tasks.Slow(str(begun))).result(60) for _ in range(3)] == [1, 1, 1]
