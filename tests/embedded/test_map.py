@@ -315,7 +315,7 @@ def test_results_before_an_error_of_the_input_are_delivered(client, chunksize):
 def test_after_shutdown_a_map_delivers_what_was_sent():
     with plait.Client(slots=1) as client:
         results = client.map(tasks.same, range(20), buffersize=8)
-    taken = []
+    taken: list[int] = []
     with pytest.raises(RuntimeError, match="after shutdown"):
         taken.extend(results)
     assert taken == list(range(8))
