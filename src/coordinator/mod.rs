@@ -1,7 +1,7 @@
 //! The coordinator: accepts clients and workers, and carries out what [`plait_core::scheduler`] decides.
 //!
-//! [`run`] is the whole of it, whatever the links are: embedded they lie in memory, in a process of its own ([`serve()`])
-//! they come from a listener.
+//! [`run`] is the whole of it, whatever the links are: embedded they lie in memory, in a process of its own
+//! ([`serve()`]) they come from a listener.
 //!
 //! What this must never do: take a decision about a task, wait for a peer to take what is sent to it, look into a value,
 //! or let what one peer says reach another one's link.
