@@ -157,6 +157,23 @@ def test_a_client_that_was_cut_goes_on(cluster: rig.Cluster, proxy: rig.Proxy) -
         heal.join()
 
 
+def test_a_client_that_is_cut_again_and_again_loses_nothing(
+    cluster: rig.Cluster, proxy: rig.Proxy, rounds: int
+) -> None:
+    cluster.worker()
+    cuts = max(5, rounds // 100)
+    with plait.Client(proxy.line(cluster.client_line)) as client:
+        futures: list[plait.Future[str]] = []
+        for _ in range(cuts):
+            futures += [client.submit(slow_str, n) for n in range(len(futures), len(futures) + 50)]
+            proxy.cut()
+            futures += [client.submit(slow_str, n) for n in range(len(futures), len(futures) + 10)]
+            proxy.heal()
+            assert futures[-30].result(rig.PATIENCE) == str(len(futures) - 30)
+        assert [future.result(rig.PATIENCE) for future in futures] == [str(n) for n in range(60 * cuts)]
+    assert proxy.accepted > cuts, "it came back after every cut"
+
+
 def test_a_client_whose_cable_was_pulled_goes_on(cluster: rig.Cluster, proxy: rig.Proxy) -> None:
     cluster.worker()
     with plait.Client(proxy.line(cluster.client_line)) as client:
