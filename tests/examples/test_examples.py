@@ -52,14 +52,12 @@ def test_the_prototype_works_in_two_scripts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     server = rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_server.py", port, env=env)
-    workers = [
-        rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_worker.py", port, env=env) for _ in range(2)
-    ]
+    # One worker: with a second, the first may do it all, and the second would find the server gone.
+    worker = rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_worker.py", port, env=env)
     try:
         assert server.succeeds() == str(sum(n * n for n in range(50_000)))
-        for worker in workers:
-            assert worker.ends() == 0, worker.story()
-            assert not worker.err, worker.story()
+        assert worker.ends() == 0, worker.story()
+        assert not worker.err, worker.story()
     finally:
-        for program in [server, *workers]:
+        for program in [server, worker]:
             program.stop()
