@@ -188,7 +188,7 @@ impl Outcome {
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
-            Self::Value(value) | Self::Raised(value) => value.len(),
+            Self::Value(value) | Self::Raised(value) => value.carried(),
             Self::Failed(failure) => failure.bytes(),
             Self::Skipped | Self::Cancelled => 0,
         }
@@ -242,7 +242,7 @@ impl Report {
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.ending {
-            Ending::Returned(value) | Ending::Raised { error: value, .. } => value.len(),
+            Ending::Returned(value) | Ending::Raised { error: value, .. } => value.carried(),
             Ending::Crashed(death) => death.bytes(),
             Ending::Skipped | Ending::Cancelled | Ending::TooLarge { .. } => 0,
         }

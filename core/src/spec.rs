@@ -217,7 +217,7 @@ impl Start {
     /// Bytes of payload in it.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.args.len() + self.inputs.iter().map(Outcome::len).sum::<u64>()
+        self.args.carried() + self.inputs.iter().map(Outcome::len).sum::<u64>()
     }
 
     /// Whether it carries no payload.
@@ -280,9 +280,9 @@ impl Request {
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
-            Self::DefineFunction(function) => function.body.len(),
-            Self::Submit(tasks) => tasks.iter().map(|t| t.args.len() + 8 * t.inputs.len() as u64 + 48).sum(),
-            Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.len(),
+            Self::DefineFunction(function) => function.body.carried(),
+            Self::Submit(tasks) => tasks.iter().map(|t| t.args.carried() + 8 * t.inputs.len() as u64 + 48).sum(),
+            Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.carried(),
             Self::Cancel { tasks, .. } | Self::Release(tasks) => 8 * tasks.len() as u64,
             Self::OpenRun(_) | Self::DefineOptions { .. } | Self::SealRun { .. } => 0,
         }

@@ -1,6 +1,8 @@
-//! Values: opaque bytes from one Python to another.
+//! Values: opaque bytes from one Python to another, or where such bytes are.
 
+use crate::id::ObjectId;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
@@ -9,8 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A pickled object: the pickle-5 stream, then its out-of-band buffers. Never looked into outside Python.
 ///
-/// Cloning shares the bytes. In an encoded message a value is only its lengths: the bytes travel behind the control
-/// message and are put back by [`Value::attach`], so payload never passes through the codec.
+/// It carries its bytes, or refers to an object in the stores of workers. Cloning shares the bytes. In an encoded message
+/// a value is only its lengths: the bytes travel behind the control message and are put back by [`Value::attach`], so
+/// payload never passes through the codec.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(Repr);
 
@@ -28,6 +31,30 @@ enum Rare {
     Announced(Vec<u64>),
     /// The same with one segment: by far the most frequent, and without a vector.
     AnnouncedOne(u64),
+    Stored(Arc<Stored>),
+}
+
+/// A reference to an object in the stores of workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Which object.
+    pub object: ObjectId,
+    /// The lengths of its segments.
+    pub lengths: Box<[u64]>,
+}
+
+impl Stored {
+    /// Bytes of the object.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        sum(&self.lengths)
+    }
+
+    /// Whether the object has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Value {
@@ -47,23 +74,37 @@ impl Value {
         }
     }
 
-    /// Its segments, in order; none while they are only announced.
+    /// The object to which it refers, if it does not carry its bytes itself.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Stored> {
+        match self.rare() {
+            Some(Rare::Stored(stored)) => Some(stored),
+            _ => None,
+        }
+    }
+
+    /// Its segments, in order; none while they are only announced, or if they are elsewhere.
     #[must_use]
     pub fn segments(&self) -> &[Bytes] {
         match &self.0 {
             Repr::One(segment) => core::slice::from_ref(segment),
             Repr::Rare(rare) => match &**rare {
                 Rare::Many(segments) => segments,
-                Rare::Announced(_) | Rare::AnnouncedOne(_) => &[],
+                Rare::Announced(_) | Rare::AnnouncedOne(_) | Rare::Stored(_) => &[],
             },
         }
     }
 
-    /// Total bytes, announced or present.
+    /// Total bytes, wherever they are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        let announced = self.announced().iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
-        announced.saturating_add(self.segments().iter().map(|s| s.len() as u64).sum())
+        self.stored().map_or_else(|| self.carried(), Stored::len)
+    }
+
+    /// Bytes that travel with it and live where it is held, announced or present; none for a reference.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        sum(self.announced()).saturating_add(self.segments().iter().map(|s| s.len() as u64).sum())
     }
 
     /// Whether there are no bytes.
@@ -75,27 +116,40 @@ impl Value {
     /// The lengths that a decoded value still waits for; empty once it is whole.
     #[must_use]
     pub fn announced(&self) -> &[u64] {
-        match &self.0 {
-            Repr::Rare(rare) => match &**rare {
-                Rare::Announced(lengths) => lengths,
-                Rare::AnnouncedOne(length) => core::slice::from_ref(length),
-                Rare::Many(_) => &[],
-            },
-            Repr::One(_) => &[],
+        match self.rare() {
+            Some(Rare::Announced(lengths)) => lengths,
+            Some(Rare::AnnouncedOne(length)) => core::slice::from_ref(length),
+            Some(Rare::Many(_) | Rare::Stored(_)) | None => &[],
         }
     }
 
     /// Fills an announced value: asks `next` for each length in turn. `None` from it leaves the value as it was.
     pub fn attach(&mut self, mut next: impl FnMut(u64) -> Option<Bytes>) -> Option<()> {
-        let Repr::Rare(rare) = &self.0 else { return Some(()) };
-        *self = match &**rare {
-            Rare::Many(_) => return Some(()),
-            Rare::AnnouncedOne(length) => next(*length)?.into(),
-            Rare::Announced(lengths) => {
+        *self = match self.rare() {
+            None | Some(Rare::Many(_) | Rare::Stored(_)) => return Some(()),
+            Some(Rare::AnnouncedOne(length)) => next(*length)?.into(),
+            Some(Rare::Announced(lengths)) => {
                 Self::from_segments(lengths.iter().map(|length| next(*length)).collect::<Option<Vec<_>>>()?)
             }
         };
         Some(())
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        match &self.0 {
+            Repr::One(_) => None,
+            Repr::Rare(rare) => Some(rare),
+        }
+    }
+}
+
+fn sum(lengths: &[u64]) -> u64 {
+    lengths.iter().fold(0, |sum, n| sum.saturating_add(*n))
+}
+
+impl From<Stored> for Value {
+    fn from(stored: Stored) -> Self {
+        Self(Repr::Rare(Box::new(Rare::Stored(Arc::new(stored)))))
     }
 }
 
@@ -107,31 +161,70 @@ impl From<Bytes> for Value {
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value({} bytes)", self.len())
+        match self.stored() {
+            Some(stored) => write!(f, "Value({} bytes at {})", stored.len(), stored.object),
+            None => write!(f, "Value({} bytes)", self.carried()),
+        }
     }
+}
+
+/// A value in an encoded message, as it is written.
+#[derive(Serialize)]
+enum Written<'a> {
+    Carried(Lengths<'a>),
+    Stored(&'a Stored),
+}
+
+/// The same, as it is read.
+#[derive(Deserialize)]
+#[serde(rename = "Value")]
+enum Read {
+    Carried(Announced),
+    Stored(Stored),
 }
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.announced().is_empty() {
-            serializer.collect_seq(self.segments().iter().map(|s| s.len() as u64))
-        } else {
-            serializer.collect_seq(self.announced())
-        }
+        self.stored().map_or(Written::Carried(Lengths(self)), Written::Stored).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let announced = deserializer.deserialize_seq(Lengths)?;
-        Ok(Self(Repr::Rare(Box::new(announced))))
+        let rare = match Read::deserialize(deserializer)? {
+            Read::Carried(Announced(rare)) => rare,
+            Read::Stored(stored) => Rare::Stored(Arc::new(stored)),
+        };
+        Ok(Self(Repr::Rare(Box::new(rare))))
     }
 }
 
-/// Reads the lengths of a value's segments.
-struct Lengths;
+/// Writes the lengths of the segments that a value carries.
+struct Lengths<'a>(&'a Value);
 
-impl<'de> Visitor<'de> for Lengths {
+impl Serialize for Lengths<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let announced = self.0.announced();
+        if announced.is_empty() {
+            serializer.collect_seq(self.0.segments().iter().map(|s| s.len() as u64))
+        } else {
+            serializer.collect_seq(announced)
+        }
+    }
+}
+
+/// Reads them.
+struct Announced(Rare);
+
+impl<'de> Deserialize<'de> for Announced {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(AnnouncedVisitor).map(Self)
+    }
+}
+
+struct AnnouncedVisitor;
+
+impl<'de> Visitor<'de> for AnnouncedVisitor {
     type Value = Rare;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,5 +258,15 @@ mod tests {
         let mut rest = Bytes::from_static(b"abcde");
         value.attach(|n| Some(rest.split_to(n as usize))).expect("five bytes are there");
         assert_eq!(value, whole);
+    }
+
+    #[test]
+    fn a_reference_stands_for_bytes_that_it_does_not_carry() {
+        let stored = Stored { object: ObjectId::default(), lengths: [10, 1 << 40].into() };
+        let mut value = Value::from(stored.clone());
+        assert_eq!((value.len(), value.carried(), value.segments().len()), ((1 << 40) + 10, 0, 0));
+        assert!(value.attach(|_| None).is_some() && value.stored() == Some(&stored));
+        let bytes = Value::from(Bytes::from_static(b"ab"));
+        assert!(bytes.stored().is_none() && (bytes.len(), bytes.carried()) == (2, 2));
     }
 }

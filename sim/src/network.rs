@@ -63,7 +63,7 @@ impl Packet {
         match self {
             Self::ToWorker(ToWorker::Start(starts)) => starts.iter().map(Start::len).sum(),
             Self::ToWorker(ToWorker::Inputs { inputs, .. }) => inputs.iter().map(Outcome::len).sum(),
-            Self::ToWorker(ToWorker::Define { function, .. }) => function.body.len(),
+            Self::ToWorker(ToWorker::Define { function, .. }) => function.body.carried(),
             Self::FromWorker(FromWorker::Ended(reports)) => reports.iter().map(Report::len).sum(),
             Self::ToClient(ToClient::Notice(notice)) => notice.len(),
             Self::FromClient(FromClient::Request(request)) => request.len(),

@@ -55,12 +55,12 @@ impl Scheduler {
                 assert!(task.args.is_empty(), "arguments go when a task is over");
                 outcome.len()
             }
-            State::Waiting { .. } | State::Ready | State::Assigned(_) => task.args.len(),
+            State::Waiting { .. } | State::Ready | State::Assigned(_) => task.args.carried(),
         };
         let tasks: u64 = self.tasks.iter().map(|(_, task)| of_task(task)).sum();
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
         let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter().flatten());
-        let functions: u64 = functions.map(|function| function.spec.body.len()).sum();
+        let functions: u64 = functions.map(|function| function.spec.body.carried()).sum();
         assert_eq!(tasks + runs + functions, self.held, "bytes held");
     }
 

@@ -66,7 +66,7 @@ impl Fold {
         let Content::Folding(inputs) = range.content else { unreachable!("the range of a fold that runs is folding") };
         self.folding -= 1;
         self.insert(start, range.end, value);
-        inputs.iter().map(Value::len).sum()
+        inputs.iter().map(Value::carried).sum()
     }
 
     pub(super) fn inputs(&self, start: u64) -> &[Value] {
@@ -79,8 +79,8 @@ impl Fold {
     pub(super) fn held(&self) -> u64 {
         let bytes = |range: &Range| match &range.content {
             Content::Nothing => 0,
-            Content::Value(value) => value.len(),
-            Content::Folding(inputs) => inputs.iter().map(Value::len).sum(),
+            Content::Value(value) => value.carried(),
+            Content::Folding(inputs) => inputs.iter().map(Value::carried).sum(),
         };
         self.ranges.values().map(bytes).sum()
     }

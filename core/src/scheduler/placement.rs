@@ -259,7 +259,7 @@ impl Scheduler {
     /// more in this pass.
     fn afford(&mut self, slot: u32, worker: u32) -> bool {
         let (_, bytes) = self.input_batch(slot, 0);
-        let cost = window::cost(bytes + self.tasks[slot].args.len());
+        let cost = window::cost(bytes + self.tasks[slot].args.carried());
         let functions = self.untold_bytes(slot, worker);
         let w = &mut self.workers[worker];
         w.choked = !w.credit.allows(cost.saturating_add(functions));
@@ -303,7 +303,7 @@ impl Scheduler {
         let task = &self.tasks[slot];
         let session = &self.sessions[task.session];
         let functions = functions(task).filter_map(|id| session.function(id));
-        functions.filter(|f| !f.known_at.contains(worker)).map(|f| window::cost(f.spec.body.len())).sum()
+        functions.filter(|f| !f.known_at.contains(worker)).map(|f| window::cost(f.spec.body.carried())).sum()
     }
 
     /// Tells the worker the functions of a task that it does not have.
@@ -314,7 +314,7 @@ impl Scheduler {
             let function = session.functions[id.index()].as_mut().expect("a task's functions are defined");
             if function.known_at.insert(worker) {
                 session.known_at.insert(worker);
-                self.workers[worker].credit.spend(window::cost(function.spec.body.len()));
+                self.workers[worker].credit.spend(window::cost(function.spec.body.carried()));
                 actions.push(Action::DefineFunction {
                     worker: self.workers[worker].id,
                     session: session.id,

@@ -60,7 +60,7 @@ impl Scheduler {
             self.ignored += 1;
             return Ok(());
         }
-        self.held += spec.body.len();
+        self.held += spec.body.carried();
         *place = Some(Function { spec, known_at: super::slab::Bits::default() });
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Scheduler {
     /// Makes a task out of what was asked for. It waits for [`Scheduler::begin`].
     pub(super) fn accept(&mut self, session: u32, seq: Seq, work: Work, role: Role) -> u32 {
         let Work { function, options, queue, call, args } = work;
-        self.held += args.len();
+        self.held += args.carried();
         let ticket = self.ticket;
         self.ticket += 1;
         self.counts.waiting += 1;

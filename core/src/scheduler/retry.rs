@@ -62,11 +62,11 @@ impl Scheduler {
 
     /// A result or an exception, if it may be held once the task's arguments have gone.
     fn keep(&self, slot: u32, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
-        let size = value.len();
+        let size = value.carried();
         if size > self.config.result_limit {
             return too_large(size, self.config.result_limit);
         }
-        let room = self.results_limit().saturating_sub(self.held - self.tasks[slot].args.len());
+        let room = self.results_limit().saturating_sub(self.held - self.tasks[slot].args.carried());
         if size > room {
             return too_large(size, room);
         }

@@ -190,7 +190,7 @@ impl Scheduler {
             // counts where it begins. What it held stays until the run is closed, in this step.
             failure => return r.fail(start.saturating_sub(1), failure),
         };
-        self.held += value.as_ref().map_or(0, Value::len);
+        self.held += value.as_ref().map_or(0, Value::carried);
         self.held -= fold.take_back(start, value);
     }
 
@@ -254,7 +254,7 @@ impl Scheduler {
             self.withdraw(slot, cancel);
             self.let_inputs_go(slot);
             let task = self.tasks.remove(slot);
-            self.held -= task.args.len();
+            self.held -= task.args.carried();
             self.counts.done += 1;
             self.counts.failed += 1;
             let session = &mut self.sessions[session];

@@ -207,7 +207,7 @@ impl Scheduler {
             for edge in &task.inputs {
                 self.edges.remove(*edge);
             }
-            self.held -= task.args.len();
+            self.held -= task.args.carried();
             match &task.state {
                 State::Done(outcome) => self.held -= outcome.len(),
                 State::Waiting { .. } | State::Ready | State::Assigned(_) => {
@@ -220,7 +220,7 @@ impl Scheduler {
         for run in session.runs.values() {
             self.drop_run(*run);
         }
-        self.held -= session.functions.iter().flatten().map(|f| f.spec.body.len()).sum::<u64>();
+        self.held -= session.functions.iter().flatten().map(|f| f.spec.body.carried()).sum::<u64>();
         for (_, queue) in session.options.iter().flatten().flat_map(|entry| &entry.queues) {
             self.ready.let_go(*queue);
         }

@@ -156,7 +156,7 @@ impl Scheduler {
         self.counts.done += 1;
         self.counts.failed += u64::from(!matches!(outcome, Outcome::Value(_) | Outcome::Skipped));
         let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
-        self.held -= args.len();
+        self.held -= args.carried();
         self.let_inputs_go(slot);
         let session = self.tasks[slot].session;
         self.sessions[session].pending -= 1;
@@ -237,8 +237,8 @@ pub(super) fn dependency(task: TaskId, outcome: &Outcome) -> Outcome {
 pub(super) fn compact(outcome: Outcome) -> Outcome {
     const SMALL: u64 = 4 << 10;
     match outcome {
-        Outcome::Value(value) if value.len() <= SMALL && shares(&value) => Outcome::Value(copied(&value)),
-        Outcome::Raised(value) if value.len() <= SMALL && shares(&value) => Outcome::Raised(copied(&value)),
+        Outcome::Value(value) if value.carried() <= SMALL && shares(&value) => Outcome::Value(copied(&value)),
+        Outcome::Raised(value) if value.carried() <= SMALL && shares(&value) => Outcome::Raised(copied(&value)),
         other => other,
     }
 }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 impl Brain {
     pub(super) fn on_function(&mut self, session: SessionId, function: FunctionSpec) {
-        self.reports.take(function.body.len());
+        self.reports.take(function.body.carried());
         self.functions.define(session, function);
     }
 

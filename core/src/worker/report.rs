@@ -33,8 +33,8 @@ impl Reports {
     /// What is sent of an ending: a result that would not be kept stays here, for it might not even get through.
     fn fit(&self, ending: Ending) -> Ending {
         match &ending {
-            Ending::Returned(value) | Ending::Raised { error: value, .. } if value.len() > self.result_limit => {
-                Ending::TooLarge { size: value.len(), limit: self.result_limit }
+            Ending::Returned(value) | Ending::Raised { error: value, .. } if value.carried() > self.result_limit => {
+                Ending::TooLarge { size: value.carried(), limit: self.result_limit }
             }
             _ => ending,
         }

@@ -229,10 +229,11 @@ fn attach(
     inline: &mut &[u8],
     data: &mut VecDeque<Bytes>,
 ) -> Result<(), FrameError> {
-    if value.announced().len() > limits::VALUE_SEGMENTS {
+    let segments = value.stored().map_or(value.announced().len(), |stored| stored.lengths.len());
+    if segments > limits::VALUE_SEGMENTS {
         return Err(FrameError::TooManySegments);
     }
-    let length = value.len();
+    let length = value.carried();
     let mut bytes = if placement.is_inline(length) {
         let length = usize::try_from(length).map_err(|_| FrameError::ValueMismatch)?;
         Bytes::copy_from_slice(inline.split_off(..length).ok_or(FrameError::ValueMismatch)?)

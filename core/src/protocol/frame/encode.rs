@@ -89,8 +89,8 @@ impl Encoder {
         let (mut placement, mut bulk, mut segments) = (Placement::default(), 0_u64, 0);
         message.each_value(&mut |value| {
             segments = segments.max(value.segments().len());
-            if !placement.is_inline(value.len()) {
-                bulk = bulk.saturating_add(value.len());
+            if !placement.is_inline(value.carried()) {
+                bulk = bulk.saturating_add(value.carried());
             }
         });
         if segments > limits::VALUE_SEGMENTS {
@@ -102,7 +102,7 @@ impl Encoder {
         if bulk > 0 {
             let mut placement = Placement::default();
             message.each_value(&mut |value| {
-                if !placement.is_inline(value.len()) {
+                if !placement.is_inline(value.carried()) {
                     self.data(value);
                 }
             });
@@ -113,7 +113,7 @@ impl Encoder {
         self.tail.extend_from_slice(&self.control);
         let mut placement = Placement::default();
         message.each_value(&mut |value| {
-            if placement.is_inline(value.len()) {
+            if placement.is_inline(value.carried()) {
                 value.segments().iter().for_each(|segment| self.segment(segment));
             }
         });
@@ -122,7 +122,7 @@ impl Encoder {
 
     /// Adds one value as data frames.
     fn data(&mut self, value: &Value) {
-        let mut left = value.len();
+        let mut left = value.carried();
         let mut segments = value.segments().iter();
         let mut segment = Bytes::new();
         while left > 0 {

@@ -45,7 +45,7 @@ pub trait Message: serde::Serialize + serde::de::DeserializeOwned + Send + 'stat
     /// Bytes of payload in it.
     fn payload(&self) -> u64 {
         let mut bytes = self.texts();
-        self.each_value(&mut |value| bytes = bytes.saturating_add(value.len()));
+        self.each_value(&mut |value| bytes = bytes.saturating_add(value.carried()));
         bytes
     }
 }

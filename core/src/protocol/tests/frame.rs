@@ -2,7 +2,7 @@
 
 use super::arbitrary::draw;
 use super::{ForEach, for_each_kind};
-use crate::id::{AttemptId, Seq, TaskId};
+use crate::id::{AttemptId, ObjectId, Seq, TaskId};
 use crate::limits;
 use crate::outcome::{Death, Ending, Exit, Failure, Outcome, Report};
 use crate::protocol::error::{DecodeError, EncodeError, FrameError, FramePart};
@@ -13,7 +13,7 @@ use crate::protocol::message::executor::ToExecutor;
 use crate::protocol::message::worker::{FromWorker, ToWorker};
 use crate::rng::Rng;
 use crate::spec::Request;
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use bytes::Bytes;
 use std::boxed::Box;
 use std::collections::VecDeque;
@@ -28,6 +28,10 @@ fn message<M: Message>(rng: &mut Rng) -> M {
 }
 
 fn any_value(rng: &mut Rng) -> Value {
+    if rng.chance(1, 8) {
+        let lengths = (0..rng.below(4)).map(|_| rng.next_u64()).collect();
+        return Stored { object: ObjectId::default(), lengths }.into();
+    }
     let sizes =
         [0, 1, 300, 9_000, limits::INLINE_VALUE_BYTES, limits::INLINE_VALUE_BYTES + 1, limits::DATA_FRAME_BYTES];
     let most = if rng.chance(1, 8) { sizes.len() } else { 4 };
