@@ -91,9 +91,14 @@ class Results(Generic[T]):
         self._items_out = 0
         self._bytes_out = 0
         self._given = 0
+        self._closed = False
         self._turn = threading.RLock()
         self._source = zip(*iterables, strict=False)
-        self._fill()
+        try:
+            self._fill()
+        except BaseException as error:
+            self._give_up(error)
+            raise
 
     def __iter__(self) -> Results[T]:
         """Return itself."""
@@ -117,19 +122,24 @@ class Results(Generic[T]):
                 if not self._sent:
                     self._end()
                 self._take()
+            self._items_out -= 1
+            value = self._ready.popleft()
+            self._fill()
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                error.add_note(f"plait: cancelled a map of {self._name()}; {self._given:,} results had been taken")
-            self.close()
+            self._give_up(error)
             raise
         self._given += 1
-        self._items_out -= 1
-        value = self._ready.popleft()
-        self._fill()
         return value
+
+    def _give_up(self, error: BaseException) -> None:
+        """Cancel the rest: after Ctrl-C too, also in the midst of reading items, which cannot be gone on with."""
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"plait: cancelled a map of {self._name()}; {self._given:,} results had been taken")
+        self.close()
 
     def close(self) -> None:
         """Cancel what is left, running or not; the iterator is then exhausted."""
+        self._closed = True
         self._source = None
         self._failure = None
         self._ready.clear()
@@ -147,16 +157,18 @@ class Results(Generic[T]):
 
     def _fill(self) -> None:
         """Send items until the window is full or there are no more."""
-        while self._source is not None and (room := self._room()) > 0:
+        while (source := self._source) is not None and (room := self._room()) > 0:
             items: list[Item] = []
             try:
-                items.extend(islice(self._source, room))
+                items.extend(islice(source, room))
                 if not items:
                     self._source = None
             except Exception as error:  # noqa: BLE001 - the user's iterable; told once what came before is taken
                 self._source, self._failure = None, error
             if items:
                 self._send_or_stop(items)
+        if self._closed and self._sent:
+            self.close()  # another thread did, while this one was sending
 
     def _send_or_stop(self, items: list[Item]) -> None:
         """Send items; if that fails, say so once what went before is taken."""
@@ -228,18 +240,14 @@ class Results(Generic[T]):
 
     def _take(self) -> None:
         """Wait for a message that is over and make its results ready."""
-        sent = self._sent[0]
-        if not self._options.ordered:
-            sent = self._wait_for_any()
-        outcome = None
-        if sent.ticket is not None:
-            outcome = self._wait(sent)
-            if not self._sent:
-                return
-        if sent is self._sent[0]:
-            self._sent.popleft()
-        else:
+        sent = next(iter(self._sent), None) if self._options.ordered else self._wait_for_any()
+        if sent is None:
+            return
+        outcome = self._wait(sent) if sent.ticket is not None else None
+        try:
             self._sent.remove(sent)
+        except ValueError:
+            return  # the map was stopped meanwhile, perhaps by another thread
         self._bytes_out -= sent.size
         before = len(self._ready)
         for item, value, error, seconds in self._verdicts(sent, outcome):
@@ -259,14 +267,16 @@ class Results(Generic[T]):
             raise TimeoutError(f"{self._given:,} results were there in time")
         return outcome
 
-    def _wait_for_any(self) -> Sent:
-        while True:
-            for sent in self._sent:
+    def _wait_for_any(self) -> Sent | None:
+        """Wait until a message is over; there is none once another thread has closed the map."""
+        while waiting := tuple(self._sent):
+            for sent in waiting:
                 if sent.is_over():
                     return sent
-            tickets = [sent.ticket for sent in self._sent if sent.ticket is not None]
+            tickets = [sent.ticket for sent in waiting if sent.ticket is not None]
             if not self._core.session.wait_any(tickets, self._left()):
                 raise TimeoutError(f"{self._given:,} results were there in time")
+        return None
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
@@ -302,9 +312,13 @@ class Results(Generic[T]):
 
     def _end(self) -> None:
         failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        raise StopIteration
+        try:
+            if isinstance(failure, StopIteration):
+                # As itself it would look like the end of the map.
+                raise RuntimeError(f"an item of a map of {self._name()} raised StopIteration") from failure
+            raise StopIteration if failure is None else failure
+        finally:
+            del failure  # else the traceback, this frame and the exception hold each other
 
     def _name(self) -> str:
         return getattr(self._entry.fn, "__qualname__", None) or repr(self._entry.fn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from plait import _config
@@ -193,11 +194,14 @@ class _Run:
         assert outcome is not None, "without a timeout there is an outcome"
         if outcome[0] == "skipped":
             return _NOTHING
-        end = end_of(outcome, self.ticket)
-        if end[0] is None:
+        error, value = end_of(outcome, self.ticket)
+        if error is None:
             self.meter.show(self.pieces, self.pieces)
-            return end[1]
-        raise type(end[0])() if end is CANCELLED else end[0]
+            return value
+        try:
+            raise CancelledError if error is CANCELLED[0] else error
+        finally:
+            del error  # else the traceback, this frame and the exception hold each other
 
 
 def _finish(core: Core, options: Options) -> int:

@@ -31,6 +31,20 @@ def fail_on(bad: Any, x: Any) -> Any:
     return x
 
 
+def first_of(items: list[Any]) -> Any:
+    """Return the first item; of none, raise a StopIteration."""
+    return next(iter(items))
+
+
+class NotThere(LookupError):
+    """An exception that can be referred to weakly."""
+
+
+def look_up(x: Any) -> None:
+    """Raise a NotThere."""
+    raise NotThere(x)
+
+
 def pause(seconds: float, x: Any = None) -> Any:
     """Return after a while."""
     time.sleep(seconds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import operator
 import threading
+import weakref
 
 import pytest
 
@@ -336,3 +338,63 @@ def test_threads_may_share_the_results(client):
     for thread in threads:
         thread.join()
     assert sorted(taken) == list(range(1_000))
+
+
+@pytest.mark.parametrize("chunksize", [None, 3])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_item_that_raises_stop_iteration_does_not_end_the_map_unseen(client, chunksize, ordered):
+    results = client.options(ordered=ordered).map(tasks.first_of, [[1], [2], [], [4]], chunksize=chunksize)
+    with pytest.raises(RuntimeError, match="map of first_of raised StopIteration") as caught:
+        list(results)
+    assert isinstance(caught.value.__cause__, StopIteration)
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        client.run(tasks.first_of, [[1], [2], [], [4]])
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_another_thread_may_close_the_results_that_one_waits_for(client, tmp_path, ordered):
+    results = client.options(ordered=ordered).map(tasks.until, [str(tmp_path / "never")] * 4, buffersize=4)
+    taken: list[object] = []
+    waiting = threading.Thread(target=lambda: taken.extend(results), daemon=True)
+    waiting.start()
+    eventually(lambda: sum(worker.running for worker in client.workers()) == 2, "both slots are busy")
+    results.close()
+    waiting.join(60)
+    assert not waiting.is_alive() and not taken
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("read", [3, 20])
+def test_an_interrupted_read_of_the_input_cancels_the_map(client, tmp_path, stop, read):
+    def items():
+        yield from range(read)
+        yield from stop_here()
+
+    def stop_here():
+        raise stop
+        yield
+
+    taken: list[int] = []
+    results = iter(())
+    with pytest.raises(stop) as caught:
+        for value in (results := client.map(tasks.same, items(), buffersize=8)):
+            taken.append(value)
+    assert taken == list(range(len(taken))) and list(results) == []
+    notes = getattr(caught.value, "__notes__", [])
+    assert notes == (
+        [f"plait: cancelled a map of same; {len(taken)} results had been taken"] * (stop is KeyboardInterrupt)
+    )
+
+
+@pytest.mark.parametrize("finish", [{}, {"combine": len}, {"reduce": operator.add}])
+def test_an_error_of_a_run_is_not_kept_by_a_reference_cycle(client, finish):
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            client.run(tasks.look_up, [1], **finish)
+        except tasks.NotThere as raised:
+            error = weakref.ref(raised)
+        assert error() is None
+    finally:
+        gc.enable()
