@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait import _config
 from plait._dispatch import Dispatcher
-from plait._errors import DependencyFailed, SerializationError
+from plait._errors import DependencyFailed, SerializationError, told
 from plait._functions import Functions
 from plait._future import CANCELLED, Future
 from plait._serialize import dump_call, too_large
@@ -174,9 +174,9 @@ def tickets_of(core: Core, inputs: list[Future[Any]]) -> tuple[list[Ticket], Dep
 
 
 def _how(end: tuple[BaseException | None, Any] | None) -> str:
-    if end is CANCELLED or end is None:
+    if end is CANCELLED or end is None or end[0] is None:
         return "was cancelled"
-    return f"failed: {type(end[0]).__name__}: {end[0]}"
+    return f"failed: {told(end[0])}"
 
 
 # The end of the process.

@@ -74,8 +74,11 @@ class Dispatcher:
         for number in over:
             with self._lock:
                 future = self._watched.pop(number, None)
-            if future is not None:
-                future._announce(_call)
+            try:
+                if future is not None:
+                    future._announce(_call)
+            except BaseException:  # noqa: BLE001 - whatever a user's object does here, other futures are told
+                LOGGER.exception("exception announcing the end of a plait task")
             del future
 
     def _all_over(self) -> list[int]:

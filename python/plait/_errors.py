@@ -198,6 +198,19 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, made)
 
 
+def told(error: BaseException) -> str:
+    """Return an exception's type and text; never fails, whatever a user's `__str__` does."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, or why there is none."""
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - a user's `__str__` may raise anything
+        return f"<its text cannot be had: {type(second).__name__}>"
+
+
 def error_from(
     outcome: RawOutcome, load_error: Callable[[Segments, str], BaseException], note: str = ""
 ) -> BaseException:
@@ -247,7 +260,7 @@ def _signal_name(number: int) -> str:
 
 def _dependency(outcome: RawOutcome, load: LoadError) -> BaseException:
     cause = error_from(outcome[2], load)
-    how = "was cancelled" if outcome[2][0] == "cancelled" else f"failed: {type(cause).__name__}: {cause}"
+    how = "was cancelled" if outcome[2][0] == "cancelled" else f"failed: {told(cause)}"
     error = DependencyFailed(f"task {outcome[1]}, on which this one depends, {how}", task=outcome[1])
     error.__cause__ = cause
     return error

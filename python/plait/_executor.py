@@ -13,7 +13,7 @@ from _pickle import dumps, loads
 from time import perf_counter
 
 from plait import _context
-from plait._errors import DependencyFailed, SerializationError, error_from
+from plait._errors import DependencyFailed, SerializationError, error_from, told
 from plait._native import ExecutorChannel
 from plait._serialize import (
     dump_chunk,
@@ -243,7 +243,7 @@ class Inputs:
             outcome = self._outcomes[index]
             if outcome[0] != "value":
                 cause = error_from(outcome, load_error)
-                raise DependencyFailed(f"an input of this task failed: {type(cause).__name__}: {cause}") from cause
+                raise DependencyFailed(f"an input of this task failed: {told(cause)}") from cause
             self._loaded[index] = load_value(outcome[1])
         return self._loaded[index]
 

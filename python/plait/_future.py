@@ -16,7 +16,7 @@ from concurrent.futures import Future as StandardFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from plait._errors import SerializationError, error_from
+from plait._errors import SerializationError, error_from, told
 from plait._serialize import load_error, load_value, placeholder
 from plait._types import TaskInfo
 
@@ -311,7 +311,9 @@ def end_of(outcome: RawOutcome | bytes, ticket: Ticket) -> End:
     if isinstance(outcome, bytes) or outcome[0] == "value":
         try:
             return (None, loads(outcome) if isinstance(outcome, bytes) else load_value(outcome[1]))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's class may raise anything
+        except KeyboardInterrupt:
+            raise  # Ctrl-C while it was unpickled; it can be asked for again
+        except BaseException as error:  # noqa: BLE001 - the user's class may raise anything
             return (not_loadable(error), None)
     if outcome[0] == "cancelled":
         return CANCELLED
@@ -320,7 +322,7 @@ def end_of(outcome: RawOutcome | bytes, ticket: Ticket) -> End:
 
 def not_loadable(error: BaseException) -> SerializationError:
     """Return the error of a value that arrived and cannot be unpickled here."""
-    reason = f"{type(error).__name__}: {error}"
+    reason = told(error)
     failure = SerializationError(f"the result cannot be unpickled here: {reason}", path="result", reason=reason)
     failure.__cause__ = error
     return failure

@@ -287,10 +287,13 @@ class Results(Generic[T]):
         if outcome is not None and sent.ticket is not None:
             if outcome[0] == "value":
                 try:
-                    yield from _values(sent, sent.ticket, outcome[1])
-                except (Exception, SystemExit) as raised:  # noqa: BLE001 - the user's class may raise anything
+                    verdicts = _values(sent, sent.ticket, outcome[1])
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as raised:  # noqa: BLE001 - the user's class may raise anything
                     error = not_loadable(raised)
                 else:
+                    yield from verdicts
                     return
             else:
                 error = error_from(outcome, load_error, note_of(sent.ticket))

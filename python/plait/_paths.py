@@ -15,8 +15,8 @@ MAX_PARTS = 1_000
 MAX_TRIES = 5_000
 
 
-def culprit(value: Any, name: str, error: Exception, dump: Callable[[Any], Any]) -> tuple[str, str]:
-    """Walk down to the innermost part that cannot be pickled.
+def culprit(value: Any, name: str, error: Exception, dump: Callable[[Any], Any]) -> tuple[str, Exception]:
+    """Walk down to the innermost part that cannot be pickled, or as far as the objects on the way allow.
 
     Args:
         value: What could not be pickled as a whole.
@@ -25,28 +25,29 @@ def culprit(value: Any, name: str, error: Exception, dump: Callable[[Any], Any])
         dump: Pickles one object, or raises.
 
     Returns:
-        The path to the culprit (`args[1]['cb'].__closure__[0]`) and what the pickler says about it.
+        The path to the culprit (`args[1]['cb'].__closure__[0]`) and what the pickler raised for it.
     """
     path, reason, tries = name, error, 0
     seen = {id(value)}
-    for _ in range(MAX_DEPTH):
-        for suffix, part in _parts(value):
-            tries += 1
-            if tries > MAX_TRIES:
+    try:
+        for _ in range(MAX_DEPTH):
+            for suffix, part in _parts(value):
+                tries += 1
+                if tries > MAX_TRIES:
+                    return path, reason
+                if id(part) in seen:
+                    continue
+                try:
+                    dump(part)
+                except Exception as deeper:
+                    seen.add(id(part))
+                    value, path, reason = part, path + suffix, deeper
+                    break
+            else:
                 break
-            if id(part) in seen:
-                continue
-            try:
-                dump(part)
-            except Exception as deeper:
-                seen.add(id(part))
-                value, path, reason = part, path + suffix, deeper
-                break
-        else:
-            break
-        if tries > MAX_TRIES:
-            break
-    return path, f"{type(reason).__name__}: {reason}"
+    except Exception:
+        pass  # a user's `__getattr__`, `__repr__` or `__iter__` that fails, or gives what it should not
+    return path, reason
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -72,21 +73,26 @@ def _all_parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _function_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """What a function, a bound method or a partial holds."""
-    if (owner := getattr(value, "__self__", None)) is not None and type(owner).__name__ != "module":
+    if (owner := _own(value, "__self__")) is not None and type(owner).__name__ != "module":
         yield ".__self__", owner
-    for index, cell in enumerate(getattr(value, "__closure__", None) or ()):
+    for index, cell in enumerate(_own(value, "__closure__") or ()):
         try:
             yield f".__closure__[{index}]", cell.cell_contents
         except ValueError:
             continue  # an empty cell
-    yield from ((f".__defaults__[{i}]", part) for i, part in enumerate(getattr(value, "__defaults__", None) or ()))
-    code, names = getattr(value, "__code__", None), getattr(value, "__globals__", None)
+    yield from ((f".__defaults__[{i}]", part) for i, part in enumerate(_own(value, "__defaults__") or ()))
+    code, names = _own(value, "__code__"), _own(value, "__globals__")
     if code is not None and names is not None:
         yield from ((f".__globals__[{name!r}]", names[name]) for name in code.co_names if name in names)
     if type(value).__name__ == "partial":
         yield ".func", value.func
         yield from ((f".args[{i}]", part) for i, part in enumerate(value.args))
         yield from ((f".keywords[{key!r}]", part) for key, part in value.keywords.items())
+
+
+def _own(value: Any, name: str) -> Any:
+    """An attribute that the type has: an object's `__getattr__` may give anything for any name."""
+    return getattr(value, name, None) if hasattr(type(value), name) else None
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

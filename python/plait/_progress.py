@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def size_of(iterables: Iterable[Any]) -> int | None:
     """Return how many items `zip` will give, if that is known beforehand."""
-    sizes = [len(items) if hasattr(items, "__len__") else length_hint(items, -1) for items in iterables]
+    try:
+        sizes = [length_hint(items, -1) for items in iterables]
+    except Exception:  # noqa: BLE001 - an iterable may have a `__len__` that raises: it has no length, but items
+        return None
     return None if not sizes or min(sizes) < 0 else min(sizes)
 
 

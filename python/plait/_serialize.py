@@ -14,7 +14,15 @@ import sys
 from _pickle import dumps, loads
 from _thread import _local as local
 
-from plait._errors import DependencyFailed, PlaitError, RemoteError, RemoteTraceback, SerializationError
+from plait._errors import (
+    DependencyFailed,
+    PlaitError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+    text_of,
+    told,
+)
 from plait._paths import culprit
 
 TYPE_CHECKING = False
@@ -188,7 +196,7 @@ def dump_error(error: BaseException) -> list[bytes]:
             body = stream
     except BaseException:
         pass  # it stays None: the text alone travels
-    return [dumps((body, _type_name(error), _text_of(error), _traceback_of(error)), 5)]
+    return [dumps((body, _type_name(error), text_of(error)[:MAX_ERROR_TEXT], _traceback_of(error)), 5)]
 
 
 def load_error(segments: Segments, note: str = "") -> BaseException:
@@ -203,14 +211,17 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
     if body is not None:
         try:
             error = loads(body)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             pass  # a RemoteError with the text takes its place
     if not isinstance(error, BaseException):
         error = RemoteError(f"{type_name}: {text}", type_name=type_name, traceback=trace)
+    # Set by hand: a class may forbid setting attributes of its exceptions.
     if not isinstance(error, DependencyFailed):
-        error.__cause__ = RemoteTraceback(trace)
+        BaseException.__setattr__(error, "__cause__", RemoteTraceback(trace))
     if note:
-        error.add_note(note)
+        BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), note])
     return error
 
 
@@ -350,7 +361,8 @@ def _failure(value: Any, name: str, error: Exception) -> SerializationError:
     if isinstance(error, SerializationError):
         return error
     with Collecting():
-        path, reason = culprit(value, name, error, _dump)
+        path, innermost = culprit(value, name, error, _dump)
+    reason = told(innermost)
     return SerializationError(f"cannot pickle {path}: {reason}", path=path, reason=reason)
 
 
@@ -366,13 +378,6 @@ def _name_item(items: list[tuple[Any, ...]]) -> list[tuple[str, Any]]:
 def _type_name(error: BaseException) -> str:
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)[:MAX_ERROR_TEXT]
-    except Exception as second:
-        return f"<its text cannot be had: {type(second).__name__}>"
 
 
 def _traceback_of(error: BaseException) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import pickle
 import threading
+from functools import partial
 
 import pytest
 
@@ -231,3 +233,25 @@ def test_a_callback_that_raises_anything_spares_later_futures(client, tmp_path, 
     called = threading.Event()
     client.submit(tasks.pause, 0.05).add_done_callback(lambda _: called.set())
     assert called.wait(60)
+
+
+class EndsWhenLoaded:
+    """A result that ends the thread that unpickles it here."""
+
+    def __reduce__(self) -> tuple:
+        return (_end_here, (os.getpid(),))
+
+
+def _end_here(pid: int) -> None:
+    if os.getpid() != pid:
+        raise asyncio.CancelledError
+
+
+def test_a_result_that_cannot_be_unpickled_has_its_callbacks_called_and_those_of_others(client):
+    called: list[plait.Future] = []
+    for count, future in enumerate((client.submit(EndsWhenLoaded), client.submit(abs, -1))):
+        future.add_done_callback(called.append)
+        eventually(partial(called.__getitem__, slice(count, None)), "its callback ran")
+    with pytest.raises(plait.SerializationError, match="CancelledError"):
+        called[0].result(60)
+    assert called[1].result(60) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -62,3 +63,15 @@ def test_sizes_are_known_where_they_can_be():
     assert size_of(([1, 2], range(5))) == 2
     assert size_of(([1, 2], (x for x in "abc"))) is None
     assert size_of((iter([1, 2, 3]),)) == 3
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError])
+def test_a_length_that_raises_is_no_length(error):
+    class Stream:
+        def __len__(self) -> int:
+            raise error
+
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2])
+
+    assert size_of(([1], Stream())) is None

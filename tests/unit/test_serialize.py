@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from plait import _serialize as serialize
-from plait._errors import RemoteError, RemoteTraceback, SerializationError
+from plait._errors import RemoteError, RemoteTraceback, SerializationError, error_from
 
 
 class Placeholder:
@@ -199,3 +199,75 @@ def test_recursion_is_an_error_of_the_value():
         deep = [deep]
     with pytest.raises(SerializationError):
         serialize.dump_value(deep)
+
+
+class Sealed(Exception):
+    """Its attributes cannot be set."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} is read-only")
+
+
+def test_an_exception_that_forbids_attributes_has_its_cause_and_note_all_the_same():
+    error = serialize.load_error(serialize.dump_error(Sealed(3)), "a note")
+    assert isinstance(error, Sealed) and error.args == (3,)
+    assert isinstance(error.__cause__, RemoteTraceback) and error.__notes__ == ["a note"]
+
+
+class EndsWhenLoaded(Exception):
+    """Its copy ends the thread that makes it, where that is asked for."""
+
+    asked = False
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if EndsWhenLoaded.asked:
+            sys.exit(3)
+
+
+def test_an_exception_that_exits_when_it_is_unpickled_becomes_a_remote_error(monkeypatch):
+    segments = serialize.dump_error(EndsWhenLoaded("text"))
+    monkeypatch.setattr(EndsWhenLoaded, "asked", True)
+    error = serialize.load_error(segments)
+    assert isinstance(error, RemoteError) and "text" in str(error)
+
+
+class Wordless(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Obliging:
+    """Has every attribute, and none of them makes sense."""
+
+    def __getattr__(self, name: str) -> Obliging:
+        return Obliging()
+
+    def __reduce_ex__(self, _protocol: object) -> tuple:
+        raise Wordless
+
+
+class Shy:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not to be seen")
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [(Obliging(), "args[0]"), ({"a": [Obliging()]}, "args[0]['a'][0]"), ({Shy(): threading.Lock()}, "args[0]")],
+)
+def test_the_search_for_the_culprit_ends_where_objects_misbehave(value, path):
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_call((value,), {})
+    assert caught.value.path == path
+
+
+def test_a_dependency_without_a_text_is_told_all_the_same():
+    outcome = ("dependency", 7, ("raised", serialize.dump_error(Wordless())))
+    error = error_from(outcome, serialize.load_error)
+    assert "Wordless: <its text cannot be had: RuntimeError>" in str(error)
+    assert isinstance(error.__cause__, Wordless)
