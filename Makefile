@@ -73,8 +73,15 @@ chaos: $(STAMPS)/wheel ## the faults with their full counts: ROUNDS=10000 per re
 	$(BIN)/python -P -m pytest tests/chaos tests/cluster --rounds $(ROUNDS) --timeout 7200 $(ARGS)
 
 .PHONY: bench
-bench: $(STAMPS)/wheel ## plait beside the standard library's pools, as ratios; then the scheduler alone
+bench: $(STAMPS)/wheel $(STAMPS)/bench ## plait beside its peers, as ratios (ARGS="--only tree --peers Pool --pairs 3 --quick")
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-readme
+bench-readme: $(STAMPS)/wheel ## writes the README's comparison from the last `make bench`
+	$(BIN)/python -m bench.readme --write target/bench
+
+.PHONY: bench-scheduler
+bench-scheduler: needs ## the scheduler and the shells alone, without Python
 	cargo bench --locked
 
 .PHONY: fuzz
@@ -108,6 +115,12 @@ $(STAMPS)/maturin: $(STAMPS)/venv
 # What checks and tests need, without the wheel: the same list that the wheel's extra `test` names.
 $(STAMPS)/tools: $(STAMPS)/maturin pyproject.toml
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["test"], sep="\n")' \
+		| $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+	touch $@
+
+# The peers, and what draws. Dask and Ray are measured where they are installed: pip install 'plait[bench-schedulers]'.
+$(STAMPS)/bench: $(STAMPS)/maturin pyproject.toml
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["optional-dependencies"]["bench"], sep="\n")' \
 		| $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement /dev/stdin
 	touch $@
 

@@ -1,50 +1,71 @@
-"""`python -m bench`: takes every measure in alternated pairs and prints the ratios with their spread."""
+"""`python -m bench`: takes every case in alternated pairs, prints the ratios with their spread, leaves a record."""
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
-import subprocess
+from functools import partial
+from pathlib import Path
 
 import click
 
-from bench.measures import MEASURES, Measure
+from bench import plot, readme, runner, systems, table
+from bench.cases import CASES, Case
+from bench.place import here
+from bench.record import Record
 
 
-def git(*arguments: str) -> str:
-    """Ask git; nothing where there is none."""
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def chosen(texts: str, name: str) -> bool:
+    """Whether one of the texts is in a name; no text is in every name."""
+    return any(text.strip().casefold() in name.casefold() for text in texts.split(","))
 
 
-def row(measure: Measure, peer: str, pairs: int) -> str:
-    """Take plait and one peer in turns; the ratio is above 1 where plait is better."""
-    ours, theirs = [], []
-    for _ in range(pairs):
-        ours.append(measure.take("plait"))
-        theirs.append(measure.take(peer))
-    better = [a / b if measure.better == "more" else b / a for a, b in zip(ours, theirs, strict=True)]
-    figures = f"{statistics.median(ours):>11,.5g}  {statistics.median(theirs):>11,.5g} {measure.unit:<8}"
-    spread = f"{statistics.median(better):>7.2f}  [{min(better):.2f} .. {max(better):.2f}]"
-    return f"{measure.name:<40} {peer:<21} {figures} {spread}"
+def peers_of(case: Case, wanted: str) -> list[str]:
+    """Those beside whom a case is taken: wanted, and installed."""
+    return [peer for peer in case.peers if chosen(wanted, peer) and systems.installed(peer)]
+
+
+def take(cases: list[Case], wanted: str, pairs: int, size: str, folder: Path) -> Record:
+    """Take the cases; what is there is saved after each, so that a run cut short is not lost."""
+    names = list(dict.fromkeys(name for case in cases for name in (case.ours, *peers_of(case, wanted))))
+    run = Record(here(pairs, names))
+    say = partial(click.echo, err=True)
+    for case in cases:
+        peers = peers_of(case, wanted)
+        if peers or not case.peers:
+            run.rows += runner.Taking(case, peers, size, say).take(pairs)
+            run.save(folder / readme.RECORD)
+    if not run.rows:
+        raise click.UsageError(
+            f"no case has that in its name, with such peers: {', '.join(case.name for case in CASES)}"
+        )
+    return run
 
 
 @click.command()
-@click.option("--pairs", default=5, show_default=True, help="How often each is measured.")
-@click.option("--only", default="", help="Only measures whose name has this in it.")
-def main(pairs: int, only: str) -> None:
-    """Measure plait beside the standard library's pools, two processes each."""
-    commit = git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
-    click.echo(f"{platform.node()}: {os.cpu_count()} cpus, CPython {platform.python_version()}, commit {commit}")
-    click.echo(f"medians of {pairs} alternated pairs; the ratio is above 1 where plait is better\n")
-    click.echo(f"{'':<62} {'plait':>11}  {'peer':>11} {'':<8} {'ratio':>7}")
-    for measure in MEASURES:
-        if only in measure.name:
-            for peer in measure.peers:
-                click.echo(row(measure, peer, pairs))
+@click.option("--pairs", type=click.IntRange(min=1), help="How often each is measured; 5, or 1 with --quick.")
+@click.option("--only", default="", help="Only cases whose name has one of these in it, by commas.")
+@click.option("--peers", default="", help="Only peers whose name has one of these in it, by commas.")
+@click.option("--quick", is_flag=True, help="Small counts, to see that everything runs: the figures mean nothing.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="target/bench",
+    show_default=True,
+    help="Where the record and the plot go.",
+)
+def main(pairs: int | None, only: str, peers: str, quick: bool, out: Path) -> None:  # noqa: FBT001 - a flag of click's
+    """Measure plait beside its peers, two processes each. Whoever is not installed is left out."""
+    missing = [name for name in systems.SOURCES if not systems.installed(name)]
+    if missing:
+        click.echo(f"not installed: {', '.join(missing)}", err=True)
+    runner.adopt_orphans()
+    out.mkdir(parents=True, exist_ok=True)
+    cases = [case for case in CASES if chosen(only, case.name)]
+    run = take(cases, peers, pairs or (1 if quick else 5), "quick" if quick else "full", out)
+    click.echo(table.table(run))
+    if not quick:
+        click.echo(f"\n{table.ranking(run)}")
+    if not plot.draw(run, out):
+        click.echo("no plot: it wants matplotlib, and a ratio", err=True)
 
 
 if __name__ == "__main__":
