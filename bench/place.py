@@ -11,6 +11,9 @@ from pathlib import Path
 from bench import systems
 from bench.record import Place
 
+#: What the wheel is made of.
+MEASURED = ("Cargo.toml", "Cargo.lock", "core/src", "src", "python")
+
 
 def here(pairs: int, names: list[str]) -> Place:
     """Describe this machine, interpreter and commit, and the versions of whom we measure."""
@@ -35,10 +38,9 @@ def cpu() -> str:
 
 
 def commit() -> str:
-    """The commit, and whether anything was changed since; nothing where there is no git."""
-    return git("rev-parse", "--short", "HEAD") + (
-        "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    )
+    """The last commit of what is measured, and whether it was changed since; nothing where there is no git."""
+    changes = git("status", "--porcelain", "--", *MEASURED)
+    return git("log", "-1", "--format=%h", "--", *MEASURED) + ("+changes" if changes else "")
 
 
 def git(*arguments: str) -> str:
