@@ -18,8 +18,9 @@ MEASURED = ("Cargo.toml", "Cargo.lock", "core/src", "src", "python")
 def here(pairs: int, names: list[str]) -> Place:
     """Describe this machine, interpreter and commit, and the versions of whom we measure."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    kernel = ".".join(platform.release().split(".")[:2])
     return Place(
-        machine=f"{cpu()}, {os.cpu_count()} cpus, {memory:.0f} GiB, Linux {platform.release()}",
+        machine=f"{cpu()}, {os.cpu_count()} cpus, {memory:.0f} GiB, Linux {kernel}",
         cpython=platform.python_version(),
         commit=commit(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
