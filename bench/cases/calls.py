@@ -15,10 +15,10 @@ from bench.tasks import nothing, spin
 
 #: What every batch of tasks must reach, of what its executors could do.
 EFFICIENCY = 0.5
-#: How often a batch that seems too slow is tried again: the machine may have looked away.
+#: How often each length is tried; all of it counts.
 TRIES = 3
 #: Where the search for the smallest task ends, in seconds.
-SHORTEST = 1e-6
+SHORTEST = 4e-6
 #: The loop by which `spin` is calibrated: turns, and how often; the fastest counts.
 CALIBRATION_TURNS, CALIBRATION_TRIES = 20_000, 50
 
@@ -51,33 +51,35 @@ def smallest_task(name: str, size: Size) -> Values:
     Lengths are halved until the efficiency falls below; the length in between is read off a line from the last but one.
     """
     turn = seconds_per_turn()
+    turns = round(size.batch_seconds / turn)
     with systems.started(name) as system:
-        length, reached = size.longest, 1.0
-        while length > SHORTEST:
-            efficiency = best_efficiency(system, length, turn, size.batch_seconds)
+        parts, reached = math.ceil(size.batch_seconds / size.longest), 1.0
+        while (length := size.batch_seconds / parts) > SHORTEST:
+            efficiency = efficiency_of(system, turns, parts)
             if efficiency < EFFICIENCY:
                 share = (reached - EFFICIENCY) / (reached - efficiency)
                 return (length * 2.0 ** (1.0 - share) * 1e6,)
-            length, reached = length / 2, efficiency
+            parts, reached = parts * 2, efficiency
     return (length * 1e6,)
 
 
-def best_efficiency(system: System, length: float, turn: float, seconds: float) -> float:
-    """What a batch of tasks of one length reaches, of what its executors could do."""
-    best = 0.0
+def efficiency_of(system: System, turns: int, parts: int) -> float:
+    """How fast the executors do work that is cut in parts, beside the same work undivided, in turns.
+
+    So a machine that gives them less than two cores, or less than before, makes both slower.
+    """
+    undivided = divided = 0.0
     for _ in range(TRIES):
-        best = max(best, efficiency_of(system, length, turn, seconds))
-        if best >= EFFICIENCY:
-            break
-    return best
+        undivided += seconds_for(system, turns, 1)
+        divided += seconds_for(system, turns // parts, parts)
+    return undivided / divided
 
 
-def efficiency_of(system: System, length: float, turn: float, seconds: float) -> float:
-    tasks = math.ceil(SLOTS * seconds / length)
-    turns = round(length / turn)
+def seconds_for(system: System, turns: int, tasks: int) -> float:
+    """How long each executor's so many tasks take, together."""
     began = time.perf_counter()
-    system.gather([system.submit(spin, turns) for _ in range(tasks)])
-    return tasks * length / SLOTS / (time.perf_counter() - began)
+    system.gather([system.submit(spin, turns) for _ in range(SLOTS * tasks)])
+    return time.perf_counter() - began
 
 
 def seconds_per_turn() -> float:

@@ -14,9 +14,9 @@ class Size:
     tasks_slow: int = 5_000
     #: No-ops there and back.
     round_trips: int = 2_000
-    #: The longest task tried for the smallest useful one; how long all of a length should take. Seconds.
+    #: The longest task tried for the smallest useful one; how long all of a length take an executor. Seconds.
     longest: float = 8e-3
-    batch_seconds: float = 0.25
+    batch_seconds: float = 0.1
     #: Items of a map, and the chunks that are tried by hand.
     items: int = 1_000_000
     items_slow: int = 100_000
