@@ -356,10 +356,11 @@ class _Unloadable:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+        self._traceback = error.__traceback__
 
     def __call__(self, *_args: object, **_kwargs: object) -> None:
-        """Raise what unpickling raised."""
-        raise self.error
+        """Raise what unpickling raised; without what earlier raising has added to the traceback."""
+        raise self.error.with_traceback(self._traceback)
 
 
 class Surroundings:
