@@ -35,7 +35,7 @@ class Dispatcher:
         self.session = session
         self._watched: dict[int, Future[Any]] = {}
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a `__del__` may use futures in the midst of it
 
     def watch(self, future: Future[Any]) -> bool:
         """Announce this future's end when it comes; False if it has come already."""
@@ -46,8 +46,9 @@ class Dispatcher:
                 del self._watched[ticket.seq]
                 return False
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)
+                thread.start()  # may fail; then the next one to be watched tries again
+                self._thread = thread
         return True
 
     def join(self, timeout: float) -> None:

@@ -42,8 +42,9 @@ End = tuple[BaseException | None, Any]
 CANCELLED: End = (CancelledError(), None)
 
 _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
-#: Guards every `_end` and `_shared`; held for a few instructions only.
-_lock = threading.Lock()
+#: Guards every `_end` and `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that
+#: strikes in the midst of them may use futures too.
+_lock = threading.RLock()
 
 
 def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
@@ -340,7 +341,7 @@ def note_of(ticket: Ticket) -> str:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
