@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from _pickle import dumps
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,7 +112,7 @@ class Client(Executor):
             1
         """
         view = Client.__new__(type(self))
-        view._core = self._core
+        view.__dict__.update(self.__dict__)  # a subclass's own attributes too
         view._set_options(self._options.merged(options))
         return view
 
@@ -278,9 +279,7 @@ class Client(Executor):
             cancel_futures: Cancel what has not begun.
         """
         core = self._core
-        if core.closed:
-            return
-        if cancel_futures:
+        if cancel_futures and not core.ended:
             core.session.cancel_all_pending()
         if wait:
             core.finish()
@@ -291,9 +290,7 @@ class Client(Executor):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for what is pending; after Ctrl-C cancel it."""
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._core.closed:
-            self._core.stop()
-        self.shutdown()
+        self._leave(kind, KeyboardInterrupt)
 
     async def __aenter__(self: ClientT) -> ClientT:
         """Nothing is waited for."""
@@ -302,10 +299,21 @@ class Client(Executor):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Do as `__exit__`, without holding up the event loop."""
+        """Do as `__exit__`, without holding up the event loop; a cancelled coroutine does not wait for its work either.
+
+        To asyncio, Ctrl-C is a cancelled coroutine, and so is a timeout.
+        """
         import asyncio
 
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
+        await asyncio.to_thread(self._leave, kind, (KeyboardInterrupt, asyncio.CancelledError))
+
+    def _leave(
+        self, kind: type[BaseException] | None, hurry: type[BaseException] | tuple[type[BaseException], ...]
+    ) -> None:
+        """Shut down; whoever leaves by an exception in a `hurry` has no use for what is pending."""
+        if kind is not None and issubclass(kind, hurry):
+            self._core.stop()
+        self.shutdown()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse: a client belongs to its process."""
@@ -341,15 +349,18 @@ def _connect(address: str, name: str) -> Core:
 # One default client for the module functions.
 
 _default: Client | None = None
+#: Reentrant: a signal handler may use plait while its first client is being made.
+_default_lock = threading.RLock()
 
 
 def default_client() -> Client:
     """Return the client of `plait.run` and `plait.map`: made on first use, embedded or on `PLAIT_ADDRESS`."""
     global _default
     refuse_in_executor()
-    if _default is None or _default._core.closed:
-        _default = Client()
-    return _default
+    with _default_lock:
+        if _default is None or _default._core.closed:
+            _default = Client()
+        return _default
 
 
 def run(
@@ -389,9 +400,10 @@ def map(  # noqa: A001 - the public name
 
 
 def _after_fork_in_child() -> None:
-    global _default
+    global _default, _default_lock
     _native.after_fork_in_child()
     _default = None
+    _default_lock = threading.RLock()
 
 
 at_fork(_after_fork_in_child)

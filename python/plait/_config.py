@@ -92,12 +92,15 @@ def read_address(given: str) -> str:
     """Return a join line: the given one, or the one in the given file.
 
     Raises:
-        FileNotFoundError: If it is neither.
+        OSError: If it is neither; a FileNotFoundError if there is no such file.
     """
     if given.startswith("plait1"):
         return given
-    with open(given, encoding="utf-8") as file:
-        return file.read(4096).strip()
+    try:
+        with open(given, encoding="utf-8") as file:
+            return file.read(4096).strip()
+    except ValueError as error:
+        raise OSError(f"{given!r} is no text file: {error}") from None
 
 
 def _quota(membership: str, root: str) -> int:

@@ -20,7 +20,7 @@ from plait._serialize import dump_call, too_large
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plait._native import Runtime, Ticket
+    from plait._native import Runtime, Session, Ticket
     from plait._options import Options
 
 
@@ -31,6 +31,10 @@ class Core:
         runtime: The native runtime, just started.
         slots: Its own slots; 0 if there are none.
         elsewhere: Whether workers may come that are not its own.
+
+    Attributes:
+        closed: Whether nothing can be submitted any more.
+        ended: Whether the runtime was ended too.
     """
 
     def __init__(self, runtime: Runtime, slots: int, *, elsewhere: bool) -> None:
@@ -38,7 +42,7 @@ class Core:
         self.session = runtime.session()
         self.dispatcher = Dispatcher(self.session)
         self.pid = os.getpid()
-        self.closed = False
+        self.closed = self.ended = False
         self._slots = slots
         self._elsewhere = elsewhere
         self._slots_asked = 0.0
@@ -72,7 +76,9 @@ class Core:
     # How it ends.
 
     def finish(self, wait_seconds: float | None = None) -> None:
-        """Let what is pending end, then end the runtime. Ctrl-C cancels the rest."""
+        """Let what is pending end, then end the runtime, even one to be ended later. Ctrl-C cancels the rest."""
+        if self.ended:
+            return
         self.session.close_when_done()
         try:
             self.session.wait_idle(wait_seconds)
@@ -84,7 +90,7 @@ class Core:
 
     def stop(self) -> None:
         """Cancel what is pending and end the runtime now."""
-        self.closed = True
+        self.closed = self.ended = True
         _open.discard(self)
         self.session.close_now()
         self.runtime.shutdown(_config.SHUTDOWN_TIMEOUT_SECONDS)
@@ -97,7 +103,7 @@ class Core:
         self.closed = True
         _open.discard(self)
         self.session.close_when_done()
-        Closer(self.runtime, self.session).start()
+        Closer(self.runtime, self.session, self.dispatcher).start()
 
     def __del__(self) -> None:
         """Nobody can ask any more: what was submitted still runs, as with the standard library's executors."""
@@ -108,9 +114,10 @@ class Core:
 class Closer:
     """Ends a runtime that nobody holds any more, once its work is done."""
 
-    def __init__(self, runtime: Runtime, session: Any) -> None:
+    def __init__(self, runtime: Runtime, session: Session, dispatcher: Dispatcher) -> None:
         self.runtime = runtime
         self.session = session
+        self.dispatcher = dispatcher
         self.thread = threading.Thread(target=self._run, name="plait-closer", daemon=True)
 
     def start(self) -> None:
@@ -128,6 +135,7 @@ class Closer:
         finally:
             self.session.close_now()
             self.runtime.shutdown(_config.SHUTDOWN_TIMEOUT_SECONDS)
+            self.dispatcher.join(_config.SHUTDOWN_TIMEOUT_SECONDS)
 
     def _run(self) -> None:
         self.finish()

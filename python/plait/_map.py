@@ -145,7 +145,7 @@ class Results(Generic[T]):
         self._ready.clear()
         left = [sent.ticket for sent in self._sent if sent.ticket is not None]
         self._sent.clear()
-        if left and not self._core.closed:
+        if left and not self._core.ended:
             self._core.session.cancel_running(left)
 
     def __del__(self) -> None:

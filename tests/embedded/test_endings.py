@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import threading
@@ -11,6 +12,7 @@ import pytest
 import plait
 import rig
 from embedded import tasks
+from rig import eventually
 
 EMBEDDED = {"PLAIT_ADDRESS": ""}
 BUSY = """
@@ -146,3 +148,124 @@ def test_the_end_of_a_with_block_ends_the_dispatcher():
     with plait.Client(slots=1) as client:
         client.submit(tasks.pause, 0.05, 3).add_done_callback(lambda f: ran.append(f.result()))
     assert ran == [3]
+
+
+def test_a_signal_handler_may_use_futures_in_the_midst_of_their_use():
+    code = """
+import itertools, signal, plait
+with plait.Client(slots=1) as client:
+    futures = [client.submit(abs, n) for n in range(20_000)]
+    late = iter(futures[10_000:])
+    struck = 0
+    def strike(*_):
+        global struck
+        struck += 1
+        next(late).cancel()
+    signal.signal(signal.SIGPROF, strike)
+    signal.setitimer(signal.ITIMER_PROF, 0.002, 0.002)
+    for future in futures[:10_000]:
+        future.cancel()
+        future.add_done_callback(id)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    print("struck", struck > 0)
+"""
+    program = rig.python(code, env=EMBEDDED)
+    try:
+        assert "struck True" in program.succeeds()
+    finally:
+        program.stop()
+
+
+def test_callbacks_run_before_the_process_ends_whoever_ends_the_client():
+    code = """
+import time, plait
+client = plait.Client(slots=1)
+def call(future):
+    time.sleep(0.3)
+    print("called", future.result(), flush=True)
+client.submit(abs, -7).add_done_callback(call)
+client.shutdown(wait=False)
+"""
+    program = rig.python(code, env=EMBEDDED)
+    try:
+        assert "called 7" in program.succeeds()
+    finally:
+        program.stop()
+
+
+def test_a_second_shutdown_waits_and_cancels_like_a_first(tmp_path):
+    client = plait.Client(slots=1)
+    running = client.submit(tasks.touch_then_wait, str(tmp_path / "begun"), str(tmp_path / "gate"))
+    eventually((tmp_path / "begun").exists, "it runs")
+    waiting = client.submit(tasks.same, 1)
+    client.shutdown(wait=False)
+    client.shutdown(wait=False, cancel_futures=True)
+    eventually(waiting.cancelled, "what had not begun is cancelled")
+    (tmp_path / "gate").touch()
+    client.shutdown()
+    assert running.done()
+
+
+def test_a_view_keeps_what_a_subclass_added():
+    class Named(plait.Client):
+        def __init__(self, owner):
+            super().__init__(slots=1)
+            self.owner = owner
+
+    with Named("me") as client:
+        view = client.options(retries=1)
+        assert type(view) is Named and view.owner == "me"
+        assert view.submit(abs, -1).result(60) == 1
+
+
+def test_threads_that_begin_together_share_one_default_client():
+    code = """
+import threading, plait
+from plait import _client
+together, found = threading.Barrier(8), set()
+def begin():
+    together.wait()
+    found.add(_client.default_client())
+threads = [threading.Thread(target=begin) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("clients", len(found))
+"""
+    program = rig.python(code, env=EMBEDDED)
+    try:
+        assert "clients 1" in program.succeeds()
+    finally:
+        program.stop()
+
+
+def test_a_cancelled_coroutine_does_not_wait_for_its_client(tmp_path):
+    async def work():
+        async with plait.Client(slots=1) as client:
+            await client.submit(tasks.until, str(tmp_path / "never"))
+
+    async def limited():
+        running = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(asyncio.wait_for(limited(), 60))
+
+
+def test_a_dispatcher_that_could_not_start_is_started_again(tmp_path):
+    with plait.Client(slots=1) as client:
+        future = client.submit(tasks.until, str(tmp_path / "gate"))
+        called = threading.Event()
+        before = threading.stack_size()
+        threading.stack_size(1 << 46)  # no thread can be had so
+        try:
+            with pytest.raises(RuntimeError, match="start new thread"):
+                future.add_done_callback(print)
+        finally:
+            threading.stack_size(before)
+        (tmp_path / "gate").touch()
+        client.submit(abs, -1).add_done_callback(lambda _: called.set())
+        assert called.wait(60)

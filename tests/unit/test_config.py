@@ -70,3 +70,9 @@ def test_an_address_is_a_line_or_a_file_with_one(tmp_path):
     file = tmp_path / "client.join"
     file.write_text("plait1c-A-B-C@h:1\n")
     assert _config.read_address(str(file)) == "plait1c-A-B-C@h:1"
+
+
+def test_a_file_that_is_no_text_holds_no_address(tmp_path):
+    (tmp_path / "line").write_bytes(b"\xd0\xff")
+    with pytest.raises(OSError, match="no text file"):
+        _config.read_address(str(tmp_path / "line"))
