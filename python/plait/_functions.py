@@ -6,7 +6,7 @@ A change *inside* a captured object is not seen. Other callables are pickled whe
 from __future__ import annotations
 
 import sys
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plait import _config
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 MAX_CAPTURES = 1_000
 
 #: What is pickled once. Anything else (a bound method, a partial, an object with `__call__`) may hold other things the
-#: next time.
+#: next time; so may a builtin that is bound to an object.
 _REMEMBERED = (FunctionType, BuiltinFunctionType, type)
+
+#: What a builtin may be bound to and still stay the same: nothing, its module, or a class (`int.from_bytes`).
+_FIXED = (NoneType, ModuleType, type)
 
 _GONE = object()
 
@@ -79,7 +82,7 @@ class Functions:
         """
         if not callable(fn):
             raise TypeError(f"the function must be callable, not {fn!r}")
-        pins = getattr(fn, PINS, None)
+        pins = _pins(fn)
         retry_on = self._retry_on or (pins or {}).get("retry_on", Exception)
         (body,), by_value = dump_function(fn, retry_on)
         number = self._bodies.get(body)
@@ -92,7 +95,7 @@ class Functions:
             _remember(self._bodies, body, number)
         captures = _captures(fn) if by_value else None
         entry = Known(fn, number, captures, pins)
-        if isinstance(fn, _REMEMBERED):
+        if isinstance(fn, _REMEMBERED) and isinstance(getattr(fn, "__self__", None), _FIXED):
             _remember(self.known, id(fn), entry)
         return entry
 
@@ -102,6 +105,12 @@ class Functions:
         if entry is None or entry.fn is not fn or (entry.captures is not None and not entry.captures.unchanged()):
             return self.learn(fn)
         return entry
+
+
+def _pins(fn: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """Return what `@plait.task` left on a function; a proxy may have any attribute, and of no use."""
+    pins = getattr(fn, PINS, None)
+    return pins if isinstance(pins, dict) else None
 
 
 def _remember(kept: dict[Any, Any], key: Any, value: Any) -> None:
@@ -136,8 +145,7 @@ def _captured_by(fn: Any) -> Iterator[Any]:
     if not isinstance(fn, FunctionType):
         return
     for name in _names(fn.__code__):
-        if name in fn.__globals__:
-            yield fn.__globals__, name, fn.__globals__[name]
+        yield fn.__globals__, name, fn.__globals__.get(name, _GONE)  # what is not there yet may come
     for cell in fn.__closure__ or ():
         yield cell, _content(cell)
 

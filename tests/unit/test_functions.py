@@ -130,3 +130,43 @@ def test_a_partial_is_pickled_as_it_is_now(functions, session):
     captured = 2
     after = functions.find(partial).number
     assert (session.call(before), session.call(after)) == (1, 2)
+
+
+def test_a_builtin_of_an_object_is_pickled_as_the_object_is_now(functions, session):
+    ages = {"ann": 30}
+    look_up = ages.get
+    before = functions.find(look_up).number
+    ages["ben"] = 20
+    after = functions.find(look_up).number
+    assert (session.call(before, "ben"), session.call(after, "ben")) == (None, 20)
+    assert functions.find(len) is functions.find(len)
+
+
+def test_a_helper_that_is_defined_later_is_seen(functions, session):
+    names: dict = {"__name__": "__main__"}
+    exec("def fn():\n    return helper()\n", names)
+    before = functions.find(names["fn"]).number
+    with pytest.raises(NameError, match="helper"):
+        session.call(before)
+    exec("def helper():\n    return 3\n", names)
+    assert session.call(functions.find(names["fn"]).number) == 3
+
+
+class Proxy:
+    """Has every attribute, as a proxy of something far away may."""
+
+    def __getattr__(self, name):
+        if name.startswith("__plait"):
+            return Proxy()
+        raise AttributeError(name)
+
+    def __call__(self, *_args):
+        return 7
+
+    def get(self, *_args):
+        raise ConnectionError("nobody should call it")
+
+
+def test_a_proxy_that_has_every_attribute_pins_no_options(functions, session):
+    known = functions.find(Proxy())
+    assert known.pins is None and session.call(known.number) == 7
