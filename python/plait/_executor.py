@@ -26,7 +26,7 @@ from plait._serialize import (
     load_items,
     load_value,
 )
-from plait._types import Outcome
+from plait._types import Outcome, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,7 +287,17 @@ def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
 
 def _dump_result(value: Any) -> Segments:
     """Pickle what a function returned; what an `async def` returned is awaited first."""
-    return dump_value(_await(value) if type(value) is _Coroutine else value)
+    value = _await(value) if type(value) is _Coroutine else value
+    return _dump_told(value) if type(value) is Told else dump_value(value)
+
+
+def _dump_told(told: Told) -> Segments:
+    """Pickle what a piece came to so that the combine can unpickle it, whatever the value and the error are."""
+    error = None if told.error is None else load_error(dump_error(told.error))
+    try:
+        return dump_value(Outcome(told.item, told.value, error, told.seconds, told.worker))
+    except SerializationError as refused:
+        return dump_value(Outcome(told.item, None, refused, told.seconds, told.worker))
 
 
 def _dump_chunk(values: list[Any], failures: dict[int, bytes], seconds: list[float], errors: int) -> Segments:

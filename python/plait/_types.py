@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from plait._errors import RemoteTraceback
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -45,8 +47,30 @@ class Outcome:
         return f"Outcome(item={self.item!r}, {came}, seconds={self.seconds:.6f}, worker={self.worker!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by fields."""
-        return (Outcome, (self.item, self.value, self.error, self.seconds, self.worker))
+        """Pickle by fields; with the error goes its remote traceback, which exceptions do not take along."""
+        cause = None if self.error is None else self.error.__cause__
+        trace = cause if isinstance(cause, RemoteTraceback) else None
+        return (_outcome, (self.item, self.value, self.error, self.seconds, self.worker, trace))
+
+
+def _outcome(
+    item: Any,
+    value: Any,
+    error: BaseException | None,
+    seconds: float,
+    worker: str | None,
+    trace: RemoteTraceback | None,
+) -> Outcome:
+    """Unpickle an `Outcome`."""
+    if error is not None and trace is not None:
+        BaseException.__setattr__(error, "__cause__", trace)
+    return Outcome(item, value, error, seconds, worker)
+
+
+class Told(Outcome):
+    """What a piece of a run with `errors="return"` came to, in its executor; it leaves that as an `Outcome`."""
+
+    __slots__ = ()
 
 
 class TaskInfo:

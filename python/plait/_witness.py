@@ -6,7 +6,7 @@ from os import getppid, uname
 from time import perf_counter
 from types import CoroutineType
 
-from plait._types import Outcome
+from plait._types import Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Witness:
         self.retry_on = retry_on
         self.retries = retries
 
-    def __call__(self, *item: Any) -> Outcome:
+    def __call__(self, *item: Any) -> Told:
         """Call the function for one item, again as often as it may be retried."""
         told = item[0] if len(item) == 1 else item
         began, left = perf_counter(), self.retries
@@ -36,11 +36,14 @@ class Witness:
                 value = self.fn(*item)
                 if type(value) is CoroutineType:
                     value = _awaited(value)
-            except (Exception, SystemExit) as raised:  # noqa: BLE001 - that is what it is for
+            except KeyboardInterrupt:
+                raise  # the piece is to be stopped
+            except BaseException as raised:  # noqa: BLE001 - that is what it is for
                 error = raised
             if error is None or left == 0 or not isinstance(error, self.retry_on):
-                return Outcome(told, value, error, perf_counter() - began, f"{uname().nodename}:{getppid()}")
+                break
             left -= 1
+        return Told(told, value, error, perf_counter() - began, f"{uname().nodename}:{getppid()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by fields."""

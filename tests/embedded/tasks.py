@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -202,3 +204,23 @@ class Slow:
     def __reduce__(self) -> tuple[Any, ...]:
         """Be unpickled slowly."""
         return (unpickle_slowly, (self.begun,))
+
+
+class Sealed(Exception):
+    """Its attributes cannot be set."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} is read-only")
+
+
+def come_to(kind: str) -> Any:
+    """Return or raise something that is hard to send."""
+    if kind == "lock":
+        return threading.Lock()
+    if kind == "unloadable":
+        raise Unloadable("a", "b")
+    if kind == "interrupt":
+        raise asyncio.CancelledError
+    if kind == "sealed":
+        raise Sealed(3)
+    return 1

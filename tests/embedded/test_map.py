@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import operator
@@ -398,3 +399,14 @@ def test_an_error_of_a_run_is_not_kept_by_a_reference_cycle(client, finish):
         assert error() is None
     finally:
         gc.enable()
+
+
+def test_no_piece_spoils_the_combine_of_the_others(client):
+    kinds = ["value", "lock", "unloadable", "interrupt", "sealed"]
+    outcomes = client.options(errors="return").run(tasks.come_to, kinds, combine=list)
+    assert [outcome.item for outcome in outcomes] == kinds
+    assert [outcome.value for outcome in outcomes] == [1, None, None, None, None]
+    errors = [type(outcome.error) for outcome in outcomes]
+    assert errors == [type(None), plait.SerializationError, plait.RemoteError, asyncio.CancelledError, tasks.Sealed]
+    for outcome in outcomes[2:]:
+        assert "in come_to" in str(outcome.error.__cause__)
