@@ -7,12 +7,15 @@ deleting their networking. The old unframed byte stream is not spoken: everythin
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import os
+import signal
+import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from plait import _config, _native
@@ -138,9 +141,24 @@ class WorkerNode:
         _hand_over(getattr(self, "perform_sub_task", None))
         try:
             name = f"{os.uname().nodename}:{os.getpid()}"
-            _native.run_worker(line, self.slots or _config.slots(), [], _config.launch(), name)
+            with _sigterm_as_ctrl_c():
+                _native.run_worker(line, self.slots or _config.slots(), [], _config.launch(), name)
         finally:
             _hand_over(None)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, where this thread handles signals and the program has no handler of its own."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _join_line() -> str:

@@ -111,6 +111,19 @@ def test_sigterm_drains(cluster: rig.Cluster, tmp_path: Path) -> None:
         assert log.read_text() == "begun\n"
 
 
+def test_sigterm_drains_a_prototypes_worker_node(cluster: rig.Cluster, tmp_path: Path) -> None:
+    code = "import os, sys; os.environ['PLAIT_ADDRESS'] = sys.argv[1]; from plait.compat import WorkerNode as Node"
+    log = tmp_path / "log"
+    node = cluster.python(f"{code}; Node('127.0.0.1', {cluster.port}, slots=1).run()", cluster.worker_line)
+    with plait.Client(cluster.client_line) as client:
+        workers(client, 1)
+        running = client.submit(logged, str(log), 1.0)
+        rig.eventually(log.exists, "the task runs")
+        node.send(signal.SIGTERM)
+        assert running.result(rig.PATIENCE) == node.pid
+        assert node.ends() == 0, node.story()
+
+
 def test_a_second_sigterm_ends_a_worker_now(cluster: rig.Cluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
     leaving = cluster.worker()
