@@ -15,6 +15,9 @@ from pathlib import Path
 import plait
 import rig
 
+#: A client is cut this often, by the clock.
+SECONDS_BETWEEN_CUTS = 5.0
+
 
 def where(seconds: float) -> int:
     """Take some time; say which worker this executor belongs to."""
@@ -33,6 +36,14 @@ def logged(path: str, seconds: float) -> int:
         log.write("begun\n")
     time.sleep(seconds)
     return os.getppid()
+
+
+def noted(path: str, n: int) -> int:
+    """Leave this number behind."""
+    time.sleep(0.002)
+    with open(path, "a") as log:
+        log.write(f"{n}\n")
+    return n
 
 
 def hold_the_gil(path: str, seconds: int) -> int:
@@ -184,6 +195,38 @@ def test_a_client_that_is_cut_again_and_again_loses_nothing(
             proxy.heal()
             assert futures[-30].result(rig.PATIENCE) == str(len(futures) - 30)
         assert [future.result(rig.PATIENCE) for future in futures] == [str(n) for n in range(60 * cuts)]
+    assert proxy.accepted > cuts, "it came back after every cut"
+
+
+def test_a_client_that_is_cut_by_the_clock_runs_each_task_once(
+    cluster: rig.Cluster, proxy: rig.Proxy, tmp_path: Path, rounds: int
+) -> None:
+    """The worker stays, so whatever ran twice was submitted twice."""
+    log = tmp_path / "log"
+    cluster.worker()
+    cuts = 2 if rounds <= 200 else 12
+    over = threading.Event()
+
+    def cut() -> None:
+        for _ in range(cuts):
+            over.wait(SECONDS_BETWEEN_CUTS)
+            proxy.cut()
+            proxy.heal()
+        over.set()
+
+    with plait.Client(proxy.line(cluster.client_line)) as client:
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        futures: list[plait.Future[int]] = []
+        try:
+            while not over.is_set():
+                futures += [client.submit(noted, str(log), n) for n in range(len(futures), len(futures) + 20)]
+                futures[-15].result(rig.PATIENCE)
+        finally:
+            over.set()
+            cutting.join(rig.PATIENCE)
+        assert [future.result(rig.PATIENCE) for future in futures] == list(range(len(futures)))
+    assert sorted(map(int, log.read_text().split())) == list(range(len(futures)))
     assert proxy.accepted > cuts, "it came back after every cut"
 
 
