@@ -130,13 +130,13 @@ def python(code: str, *arguments: str, env: dict[str, str] | None = None) -> Pro
 
 
 class Cluster:
-    """A coordinator with workers, as a user starts them, on a free loopback port and in a home of their own."""
+    """A coordinator with workers, as a user starts them, on a free port (of loopback) and in a home of their own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, host: str = "127.0.0.1") -> None:
         self.home = home
         self.env = {"PLAIT_HOME": str(home), "PLAIT_ADDRESS": ""}
         self.programs: list[Program] = []
-        self.coordinator = self.start("coordinator", "--bind", "127.0.0.1:0")
+        self.coordinator = self.start("coordinator", "--bind", f"{host}:0")
         self.worker_line = self.coordinator.says(r"plait worker (plait1w-\S+)")[1]
         self.client_line = self.coordinator.says(r'plait\.Client\("(plait1c-\S+)"\)')[1]
         self.port = int(self.client_line.rpartition(":")[2])
