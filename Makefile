@@ -80,6 +80,10 @@ bench: $(STAMPS)/wheel $(STAMPS)/bench ## plait beside its peers, as ratios (ARG
 bench-readme: $(STAMPS)/wheel ## writes the README's comparison from the last `make bench`
 	$(BIN)/python -m bench.readme --write target/bench
 
+.PHONY: bench-detection
+bench-detection: $(STAMPS)/wheel ## how soon deaths and silence are noticed, beside what is promised
+	$(BIN)/python -m bench.detection
+
 .PHONY: bench-scheduler
 bench-scheduler: needs ## the scheduler and the shells alone, without Python
 	cargo bench --locked
@@ -125,6 +129,7 @@ $(STAMPS)/bench: $(STAMPS)/maturin pyproject.toml
 	touch $@
 
 $(STAMPS)/wheel: $(SOURCES) | needs $(STAMPS)/maturin
+	@echo 'building plait: a minute or two the first time'
 	rm -rf dist
 	$(BIN)/maturin build --quiet --profile $(PROFILE) --interpreter $(BIN)/python --out dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
