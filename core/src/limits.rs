@@ -79,6 +79,8 @@ pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// "Started" travels only for attempts alive longer than this.
 pub const STARTED_AFTER: Duration = Duration::from_millis(10);
+/// An executor that is busy is looked at this often, for what it runs and for the memory that it takes.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A finished result waits in the executor at most this long behind a running task.
 pub const FLUSH_AFTER: Duration = Duration::from_micros(200);
 

@@ -52,7 +52,7 @@ pub struct Death {
     pub pid: u32,
     /// How it ended.
     pub exit: Exit,
-    /// Its peak resident memory in bytes; 0 where unknown.
+    /// The most resident memory that was seen in bytes, by a look now and then; 0 where unknown.
     pub peak_memory: u64,
     /// The end of what it wrote to stderr.
     pub log_tail: Box<str>,

@@ -100,7 +100,8 @@ class TaskCrashed(PlaitError):
     Args:
         message: How the last one died.
         attempts: One dict for each death, first to last, with `host`, `pid`, `signal` (its number, or None), `code`
-            (the exit code, or None), `peak_memory` (bytes, 0 if unknown) and `log_tail` (the end of stderr).
+            (the exit code, or None), `peak_memory` (bytes, as last seen: it is looked up ten times a
+            second; 0 if unknown) and `log_tail` (the end of stderr).
     """
 
     def __init__(self, message: str, *, attempts: Sequence[dict[str, Any]] = ()) -> None:

@@ -25,6 +25,9 @@ pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(Executor
             while ear.read() == Read::Some {}
         }
         for message in ear.heard.drain(..) {
+            if matches!(message, FromExecutor::Ready) {
+                ear.executor.look_at_memory();
+            }
             if said.send((id, Said::from(message))).await.is_err() {
                 return; // The driver is gone, and takes the executor along.
             }

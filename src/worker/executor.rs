@@ -9,6 +9,7 @@ use super::stderr::Stderr;
 use crate::store::passing::send_descriptor;
 use crate::store::shm::WorkerPage;
 use plait_core::id::ExecutorId;
+use plait_core::limits::LOOK_EVERY;
 use plait_core::outcome::{Death, Exit};
 use plait_core::protocol::frame::{Encoder, advance};
 use plait_core::protocol::message::executor::ToExecutor;
@@ -19,15 +20,12 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Most pieces of one vectored write.
 const SLICES: usize = 64;
-/// How often the memory of an executor is looked up at the most.
-const MEMORY_EVERY: Duration = Duration::from_millis(100);
-
 /// An executor that was started and not given up yet.
 #[derive(Debug)]
 pub(super) struct Executor {
@@ -168,11 +166,18 @@ impl Executor {
     /// What the page says, and now and then what memory it takes.
     pub(super) fn observe(&self) -> Option<Entry> {
         let mut memory = lock(&self.memory);
-        if memory.seen.is_none_or(|seen| seen.elapsed() >= MEMORY_EVERY) {
+        if memory.seen.is_none_or(|seen| seen.elapsed() >= LOOK_EVERY) {
             memory.seen = Some(Instant::now());
-            memory.peak_bytes = memory.peak_bytes.max(self.process().peak_memory());
+            memory.peak_bytes = self.process().peak_memory().max(memory.peak_bytes);
         }
         self.page.running().map(Entry)
+    }
+
+    /// Looks up what memory it takes before it does anything: all that is known of one that dies at once, since the kernel
+    /// forgets a process's memory when it ends.
+    pub(super) fn look_at_memory(&self) {
+        let peak = self.process().peak_memory();
+        lock(&self.memory).peak_bytes = peak;
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -11,12 +11,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import plait
 import rig
+
+#: A busy executor is looked at ten times a second; a busy machine may miss some.
+SEEN_WITHIN = 1.0
 
 
 def dereference_null() -> None:
@@ -82,6 +86,40 @@ def test_a_death_tells_its_last_words(client: plait.Client) -> None:
     assert "the last words" in death["log_tail"]
     assert death["signal"] == signal.SIGSEGV
     assert death["peak_memory"] > 1 << 20
+
+
+def swell(mark: str) -> None:
+    """Take 64 MiB and live on with it."""
+    held = bytearray(64 << 20)
+    with open(mark, "w") as file:
+        file.write(str(os.getpid()))
+    while held:
+        time.sleep(0.01)
+
+
+def peak_memory(pid: int) -> int:
+    """What the kernel knows, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def test_a_death_tells_what_memory_was_taken_late(client: plait.Client, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    future = client.options(crash_limit=1).submit(swell, str(mark))
+    pid = int(rig.eventually(lambda: mark.read_text() if mark.exists() else "", "the task has its memory"))
+    peak = peak_memory(pid)
+    began = time.monotonic()
+    rig.eventually(lambda: time.monotonic() > began + SEEN_WITHIN, "it was looked at")
+    os.kill(pid, signal.SIGKILL)
+    error = future.exception(rig.PATIENCE)
+    assert isinstance(error, plait.TaskCrashed)
+    assert error.attempts[0]["peak_memory"] >= peak
+
+
+def test_a_death_at_once_tells_what_memory_its_executor_had(client: plait.Client) -> None:
+    error = client.options(crash_limit=1).submit(leave).exception(rig.PATIENCE)
+    assert isinstance(error, plait.TaskCrashed)
+    assert error.attempts[0]["peak_memory"] > 1 << 20
 
 
 def test_os_exit_is_a_crash_that_names_the_code(client: plait.Client) -> None:

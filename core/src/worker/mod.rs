@@ -85,6 +85,8 @@ pub struct Supervision {
     pub spawn_timeout: Duration,
     /// [`limits::STARTED_AFTER`].
     pub started_after: Duration,
+    /// [`limits::LOOK_EVERY`].
+    pub look_every: Duration,
     /// [`limits::DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
     /// [`limits::KILL_GRACE`].
@@ -98,6 +100,7 @@ impl Default for Supervision {
             spawn_pause: limits::SPAWN_PAUSE,
             spawn_timeout: limits::SPAWN_TIMEOUT,
             started_after: limits::STARTED_AFTER,
+            look_every: limits::LOOK_EVERY,
             drain_timeout: limits::DRAIN_TIMEOUT,
             kill_grace: limits::KILL_GRACE,
         }
@@ -113,7 +116,7 @@ pub enum Wake {
     SpawnTimeout,
     /// The next, harder signal to what is being stopped.
     Harden,
-    /// A look at the shared pages.
+    /// A look at what is busy.
     Look,
     /// The end of a drain.
     Drain,
@@ -147,7 +150,7 @@ pub struct Brain {
     linked: bool,
     /// How many attempts have come.
     arrivals: u64,
-    /// When to look at the shared pages.
+    /// When to look at what is busy.
     look_at: Option<Time>,
     age: Age,
 }

@@ -2,7 +2,7 @@
 
 use super::executor::{Executor, Future, Life, Record, View};
 use super::hand::{Grip, Wish};
-use super::{Action, Brain, Condition, Ended, Entry, Stay, Wake};
+use super::{Action, Brain, Condition, Ended, Entry, Stay, Supervision, Wake};
 use crate::id::ExecutorId;
 use crate::limits;
 use crate::outcome::{Death, Ending};
@@ -167,20 +167,25 @@ impl Brain {
             }
         }
         if self.look_at.take_if(|at| *at <= now).is_some() {
-            let executors: Vec<_> = self.fleet.iter().filter(|(_, x)| x.is_unseen()).map(|(_, x)| x.id).collect();
+            let executors: Vec<_> = self.fleet.iter().filter(|(_, x)| x.is_busy()).map(|(_, x)| x.id).collect();
             if !executors.is_empty() {
                 actions.push(Action::Observe { executors });
             }
         }
     }
 
-    /// Looks at the shared pages in a while, if there is anything to learn from them.
+    /// Looks at what is busy in a while: soon while a shared page may show something new, else for the memory it takes.
     pub(super) fn plan_look(&mut self, now: Time) {
-        if self.fleet.iter().any(|(_, executor)| executor.is_unseen()) {
-            self.look_at.get_or_insert(now + self.config.supervision.started_after);
+        let busy = || self.fleet.iter().map(|(_, executor)| executor).filter(|executor| executor.is_busy());
+        let Supervision { started_after, look_every, .. } = self.config.supervision;
+        self.look_at = if busy().any(Executor::is_unseen) {
+            let soon = now + started_after;
+            Some(self.look_at.map_or(soon, |at| at.min(soon)))
+        } else if busy().next().is_some() {
+            self.look_at.or(Some(now + look_every))
         } else {
-            self.look_at = None;
-        }
+            None
+        };
     }
 
     /// The earliest of what is to come.
@@ -201,9 +206,14 @@ impl Brain {
 }
 
 impl Executor {
+    /// Whether it has something to do.
+    fn is_busy(&self) -> bool {
+        self.life == Life::Ready && !self.hand.is_empty()
+    }
+
     /// Whether its page may show an attempt of which the coordinator should hear.
     fn is_unseen(&self) -> bool {
         let told = matches!(self.view, View::Told(entry) if self.hand.get(entry).is_some());
-        self.life == Life::Ready && !self.hand.is_empty() && !told
+        self.is_busy() && !told
     }
 }
