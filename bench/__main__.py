@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def main(pairs: int | None, only: str, peers: str, quick: bool, out: Path) -> No
     missing = [name for name in systems.SOURCES if not systems.installed(name)]
     if missing:
         click.echo(f"not installed: {', '.join(missing)}", err=True)
+    # As Ctrl-C: what is measured just now is ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     runner.adopt_orphans()
     out.mkdir(parents=True, exist_ok=True)
     cases = [case for case in CASES if chosen(only, case.name)]

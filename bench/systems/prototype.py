@@ -1,8 +1,8 @@
 """The shape of the Twisted prototype: one `DistributedServer` on a TCP port, `WorkerNode`s that dial it.
 
 The script is the server, as it was: its thread is the reactor's, so a call is queued without a switch of threads, and
-to wait is to turn the reactor. Frames have a length in front and pickles inside. As in the prototype, a worker that
-dies takes with it what it was given.
+to wait is to turn the reactor. Frames have a length in front and pickles inside. As in the prototype, a worker has
+one sub-task at a time, and one that dies takes it with it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from bench.systems.base import SLOTS, System
 reactor = cast("Any", installed_reactor)
 #: The longest frame, in bytes.
 FRAME = 1 << 30
-#: Sub-tasks on the way to one worker, so that it need not wait for the server between two.
-WINDOW = 16
 #: How long one turn of the reactor waits for something to happen, in seconds.
 TURN_SECONDS = 0.1
 
@@ -53,12 +51,12 @@ class Connection(Int32StringReceiver):  # type: ignore[misc]
 
 
 class DistributedServer:
-    """Hands sub-tasks to whoever has room, and collects."""
+    """Hands a sub-task to whoever is idle, and collects."""
 
     def __init__(self) -> None:
         self.waiting: deque[bytes] = deque()
-        #: A worker stands here once for each sub-task that it may still be given.
-        self.room: deque[Connection] = deque()
+        #: The workers that have handed back what they were given: one sub-task at a time is on its way to each.
+        self.idle: deque[Connection] = deque()
         self.replies: dict[int, Reply] = {}
         self.worker_nodes = 0
         self.submitted = 0
@@ -69,7 +67,7 @@ class DistributedServer:
 
     def joined(self, worker: Connection) -> None:
         self.worker_nodes += 1
-        self.room.extend([worker] * WINDOW)
+        self.idle.append(worker)
         self.hand_out()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Reply:
@@ -80,14 +78,14 @@ class DistributedServer:
         return reply
 
     def hand_out(self) -> None:
-        while self.waiting and self.room:
-            self.room.popleft().sendString(self.waiting.popleft())
+        while self.waiting and self.idle:
+            self.idle.popleft().sendString(self.waiting.popleft())
 
     def handle_results(self, worker: Connection, number: int, value: Any) -> None:
         reply = self.replies.pop(number)
         reply.value = value
         reply.over = True
-        self.room.append(worker)
+        self.idle.append(worker)
         self.hand_out()
 
 
