@@ -11,15 +11,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A pickled object: the pickle-5 stream, then its out-of-band buffers. Never looked into outside Python.
 ///
-/// It carries its bytes, or refers to an object in the stores of workers. Cloning shares the bytes. In an encoded message
-/// a value is only its lengths: the bytes travel behind the control message and are put back by [`Value::attach`], so
-/// payload never passes through the codec.
+/// It carries its bytes, or refers to an object in the stores of workers. Cloning shares the bytes; a few lie in the
+/// value itself, and nothing is allocated for them. In an encoded message a value is only its lengths: the bytes travel
+/// behind the control message and are put back by [`Value::attach`], so payload never passes through the codec.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(Repr);
 
+/// Bytes that a value holds in place.
+const IN_PLACE: usize = 22;
+
+/// Each content has one form: one segment of up to [`IN_PLACE`] bytes is always in place.
 #[derive(Clone, PartialEq, Eq)]
 enum Repr {
     One(Bytes),
+    // One variant for all else, so that it fits beside a pointer of `Bytes` that is never null.
+    Other(Other),
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Other {
+    /// So many of these bytes; the rest is zero.
+    InPlace(u8, [u8; IN_PLACE]),
+    /// Decoded, its one segment not attached yet.
+    AnnouncedOne(u64),
     Rare(Box<Rare>),
 }
 
@@ -29,8 +43,6 @@ enum Rare {
     Many(Vec<Bytes>),
     /// Decoded, its bytes not attached yet.
     Announced(Vec<u64>),
-    /// The same with one segment: by far the most frequent, and without a vector.
-    AnnouncedOne(u64),
     Stored(Arc<Stored>),
 }
 
@@ -61,7 +73,16 @@ impl Value {
     /// A value of no bytes at all.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(Repr::One(Bytes::new()))
+        Self(Repr::Other(Other::InPlace(0, [0; IN_PLACE])))
+    }
+
+    /// A value of one segment that is copied from `bytes`.
+    #[must_use]
+    pub fn copied(bytes: &[u8]) -> Self {
+        let mut place = [0; IN_PLACE];
+        let Some(part) = place.get_mut(..bytes.len()) else { return Self(Repr::One(Bytes::copy_from_slice(bytes))) };
+        part.copy_from_slice(bytes);
+        Self(Repr::Other(Other::InPlace(bytes.len() as u8, place)))
     }
 
     /// A value made of `segments`, in order.
@@ -69,8 +90,8 @@ impl Value {
     pub fn from_segments(mut segments: Vec<Bytes>) -> Self {
         match segments.len() {
             0 => Self::empty(),
-            1 => Self(Repr::One(segments.swap_remove(0))),
-            _ => Self(Repr::Rare(Box::new(Rare::Many(segments)))),
+            1 => segments.swap_remove(0).into(),
+            _ => Rare::Many(segments).into(),
         }
     }
 
@@ -84,14 +105,48 @@ impl Value {
     }
 
     /// Its segments, in order; none while they are only announced, or if they are elsewhere.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let (place, shared) = (self.in_place(), self.shared());
+        let count = usize::from(place.is_some()) + shared.len();
+        (0..count).map(move |n| place.unwrap_or_else(|| &shared[n]))
+    }
+
+    /// Its one segment, if there is exactly one.
     #[must_use]
-    pub fn segments(&self) -> &[Bytes] {
+    pub fn only_segment(&self) -> Option<&[u8]> {
         match &self.0 {
-            Repr::One(segment) => core::slice::from_ref(segment),
-            Repr::Rare(rare) => match &**rare {
+            Repr::One(segment) => Some(segment),
+            Repr::Other(_) => self.in_place(),
+        }
+    }
+
+    /// Its segments as they are shared: none of a value that is held in place.
+    #[must_use]
+    pub fn shared(&self) -> &[Bytes] {
+        match (&self.0, self.rare()) {
+            (Repr::One(segment), _) => core::slice::from_ref(segment),
+            (_, Some(Rare::Many(segments))) => segments,
+            (_, Some(Rare::Announced(_) | Rare::Stored(_)) | None) => &[],
+        }
+    }
+
+    /// Its segments to keep, in order; none while they are only announced, or if they are elsewhere.
+    #[must_use]
+    pub fn into_segments(self) -> Vec<Bytes> {
+        match self.0 {
+            Repr::One(segment) => alloc::vec![segment],
+            Repr::Other(Other::Rare(rare)) => match *rare {
                 Rare::Many(segments) => segments,
-                Rare::Announced(_) | Rare::AnnouncedOne(_) | Rare::Stored(_) => &[],
+                Rare::Announced(_) | Rare::Stored(_) => Vec::new(),
             },
+            Repr::Other(_) => self.segments().map(Bytes::copy_from_slice).collect(),
+        }
+    }
+
+    fn in_place(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Repr::Other(Other::InPlace(length, bytes)) => bytes.get(..usize::from(*length)),
+            Repr::One(_) | Repr::Other(_) => None,
         }
     }
 
@@ -104,7 +159,7 @@ impl Value {
     /// Bytes that travel with it and live where it is held, announced or present; none for a reference.
     #[must_use]
     pub fn carried(&self) -> u64 {
-        sum(self.announced()).saturating_add(self.segments().iter().map(|s| s.len() as u64).sum())
+        sum(self.announced()).saturating_add(self.segments().map(|s| s.len() as u64).sum())
     }
 
     /// Whether there are no bytes.
@@ -116,29 +171,31 @@ impl Value {
     /// The lengths that a decoded value still waits for; empty once it is whole.
     #[must_use]
     pub fn announced(&self) -> &[u64] {
-        match self.rare() {
-            Some(Rare::Announced(lengths)) => lengths,
-            Some(Rare::AnnouncedOne(length)) => core::slice::from_ref(length),
-            Some(Rare::Many(_) | Rare::Stored(_)) | None => &[],
+        match &self.0 {
+            Repr::Other(Other::AnnouncedOne(length)) => core::slice::from_ref(length),
+            _ => match self.rare() {
+                Some(Rare::Announced(lengths)) => lengths,
+                Some(Rare::Many(_) | Rare::Stored(_)) | None => &[],
+            },
         }
     }
 
     /// Fills an announced value: asks `next` for each length in turn. `None` from it leaves the value as it was.
     pub fn attach(&mut self, mut next: impl FnMut(u64) -> Option<Bytes>) -> Option<()> {
-        *self = match self.rare() {
-            None | Some(Rare::Many(_) | Rare::Stored(_)) => return Some(()),
-            Some(Rare::AnnouncedOne(length)) => next(*length)?.into(),
-            Some(Rare::Announced(lengths)) => {
+        *self = match (&self.0, self.rare()) {
+            (Repr::Other(Other::AnnouncedOne(length)), _) => next(*length)?.into(),
+            (_, Some(Rare::Announced(lengths))) => {
                 Self::from_segments(lengths.iter().map(|length| next(*length)).collect::<Option<Vec<_>>>()?)
             }
+            (_, Some(Rare::Many(_) | Rare::Stored(_)) | None) => return Some(()),
         };
         Some(())
     }
 
     fn rare(&self) -> Option<&Rare> {
         match &self.0 {
-            Repr::One(_) => None,
-            Repr::Rare(rare) => Some(rare),
+            Repr::Other(Other::Rare(rare)) => Some(rare),
+            Repr::One(_) | Repr::Other(_) => None,
         }
     }
 }
@@ -149,13 +206,19 @@ fn sum(lengths: &[u64]) -> u64 {
 
 impl From<Stored> for Value {
     fn from(stored: Stored) -> Self {
-        Self(Repr::Rare(Box::new(Rare::Stored(Arc::new(stored)))))
+        Rare::Stored(Arc::new(stored)).into()
     }
 }
 
 impl From<Bytes> for Value {
     fn from(bytes: Bytes) -> Self {
-        Self(Repr::One(bytes))
+        if bytes.len() <= IN_PLACE { Self::copied(&bytes) } else { Self(Repr::One(bytes)) }
+    }
+}
+
+impl From<Rare> for Value {
+    fn from(rare: Rare) -> Self {
+        Self(Repr::Other(Other::Rare(Box::new(rare))))
     }
 }
 
@@ -191,11 +254,10 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let rare = match Read::deserialize(deserializer)? {
-            Read::Carried(Announced(rare)) => rare,
-            Read::Stored(stored) => Rare::Stored(Arc::new(stored)),
-        };
-        Ok(Self(Repr::Rare(Box::new(rare))))
+        Ok(match Read::deserialize(deserializer)? {
+            Read::Carried(Announced(value)) => value,
+            Read::Stored(stored) => stored.into(),
+        })
     }
 }
 
@@ -206,7 +268,7 @@ impl Serialize for Lengths<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let announced = self.0.announced();
         if announced.is_empty() {
-            serializer.collect_seq(self.0.segments().iter().map(|s| s.len() as u64))
+            serializer.collect_seq(self.0.segments().map(|s| s.len() as u64))
         } else {
             serializer.collect_seq(announced)
         }
@@ -214,7 +276,7 @@ impl Serialize for Lengths<'_> {
 }
 
 /// Reads them.
-struct Announced(Rare);
+struct Announced(Value);
 
 impl<'de> Deserialize<'de> for Announced {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -225,20 +287,22 @@ impl<'de> Deserialize<'de> for Announced {
 struct AnnouncedVisitor;
 
 impl<'de> Visitor<'de> for AnnouncedVisitor {
-    type Value = Rare;
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the lengths of a value's segments")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Rare, A::Error> {
-        let Some(first) = sequence.next_element()? else { return Ok(Rare::Announced(Vec::new())) };
-        let Some(second) = sequence.next_element()? else { return Ok(Rare::AnnouncedOne(first)) };
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let Some(first) = sequence.next_element()? else { return Ok(Rare::Announced(Vec::new()).into()) };
+        let Some(second) = sequence.next_element()? else {
+            return Ok(Value(Repr::Other(Other::AnnouncedOne(first))));
+        };
         let mut lengths = alloc::vec![first, second];
         while let Some(length) = sequence.next_element()? {
             lengths.push(length);
         }
-        Ok(Rare::Announced(lengths))
+        Ok(Rare::Announced(lengths).into())
     }
 }
 
@@ -252,7 +316,7 @@ mod tests {
     #[test]
     fn attach_fills_in_order_and_refuses_a_shortage() {
         let whole = Value::from_segments(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cde")]);
-        let mut value = Value(Repr::Rare(Box::new(Rare::Announced(vec![2, 3]))));
+        let mut value = Value::from(Rare::Announced(vec![2, 3]));
         assert_eq!((value.len(), value.segments().len()), (5, 0));
         assert!(value.attach(|_| None).is_none());
         let mut rest = Bytes::from_static(b"abcde");
@@ -268,5 +332,22 @@ mod tests {
         assert!(value.attach(|_| None).is_some() && value.stored() == Some(&stored));
         let bytes = Value::from(Bytes::from_static(b"ab"));
         assert!(bytes.stored().is_none() && (bytes.len(), bytes.carried()) == (2, 2));
+    }
+
+    #[test]
+    fn a_few_bytes_lie_in_place_and_read_as_any_others() {
+        for length in [0, 1, IN_PLACE, IN_PLACE + 1, 1_000] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let value = Value::copied(&bytes);
+            assert_eq!(value, Value::from(Bytes::from(bytes.clone())));
+            assert_eq!(value, Value::from_segments(vec![Bytes::from(bytes.clone())]));
+            assert_eq!(value.shared().is_empty(), length <= IN_PLACE);
+            assert_eq!((value.only_segment(), value.len()), (Some(&bytes[..]), length as u64));
+            assert_eq!((value.segments().len(), value.segments().next()), (1, Some(&bytes[..])));
+            assert_eq!(value.into_segments(), [Bytes::from(bytes)]);
+        }
+        assert_ne!(Value::copied(b"a"), Value::copied(b"a\0"));
+        let two = Value::from_segments(vec![Bytes::from_static(b"a"), Bytes::new()]);
+        assert_eq!((two.segments().collect::<Vec<_>>(), two.only_segment()), (vec![&b"a"[..], b""], None));
     }
 }

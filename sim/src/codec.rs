@@ -28,7 +28,7 @@ fn coded<M: Message + PartialEq + Debug>(message: &M) -> M {
     let mut bytes = Vec::new();
     codec::encode(message, &mut bytes).expect("every message can be encoded");
     let mut segments: VecDeque<Bytes> = VecDeque::new();
-    message.each_value(&mut |value| segments.extend(value.segments().iter().cloned()));
+    message.each_value(&mut |value| segments.extend(value.clone().into_segments()));
     let mut decoded: M = codec::decode(&bytes).expect("what was encoded can be decoded");
     decoded.each_value_mut(&mut |value| {
         let taken = value.attach(|length| segments.pop_front().filter(|segment| segment.len() as u64 == length));

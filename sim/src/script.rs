@@ -149,14 +149,14 @@ pub(crate) fn value(text: &str, execution: u64, ballast: u64) -> Value {
 
 /// The text of a value.
 pub(crate) fn text(value: &Value) -> String {
-    let first = value.segments().first().map_or(&[][..], |segment| &segment[..]);
+    let first = value.segments().next().unwrap_or_default();
     String::from_utf8(first.to_vec()).expect("texts are UTF-8")
 }
 
 /// Which execution made a value; none made those that a client gave.
 pub(crate) fn maker(value: &Value) -> Option<u64> {
-    let second = value.segments().get(1)?;
-    Some(u64::from_le_bytes(second[..].try_into().expect("an execution is eight bytes")))
+    let second = value.segments().nth(1)?;
+    Some(u64::from_le_bytes(second.try_into().expect("an execution is eight bytes")))
 }
 
 /// Before each item of a chunk's value.

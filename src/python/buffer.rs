@@ -75,7 +75,7 @@ impl Buffer {
 /// Segments from Python as a value: `bytes`, or a list of objects with the buffer protocol. Copies.
 pub(crate) fn value_from(segments: &Bound<'_, PyAny>) -> PyResult<Value> {
     if let Ok(stream) = segments.cast::<PyBytes>() {
-        return Ok(Value::from(Bytes::copy_from_slice(stream.as_bytes())));
+        return Ok(Value::copied(stream.as_bytes()));
     }
     let segments = segments.try_iter()?.map(|segment| bytes_from(&segment?)).collect::<PyResult<Vec<_>>>()?;
     Ok(Value::from_segments(segments))
@@ -95,10 +95,8 @@ pub(crate) fn segments_of<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound
 
 /// A value that nobody else needs as a list of segments for Python.
 pub(crate) fn segments_into<'py>(py: Python<'py>, value: Value) -> PyResult<Bound<'py, PyList>> {
-    let owned = value.segments().to_vec();
-    drop(value);
     let segments = PyList::empty(py);
-    for (index, segment) in owned.into_iter().enumerate() {
+    for (index, segment) in value.into_segments().into_iter().enumerate() {
         // The pickle stream is only read, and most are short; the buffers behind it become arrays that may be written to.
         if index == 0 && segment.len() <= COPIED_BYTES {
             segments.append(PyBytes::new(py, &segment))?;

@@ -191,8 +191,8 @@ impl Inner {
 
 /// One short segment as `bytes`, anything else as a list.
 fn args_of<'py>(py: Python<'py>, args: &Value) -> PyResult<Bound<'py, PyAny>> {
-    match args.segments() {
-        [segment] if args.len() <= COPIED_BYTES => Ok(PyBytes::new(py, segment).into_any()),
+    match args.only_segment() {
+        Some(segment) if args.len() <= COPIED_BYTES => Ok(PyBytes::new(py, segment).into_any()),
         _ => Ok(segments_of(py, args)?.into_any()),
     }
 }

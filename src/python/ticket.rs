@@ -206,10 +206,7 @@ impl Ticket {
 
 /// The one segment of a value, if it is short enough to be copied.
 fn short_stream(value: &Value) -> Option<&[u8]> {
-    match value.segments() {
-        [stream] if stream.len() <= COPIED_BYTES => Some(stream),
-        _ => None,
-    }
+    value.only_segment().filter(|stream| stream.len() <= COPIED_BYTES)
 }
 
 impl Drop for Ticket {

@@ -115,13 +115,14 @@ pub(crate) enum Act {
 /// The arguments, then the inputs.
 pub(crate) fn answer(start: &Start) -> Act {
     let inputs = start.inputs.iter().filter_map(Outcome::value);
-    let joined: Vec<u8> = std::iter::once(&start.args).chain(inputs).flat_map(|v| v.segments().concat()).collect();
+    let joined: Vec<u8> =
+        std::iter::once(&start.args).chain(inputs).flat_map(|v| v.segments().collect::<Vec<_>>().concat()).collect();
     Act::End(Ending::Returned(Value::from(Bytes::from(joined))))
 }
 
 /// Holds tasks whose arguments begin with `hold`, answers the others.
 pub(crate) fn hold(start: &Start) -> Act {
-    if start.args.segments().concat().starts_with(b"hold") { Act::Hold } else { answer(start) }
+    if start.args.segments().collect::<Vec<_>>().concat().starts_with(b"hold") { Act::Hold } else { answer(start) }
 }
 
 /// What a test does to a worker.
@@ -285,7 +286,7 @@ pub(crate) fn take(client: &Handle, task: Seq) -> Completion {
 pub(crate) fn value(client: &Handle, task: Seq) -> String {
     let outcome = take(client, task).outcome.expect("the coordinator is there");
     let value = outcome.value().unwrap_or_else(|| panic!("{task} came to {outcome:?}"));
-    String::from_utf8(value.segments().concat()).unwrap()
+    String::from_utf8(value.segments().collect::<Vec<_>>().concat()).unwrap()
 }
 
 /// Waits until nothing of a session is left in its coordinator but the session.

@@ -244,9 +244,9 @@ pub(super) fn compact(outcome: Outcome) -> Outcome {
 }
 
 fn shares(value: &Value) -> bool {
-    value.segments().iter().any(|segment| !segment.is_empty() && !segment.is_unique())
+    value.shared().iter().any(|segment| !segment.is_empty() && !segment.is_unique())
 }
 
 fn copied(value: &Value) -> Value {
-    Value::from_segments(value.segments().iter().map(|s| bytes::Bytes::copy_from_slice(s)).collect())
+    Value::from_segments(value.segments().map(bytes::Bytes::copy_from_slice).collect())
 }

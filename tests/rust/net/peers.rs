@@ -87,7 +87,7 @@ async fn a_hundred_megabytes_pass_while_both_sides_stay_heard() {
     assert!(longest < plait_core::limits::SUSPECT_AFTER, "silent for {longest:?} of {:?}", started.elapsed());
     let FromWorker::Ended(reports) = &batch[0] else { panic!("not the value") };
     let Ending::Returned(received) = &reports[0].ending else { panic!("not the value") };
-    assert!(received.segments() == [value], "the bytes are the same");
+    assert!(received.clone().into_segments() == [value], "the bytes are the same");
     assert_eq!(next(&mut far.receiver).await, Ok(FromWorker::Draining));
 }
 

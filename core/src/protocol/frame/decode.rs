@@ -236,7 +236,12 @@ fn attach(
     let length = value.carried();
     let mut bytes = if placement.is_inline(length) {
         let length = usize::try_from(length).map_err(|_| FrameError::ValueMismatch)?;
-        Bytes::copy_from_slice(inline.split_off(..length).ok_or(FrameError::ValueMismatch)?)
+        let bytes = inline.split_off(..length).ok_or(FrameError::ValueMismatch)?;
+        if value.announced().len() == 1 {
+            *value = Value::copied(bytes);
+            return Ok(());
+        }
+        Bytes::copy_from_slice(bytes)
     } else {
         data.pop_front().filter(|bytes| bytes.len() as u64 == length).ok_or(FrameError::ValueMismatch)?
     };

@@ -114,16 +114,29 @@ impl Encoder {
         let mut placement = Placement::default();
         message.each_value(&mut |value| {
             if placement.is_inline(value.carried()) {
-                value.segments().iter().for_each(|segment| self.segment(segment));
+                self.inline(value);
             }
         });
         Ok(())
     }
 
+    /// Adds one value behind its control message.
+    fn inline(&mut self, value: &Value) {
+        match value.shared() {
+            [] => value.segments().for_each(|segment| self.tail.extend_from_slice(segment)),
+            shared => shared.iter().for_each(|segment| self.segment(segment)),
+        }
+    }
+
     /// Adds one value as data frames.
     fn data(&mut self, value: &Value) {
         let mut left = value.carried();
-        let mut segments = value.segments().iter();
+        if value.shared().is_empty() {
+            let header = Header { kind: Kind::DataEnd, first: 0, second: value.segments().map(<[u8]>::len).sum() };
+            self.tail.extend_from_slice(&header.to_bytes());
+            return self.inline(value);
+        }
+        let mut segments = value.shared().iter();
         let mut segment = Bytes::new();
         while left > 0 {
             let mut room = usize::try_from(left).map_or(limits::DATA_FRAME_BYTES, |n| n.min(limits::DATA_FRAME_BYTES));

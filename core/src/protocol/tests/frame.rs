@@ -363,7 +363,19 @@ fn small_values_do_not_keep_their_neighbours() {
     });
     let bytes = encode(FromWorker::Ended(reports.collect()));
     let (messages, _) = decode::<FromWorker>(&bytes, &[usize::MAX]);
-    messages[0].each_value(&mut |value| assert!(value.segments()[0].is_unique()));
+    messages[0].each_value(&mut |value| assert!(value.shared()[0].is_unique()));
+}
+
+#[test]
+fn a_few_bytes_find_room_when_the_frame_has_none_left() {
+    let values = (0..10).map(|_| Value::from(Bytes::from(vec![1; limits::INLINE_FRAME_BYTES / 8])));
+    let message = FromWorker::Ended(
+        values
+            .chain([Value::copied(b"few"), Value::empty()])
+            .map(|value| Report { attempt: AttemptId::default(), ending: Ending::Returned(value), run_micros: 0 })
+            .collect(),
+    );
+    assert_eq!(decode::<FromWorker>(&encode(message.clone()), &[usize::MAX]), (vec![message], Ok(())));
 }
 
 #[test]

@@ -240,7 +240,7 @@ pub(super) fn call(start: &Start) -> Ending {
 }
 
 pub(super) fn text(value: &Value) -> String {
-    value.segments().iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
+    value.segments().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
 }
 
 pub(super) fn value_of(text: &str) -> Value {
