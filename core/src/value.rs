@@ -9,7 +9,7 @@ use core::fmt;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A pickled object: the pickle-5 stream, then its out-of-band buffers. Never looked into outside Python.
+/// A pickled object: the pickle-5 stream, then its out-of-band buffers. Never looked into but by Python and its binding.
 ///
 /// It carries its bytes, or refers to an object in the stores of workers. Cloning shares the bytes; a few lie in the
 /// value itself, and nothing is allocated for them. In an encoded message a value is only its lengths: the bytes travel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from _pickle import dumps
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,6 @@ from plait._future import Future
 from plait._map import Results
 from plait._options import Options, whole
 from plait._run import run_combined, run_listed, run_reduced
-from plait._serialize import too_large
 from plait._types import WorkerInfo
 
 if TYPE_CHECKING:
@@ -89,8 +87,8 @@ class Client(Executor):
         self._options = options
         self._option_number = self._core.define_options(options)
         self._functions = self._core.functions(options)
-        self._known = self._functions.known
-        self._submit = self._core.session.submit
+        session, known = self._core.session, self._functions.known
+        self._submit_plain = session.submitter(self._option_number, known, Future, self._core).submit
 
     def options(self, **options: Any) -> Client:
         """Return a view of this client whose tasks have other options; it is an Executor too.
@@ -142,28 +140,18 @@ class Client(Executor):
             ...     client.submit(divmod, 7, 2).result()
             (3, 1)
         """
-        entry = self._known.get(id(fn))
-        if entry is None or entry[0] is not fn or (entry[2] is not None and not entry[2].unchanged()):
-            try:
-                entry = self._functions.learn(fn)
-            except SerializationError as error:
-                return Future(self._core, None, (error, None))
-        options = self._option_number if entry[3] is None else self._core.define_options(self._options.over(entry[3]))
+        return self._submit_plain(fn, args, kwargs) or self._submit_any(fn, args, kwargs)
+
+    def _submit_any(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+        """Submit whatever there is to submit."""
         try:
-            stream = dumps((args, kwargs), 5, buffer_callback=_out_of_band)
-        except Exception:  # noqa: BLE001 - a big array, a future, or something that cloudpickle may know
-            return submit_call(self._core, entry[1], options, args, kwargs)
-        if b"__main__" in stream:
-            return submit_call(self._core, entry[1], options, args, kwargs)
-        try:
-            ticket = self._submit(entry[1], options, stream)
-        except SerializationError as refused:
-            return Future(self._core, None, (too_large(refused, args, kwargs), None))
-        future: Future[T] = _new(Future)  # its __init__, here: a call less
-        future._owner = self._core
-        future._ticket = ticket
-        future._end = future._shared = None
-        return future
+            entry = self._functions.find(fn)
+        except SerializationError as error:
+            return Future(self._core, (error, None))
+        options = (
+            self._option_number if entry.pins is None else self._core.define_options(self._options.over(entry.pins))
+        )
+        return submit_call(self._core, entry.number, options, args, kwargs)
 
     def map(
         self,
@@ -318,14 +306,6 @@ class Client(Executor):
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse: a client belongs to its process."""
         raise TypeError("a plait Client cannot be pickled: it belongs to its process")
-
-
-_new = object.__new__
-
-
-def _out_of_band(_buffer: object) -> None:
-    """Stop the pickler at the first buffer: such calls take the longer way."""
-    raise BufferError
 
 
 def _embed(slots: int, listen: str | None, name: str) -> Core:

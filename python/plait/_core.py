@@ -20,7 +20,7 @@ from plait._serialize import dump_call, too_large
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plait._native import Runtime, Session, Ticket
+    from plait._native import Runtime, Session
     from plait._options import Options
 
 
@@ -150,35 +150,33 @@ def submit_call(core: Core, function: int, options: int, args: tuple[Any, ...], 
     try:
         segments, inputs = dump_call(args, kwargs)
     except SerializationError as error:
-        return Future(core, None, (error, None))
-    tickets, failed = tickets_of(core, inputs)
+        return Future(core, (error, None))
+    failed = failure_among(core, inputs)
     if failed is not None:
-        return Future(core, None, (failed, None))
+        return Future(core, (failed, None))
+    future: Future[Any] = Future(core)
     try:
-        ticket = core.session.submit(function, options, segments, tickets)
+        core.session.submit(future, function, options, segments, inputs)
     except SerializationError as refused:
-        return Future(core, None, (too_large(refused, args, kwargs), None))
-    return Future(core, ticket)
+        return Future(core, (too_large(refused, args, kwargs), None))
+    return future
 
 
-def tickets_of(core: Core, inputs: list[Future[Any]]) -> tuple[list[Ticket], DependencyFailed | None]:
-    """Return the tickets of futures among arguments, or why the task that needs them cannot be done.
+def failure_among(core: Core, inputs: list[Future[Any]]) -> DependencyFailed | None:
+    """Look at the futures among arguments: return why the task that needs them cannot be done, if it cannot.
 
     Raises:
         ValueError: If one of them belongs to another client.
     """
-    tickets = []
     for future in inputs:
         if future._owner is not core:
             raise ValueError("a future of another Client cannot be an argument: pass its result")
-        end, ticket = future._end, future._ticket
-        if end is CANCELLED or ticket is None:
-            number = None if ticket is None else ticket.seq
+        end, number = future._end, future._seq
+        if end is CANCELLED or number is None:
             error = DependencyFailed(f"a future among the arguments {_how(end)}", task=number)
             error.__cause__ = end[0] if end else None
-            return [], error
-        tickets.append(ticket)
-    return tickets, None
+            return error
+    return None
 
 
 def _how(end: tuple[BaseException | None, Any] | None) -> str:

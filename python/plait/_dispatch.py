@@ -39,11 +39,12 @@ class Dispatcher:
 
     def watch(self, future: Future[Any]) -> bool:
         """Announce this future's end when it comes; False if it has come already."""
-        ticket = future._living()
+        number = future._seq
+        assert number is not None, "what waits was submitted"
         with self._lock:
-            self._watched[ticket.seq] = future
-            if not ticket.watch():
-                del self._watched[ticket.seq]
+            self._watched[number] = future
+            if not future._watch():
+                del self._watched[number]
                 return False
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)

@@ -1,7 +1,8 @@
 """`Future`: a `concurrent.futures.Future` that costs next to nothing until somebody looks at it.
 
-The standard library's `__init__` is not run: it takes 4.5 µs and 1.6 kB, more than a whole task may. A result is waited
-for in the thread that asks, by the native ticket. What `concurrent.futures.wait`, `as_completed` and callbacks need
+The standard library's `__init__` is not run: it takes 4.5 µs and 1.6 kB, more than a whole task may. Task and end are
+in the native half of the object, which also answers what is asked of every future: a plain value that is there. A
+result is waited for in the thread that asks. What `concurrent.futures.wait`, `as_completed` and callbacks need
 (`_condition`, `_waiters`, `_state`, `_done_callbacks`) comes into being when they touch it; from then on the dispatcher
 announces the end.
 """
@@ -17,6 +18,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, P
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from plait._errors import SerializationError, error_from, told
+from plait._native import FutureBase
 from plait._serialize import load_error, load_value, placeholder
 from plait._types import TaskInfo
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from plait._dispatch import Dispatcher
     from plait._errors import RawOutcome
-    from plait._native import Ticket
 
 T = TypeVar("T")
 
@@ -38,12 +39,14 @@ class Owner(Protocol):
 
 #: What a future has come to: an exception (or None) and a value.
 End = tuple[BaseException | None, Any]
+#: How a task went: attempts, worker, microseconds of the last attempt and in all.
+Story = tuple[int, str | None, int, int] | None
 #: The end of every cancelled future.
 CANCELLED: End = (CancelledError(), None)
 
 _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
-#: Guards every `_end` and `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that
-#: strikes in the midst of them may use futures too.
+#: Guards every `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that strikes in
+#: the midst of them may use futures too.
 _lock = threading.RLock()
 
 
@@ -54,7 +57,7 @@ def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
         LOGGER.exception("exception calling callback for %r", future)
 
 
-class Future(StandardFuture[T]):
+class Future(FutureBase, StandardFuture[T]):
     """The outcome of one task, now or later; made by `submit`.
 
     It can be waited for, awaited, given to `concurrent.futures.wait` and `as_completed`, and given as an argument to
@@ -67,33 +70,26 @@ class Future(StandardFuture[T]):
         64
     """
 
-    __slots__ = ("_end", "_owner", "_shared", "_ticket")
+    __slots__ = ()
 
-    _owner: Owner
-    _end: End | None
-    _shared: _Shared | None
-    _ticket: Ticket | None
+    #: Of its own only once somebody watches.
+    _shared: _Shared | None = None
 
-    def __init__(self, owner: Owner, ticket: Ticket | None, end: End | None = None) -> None:
-        """Make the future of a submitted task, or one that has ended already: plait's own business."""
-        self._owner = owner
-        self._ticket = ticket
-        self._end = end
-        self._shared = None
+    if TYPE_CHECKING:
+        _owner: Owner
+        _end: End | None
 
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the task and return its value.
+        def result(self, timeout: float | None = None) -> T:
+            """See `FutureBase.result`."""
 
-        Ctrl-C while it waits cancels the task, running or not.
+        def _keep(self, end: End) -> End:
+            """See `FutureBase._keep`."""
 
-        Args:
-            timeout: How long to wait, in seconds; None for as long as it takes.
+    def __init__(self, owner: Owner, end: End | None = None) -> None:
+        """Make the future of a task to be submitted, or one that has ended already: plait's own business."""
 
-        Raises:
-            TimeoutError: When the time is up.
-            CancelledError: When it was cancelled.
-            Exception: Whatever the task raised; a `PlaitError` where plait could not get it done.
-        """
+    def _result_of_any(self, timeout: float | None) -> T:
+        """Do as `result`, whatever the task came to."""
         error, value = self._end or self._settle(timeout)
         if error is None:
             returned: T = value
@@ -118,13 +114,9 @@ class Future(StandardFuture[T]):
             raise CancelledError
         return end[0]
 
-    def done(self) -> bool:
-        """Whether the task is over or cancelled."""
-        return self._end is not None or self._living().state() == "done"
-
     def running(self) -> bool:
         """Whether the task is known to run; that takes a moment to be heard."""
-        return self._end is None and self._living().state() == "running"
+        return self._end is None and self._whereabouts() == "running"
 
     def cancelled(self) -> bool:
         """Whether the task was cancelled."""
@@ -141,17 +133,16 @@ class Future(StandardFuture[T]):
         """
         if self._end is None and self.done():
             self._settle(0.0)
-        with _lock:
-            if self._end is not None:
-                return self._end is CANCELLED
-            ticket = self._living()
-            if not running and ticket.state() == "running":
-                return False
-            self._end = CANCELLED
+        if self._end is not None:
+            return self._end is CANCELLED
+        if not running and self._whereabouts() == "running":
+            return False
+        if self._keep(CANCELLED) is not CANCELLED:
+            return False
         if running:
-            ticket.cancel_running()
+            self._cancel_running()
         else:
-            ticket.cancel_pending()
+            self._cancel_pending()
         self._announce()
         return True
 
@@ -176,7 +167,7 @@ class Future(StandardFuture[T]):
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
         if state == "pending" and self.running():
             state = "running"
-        story = self._ticket.story() if self._ticket is not None else None
+        story = self._story()
         if story is None:
             return TaskInfo(state)
         attempts, worker, run_micros, total_micros = story
@@ -200,7 +191,7 @@ class Future(StandardFuture[T]):
 
     def __repr__(self) -> str:
         """Show which task it is, and how it is doing."""
-        number = "" if self._ticket is None else f" task={self._ticket.seq}"
+        number = "" if self._seq is None else f" task={self._seq}"
         try:
             state = self.info.state
         except Exception as error:  # noqa: BLE001 - showing a future of a parent process must not fail
@@ -227,33 +218,24 @@ class Future(StandardFuture[T]):
 
     # Plait's own.
 
-    def _living(self) -> Ticket:
-        assert self._ticket is not None, "a future without a ticket has ended"
-        return self._ticket
-
     def _settle(self, timeout: float | None) -> End:
         """Wait for the outcome and load it."""
-        ticket = self._living()
         try:
-            outcome = ticket.take(timeout)
+            outcome = self._take(timeout)
         except KeyboardInterrupt as stop:
             self.cancel(running=True)
-            stop.add_note(f"plait: cancelled task {ticket.seq}, whose result was being waited for")
+            stop.add_note(f"plait: cancelled task {self._seq}, whose result was being waited for")
             raise
         if outcome is None:
-            raise TimeoutError(f"task {ticket.seq} is not over")
-        end = end_of(outcome, ticket)
-        with _lock:
-            if self._end is None:
-                self._end = end
-            settled = self._end
-        ticket.forget_outcome()
+            raise TimeoutError(f"task {self._seq} is not over")
+        settled = self._keep(end_of(outcome, self._seq, self._story))
+        self._forget_outcome()
         return settled
 
     def _share(self) -> _Shared:
         """Make what the standard library needs, and have the end announced there."""
         if self._end is None:
-            self._living().state()  # raises in a forked child, where nobody would ever announce anything
+            self._whereabouts()  # raises in a forked child, where nobody would ever announce anything
         shared = self._shared
         if shared is not None:
             return shared
@@ -307,8 +289,8 @@ class _Shared:
         self.state = state
 
 
-def end_of(outcome: RawOutcome | bytes, ticket: Ticket) -> End:
-    """Load what a task came to."""
+def end_of(outcome: RawOutcome | bytes, number: int | None, story: Callable[[], Story]) -> End:
+    """Load what a task of this number came to; `story` tells how it went, for a note."""
     if isinstance(outcome, bytes) or outcome[0] == "value":
         try:
             return (None, loads(outcome) if isinstance(outcome, bytes) else load_value(outcome[1]))
@@ -318,7 +300,7 @@ def end_of(outcome: RawOutcome | bytes, ticket: Ticket) -> End:
             return (not_loadable(error), None)
     if outcome[0] == "cancelled":
         return CANCELLED
-    return (error_from(outcome, load_error, note_of(ticket)), None)
+    return (error_from(outcome, load_error, note_of(number, story())), None)
 
 
 def not_loadable(error: BaseException) -> SerializationError:
@@ -329,14 +311,13 @@ def not_loadable(error: BaseException) -> SerializationError:
     return failure
 
 
-def note_of(ticket: Ticket) -> str:
+def note_of(number: int | None, story: Story) -> str:
     """Say which task, attempt and host it was, and how long it ran."""
-    story = ticket.story()
     if story is None or story[0] == 0:
-        return f"plait: task {ticket.seq}"
+        return f"plait: task {number}"
     attempts, worker, run_micros, _ = story
     where = worker or "an unknown worker"
-    return f"plait: task {ticket.seq}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
+    return f"plait: task {number}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
 
 
 def _after_fork_in_child() -> None:

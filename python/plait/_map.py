@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from plait import _config
-from plait._core import tickets_of
+from plait._core import failure_among
 from plait._errors import SerializationError, error_from
 from plait._future import not_loadable, note_of
 from plait._serialize import dump_call, dump_items, load_chunk, load_error, load_value, too_large
@@ -208,11 +208,11 @@ class Results(Generic[T]):
             segments, inputs = dump_call(item, {})
         except SerializationError as error:
             return Sent([item], None, 0, error)
-        tickets, failed = tickets_of(self._core, inputs)
+        failed = failure_among(self._core, inputs)
         if failed is not None:
             return Sent([item], None, 0, failed)
         try:
-            ticket = self._core.session.submit_item(self._entry.number, self._number, segments, tickets)
+            ticket = self._core.session.submit_item(self._entry.number, self._number, segments, inputs)
         except SerializationError as refused:
             return Sent([item], None, 0, too_large(refused, item, {}))
         return Sent([item], ticket, sum(map(len, segments)))
@@ -223,12 +223,11 @@ class Results(Generic[T]):
             segments, inputs = dump_items(items)
         except SerializationError:
             return None
-        tickets, failed = tickets_of(self._core, inputs)
-        if failed is not None:
+        if failure_among(self._core, inputs) is not None:
             return None
         try:
             ticket = self._core.session.submit_chunk(
-                self._entry.number, self._chunk_number, segments, tickets, self._options.retries
+                self._entry.number, self._chunk_number, segments, inputs, self._options.retries
             )
         except SerializationError:
             return None
@@ -296,7 +295,7 @@ class Results(Generic[T]):
                     yield from verdicts
                     return
             else:
-                error = error_from(outcome, load_error, note_of(sent.ticket))
+                error = error_from(outcome, load_error, note_of(sent.ticket.seq, sent.ticket.story()))
         for item in sent.items:
             yield item, None, error, None
 
@@ -334,6 +333,6 @@ def _values(sent: Sent, ticket: Ticket, segments: Any) -> list[Verdict]:
     values, failures, seconds, _ = load_chunk(segments)
     verdicts: list[Verdict] = []
     for index, item in enumerate(sent.items):
-        error = load_error([failures[index]], note_of(ticket)) if index in failures else None
+        error = load_error([failures[index]], note_of(ticket.seq, ticket.story())) if index in failures else None
         verdicts.append((item, values[index], error, seconds[index] if seconds else None))
     return verdicts

@@ -1,18 +1,22 @@
 """The compiled half of plait: private, described by hand.
 
-Whatever waits here does so without the GIL and looks for signals every 50 ms. Nothing here calls back into Python.
+Whatever waits here does so without the GIL and looks for signals every 50 ms. Only `FutureBase.result`,
+`Submitter.submit` and `ExecutorChannel.run` call back into Python.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Self, final
 
 from typing_extensions import Buffer as SupportsBuffer
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Buffer",
     "ExecutorChannel",
+    "FutureBase",
     "Runtime",
     "Session",
+    "Submitter",
     "Ticket",
     "__version__",
     "after_fork_in_child",
@@ -83,7 +87,7 @@ class Ticket:
     def outcome(self, timeout: float | None = None) -> tuple[Any, ...] | None:
         """Wait for the outcome: a word and what belongs to it (see `_errors.error_from`).
 
-        Asked again, it tells the same, until `forget_outcome`.
+        Asked again, it tells the same.
 
         Args:
             timeout: In seconds; None for as long as it takes, 0 for a mere look.
@@ -92,14 +96,8 @@ class Ticket:
             The outcome, or None if the time is up.
         """
 
-    def take(self, timeout: float | None = None) -> tuple[Any, ...] | bytes | None:
-        """Do as `outcome`, but return the stream alone of a value that is one short segment."""
-
     def failed(self) -> bool:
         """Whether the task is over and has no value."""
-
-    def forget_outcome(self) -> None:
-        """Drop the outcome here; the story stays."""
 
     def state(self) -> str:
         """Where the task is: "pending", "running" or "done"."""
@@ -107,14 +105,75 @@ class Ticket:
     def story(self) -> tuple[int, str | None, int, int] | None:
         """Tell how it went, once it is over: attempts, worker, microseconds of the last attempt and in all."""
 
-    def cancel_pending(self) -> None:
+@disjoint_base
+class FutureBase:
+    """A future's native half: the task it stands for and what it came to. Let go of, nobody can ask for the task.
+
+    Args:
+        owner: The client's core.
+        end: What it has come to, if no task is to be submitted for it.
+    """
+
+    def __new__(cls, owner: object, end: tuple[BaseException | None, Any] | None = None) -> Self: ...
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the task and return its value.
+
+        Ctrl-C while it waits cancels the task, running or not.
+
+        Args:
+            timeout: How long to wait, in seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: When the time is up.
+            CancelledError: When it was cancelled.
+            Exception: Whatever the task raised; a `PlaitError` where plait could not get it done.
+        """
+
+    def done(self) -> bool:
+        """Whether the task is over or cancelled."""
+
+    @property
+    def _owner(self) -> Any:
+        """The client's core."""
+
+    @property
+    def _seq(self) -> int | None:
+        """The task's number in its session; None if it was never submitted."""
+
+    @property
+    def _end(self) -> tuple[BaseException | None, Any] | None:
+        """What it has come to: an exception (or None) and a value; None as long as nobody has loaded it."""
+
+    def _keep(self, end: tuple[BaseException | None, Any]) -> tuple[BaseException | None, Any]:
+        """Keep an end unless there is one already, and return the one that is kept."""
+
+    def _whereabouts(self) -> str:
+        """Where the task is: "pending", "running" or "done"."""
+
+    def _take(self, timeout: float | None = None) -> tuple[Any, ...] | bytes | None:
+        """Do as `Ticket.outcome`, but return the stream alone of a value that is one short segment."""
+
+    def _forget_outcome(self) -> None:
+        """Drop the raw outcome, once what it says is kept."""
+
+    def _story(self) -> tuple[int, str | None, int, int] | None:
+        """Tell how it went, once it is over: attempts, worker, microseconds of the last attempt and in all."""
+
+    def _cancel_pending(self) -> None:
         """Ask that the task not begin."""
 
-    def cancel_running(self) -> None:
+    def _cancel_running(self) -> None:
         """Ask that the task not begin, or be stopped."""
 
-    def watch(self) -> bool:
+    def _watch(self) -> bool:
         """Have `Session.next_watched` tell when the task is over; False if its end is here already."""
+
+@final
+class Submitter:
+    """Submits plain calls of one view of a client: see `Session.submitter`."""
+
+    def submit(self, function: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any | None:
+        """Submit a call and return its future; None if there is anything about it that only Python can judge."""
 
 @final
 class Session:
@@ -141,14 +200,25 @@ class Session:
     ) -> int:
         """Make options known; equal ones have the same number. Amounts are in ten-thousandths."""
 
+    def submitter(self, options: int, known: dict[Any, Any], future: type[FutureBase], owner: object) -> Submitter:
+        """Return what submits plain calls with these options.
+
+        Args:
+            options: What `define_options` returned.
+            known: `Functions.known`.
+            future: The class of the futures to be made.
+            owner: The client's core, which they keep.
+        """
+
     def submit(
         self,
+        future: FutureBase,
         function: int,
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
-        inputs: Sequence[Ticket] | None = None,
-    ) -> Ticket:
-        """Submit a call whose value is kept until its ticket is dropped. Waits while nothing more is admitted.
+        inputs: Sequence[FutureBase] | None = None,
+    ) -> None:
+        """Submit a call whose value is kept until its future is dropped. Waits while nothing more is admitted.
 
         Raises:
             RuntimeError: After the session was closed.
@@ -161,7 +231,7 @@ class Session:
         function: int,
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
-        inputs: Sequence[Ticket] | None = None,
+        inputs: Sequence[FutureBase] | None = None,
     ) -> Ticket:
         """Submit a call whose value is kept until it is delivered; raises as `submit`."""
 
@@ -170,7 +240,7 @@ class Session:
         function: int,
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
-        inputs: Sequence[Ticket] | None,
+        inputs: Sequence[FutureBase] | None,
         retries: int,
     ) -> Ticket:
         """Submit a chunk of calls whose errors are kept item by item; raises as `submit`."""
@@ -193,7 +263,7 @@ class Session:
         function: int,
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
-        inputs: Sequence[Ticket] | None = None,
+        inputs: Sequence[FutureBase] | None = None,
     ) -> None:
         """Submit the next piece of a run; raises as `submit`."""
 

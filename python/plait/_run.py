@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from plait import _config
-from plait._core import tickets_of
+from plait._core import failure_among
 from plait._errors import SerializationError
 from plait._future import CANCELLED, end_of
 from plait._map import Results
@@ -172,13 +172,13 @@ class _Run:
             if self.errors == "skip":
                 return
             raise
-        tickets, failed = tickets_of(self.core, inputs)
+        failed = failure_among(self.core, inputs)
         if failed is not None:
             if self.errors == "skip":
                 return
             raise failed
         try:
-            self.core.session.submit_piece(self.run, self.function, self.number, segments, tickets)
+            self.core.session.submit_piece(self.run, self.function, self.number, segments, inputs)
         except SerializationError as refused:
             if self.errors == "skip":
                 return
@@ -194,7 +194,7 @@ class _Run:
         assert outcome is not None, "without a timeout there is an outcome"
         if outcome[0] == "skipped":
             return _NOTHING
-        error, value = end_of(outcome, self.ticket)
+        error, value = end_of(outcome, self.ticket.seq, self.ticket.story)
         if error is None:
             self.meter.show(self.pieces, self.pieces)
             return value

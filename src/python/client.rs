@@ -3,6 +3,8 @@
 use super::buffer::value_from;
 use super::error::submit_error;
 use super::fork::Native;
+use super::future::FutureBase;
+use super::submitter::Submitter;
 use super::ticket::Ticket;
 use super::wait::{Deadline, wait_until};
 use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
@@ -11,6 +13,7 @@ use plait_core::resource::{Amount, Resources};
 use plait_core::spec::{Call, Cancel, Errors, Finish, Grouping, Options, PythonVersion, Retention};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::time::Duration;
 
 /// A client's session, whoever is behind it: every thread may use it.
@@ -70,19 +73,30 @@ impl Session {
         Ok(self.0.own(py)?.define_options(options).0)
     }
 
-    /// Submits a call whose value is kept until its ticket is dropped; `inputs` are the tickets of its futures.
-    #[pyo3(signature = (function, options, args, inputs=None))]
+    /// What submits plain calls with these options: see `Submitter`.
+    fn submitter(
+        &self,
+        options: u32,
+        known: Py<PyDict>,
+        future: &Bound<'_, PyAny>,
+        owner: &Bound<'_, PyAny>,
+    ) -> PyResult<Submitter> {
+        Submitter::new(self.0.own(future.py())?.clone(), options, known, future, owner)
+    }
+
+    /// Submits a call whose value is kept until its future is dropped; `inputs` are the futures among its arguments.
+    #[pyo3(signature = (future, function, options, args, inputs=None))]
     fn submit(
         &self,
-        py: Python<'_>,
+        future: &Bound<'_, FutureBase>,
         function: u32,
         options: u32,
         args: &Bound<'_, PyAny>,
-        inputs: Option<Vec<Bound<'_, Ticket>>>,
-    ) -> PyResult<Ticket> {
+        inputs: Option<Vec<Bound<'_, FutureBase>>>,
+    ) -> PyResult<()> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Release, None)?;
-        let (handle, task) = self.admit(py, task)?;
-        Ok(Ticket::new(handle, task, Retention::Release))
+        let (handle, task) = self.admit(future.py(), task)?;
+        future.get().adopt(handle, task)
     }
 
     /// Submits a call whose value is kept until it is delivered.
@@ -93,7 +107,7 @@ impl Session {
         function: u32,
         options: u32,
         args: &Bound<'_, PyAny>,
-        inputs: Option<Vec<Bound<'_, Ticket>>>,
+        inputs: Option<Vec<Bound<'_, FutureBase>>>,
     ) -> PyResult<Ticket> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
@@ -108,7 +122,7 @@ impl Session {
         function: u32,
         options: u32,
         args: &Bound<'_, PyAny>,
-        inputs: Option<Vec<Bound<'_, Ticket>>>,
+        inputs: Option<Vec<Bound<'_, FutureBase>>>,
         retries: u32,
     ) -> PyResult<Ticket> {
         let call = Call::Chunk { errors: Errors::Return, retries };
@@ -145,7 +159,7 @@ impl Session {
         function: u32,
         options: u32,
         args: &Bound<'_, PyAny>,
-        inputs: Option<Vec<Bound<'_, Ticket>>>,
+        inputs: Option<Vec<Bound<'_, FutureBase>>>,
     ) -> PyResult<()> {
         let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, Some(RunId(run)))?;
         self.admit(py, task).map(drop)
@@ -236,11 +250,12 @@ fn new_task(
     (function, options): (u32, u32),
     call: Call,
     args: &Bound<'_, PyAny>,
-    inputs: Option<Vec<Bound<'_, Ticket>>>,
+    inputs: Option<Vec<Bound<'_, FutureBase>>>,
     retention: Retention,
     run: Option<RunId>,
 ) -> PyResult<NewTask> {
-    let inputs = inputs.unwrap_or_default().iter().map(|ticket| ticket.get().seq()).collect();
+    let inputs = inputs.unwrap_or_default();
+    let inputs = inputs.iter().map(|future| future.get().seq()).collect::<PyResult<_>>()?;
     let (function, options) = (FunctionId(function), OptionsId(options));
     Ok(NewTask { function, options, call, args: value_from(args)?, inputs, run, retention })
 }

@@ -1,9 +1,11 @@
-//! A task that Python may ask for: `Future` and `Results` hold one.
+//! A task that Python may ask for: `Results` and runs hold it as a [`Ticket`], a future is one itself
+//! ([`super::future`]).
 
 use super::buffer::{COPIED_BYTES, segments_into};
 use super::error::loss_text;
 use super::fork::Native;
 use super::outcome::outcome_of;
+use super::pickle;
 use super::wait::{Deadline, wait_until};
 use crate::client::{Completion, Handle, State};
 use plait_core::id::Seq;
@@ -21,12 +23,11 @@ use std::time::Duration;
 const HANDOVER_SECONDS: f64 = 1.0;
 
 /// How a task went: attempts, the last worker's name, microseconds of the last attempt and in all.
-type Told = (u32, Option<String>, u64, u64);
+pub(super) type Told = (u32, Option<String>, u64, u64);
 
-/// One submitted task. When it is dropped, nobody can ask for the task any more.
-#[pyclass(frozen, module = "plait._native")]
+/// A hold on one submitted task. When it is dropped, nobody can ask for the task any more.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct Hold {
     handle: Native<Handle>,
     task: Seq,
     retention: Retention,
@@ -44,8 +45,8 @@ enum End {
     Told(Story),
 }
 
-impl Ticket {
-    /// A ticket for `task`.
+impl Hold {
+    /// A hold on `task`.
     pub(super) fn new(handle: Handle, task: Seq, retention: Retention) -> Self {
         Self { handle: Native::new(handle), task, retention, end: Mutex::new(End::Ahead) }
     }
@@ -60,13 +61,16 @@ impl Ticket {
     }
 
     /// Fetches the end if it has come; nothing if it has not.
-    ///
-    /// The lock is not held while Python objects are made: that may run any code.
     fn fetch(&self, py: Python<'_>, handle: &Handle) -> PyResult<Option<Story>> {
         if let End::Here(_, story) | End::Told(story) = &*self.end() {
             return Ok(Some(*story));
         }
-        let Some(Completion { outcome, story }) = handle.take(self.task) else { return Ok(None) };
+        let Some(completion) = handle.take(self.task) else { return Ok(None) };
+        self.file(py, completion).map(Some)
+    }
+
+    /// Keeps an end in Python's form. The lock is not held while Python objects are made: that may run any code.
+    fn file(&self, py: Python<'_>, Completion { outcome, story }: Completion) -> PyResult<Story> {
         let told = match outcome {
             Ok(Outcome::Value(value)) => match short_stream(&value) {
                 Some(stream) => PyBytes::new(py, stream).into_any(),
@@ -76,7 +80,25 @@ impl Ticket {
             Err(loss) => ("lost", loss_text(loss)).into_bound_py_any(py)?,
         };
         *self.end() = End::Here(told.unbind(), story);
-        Ok(Some(story))
+        Ok(story)
+    }
+
+    /// Takes the value of a task that is over, if it is plain. [`settle`](Self::settle) follows, once Python has it.
+    pub(super) fn take_plain<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Story)>> {
+        let Some(handle) = self.handle.get().filter(|_| self.is_ahead()) else { return Ok(None) };
+        let Some(completion) = handle.take(self.task) else { return Ok(None) };
+        if let Ok(Outcome::Value(value)) = &completion.outcome
+            && let Some(value) = short_stream(value).and_then(|stream| pickle::load(py, stream))
+        {
+            return Ok(Some((value, completion.story)));
+        }
+        self.file(py, completion)?;
+        Ok(None)
+    }
+
+    /// Python has the outcome.
+    pub(super) fn settle(&self, story: Story) {
+        *self.end() = End::Told(story);
     }
 
     fn is_ahead(&self) -> bool {
@@ -84,25 +106,17 @@ impl Ticket {
     }
 
     fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match &*self.end() {
-            End::Here(outcome, _) => Ok(outcome.bind(py).clone()),
-            End::Told(_) => ("unknown", "its outcome was dropped").into_bound_py_any(py),
-            End::Ahead => ("unknown", "the client was closed before it was over").into_bound_py_any(py),
-        }
-    }
-}
-
-#[pymethods]
-impl Ticket {
-    /// The task's number in its session.
-    #[getter(seq)]
-    fn number(&self) -> u64 {
-        self.task.0
+        // No object is made under the lock: that may run any code, which may ask for this very task.
+        let reason = match &*self.end() {
+            End::Here(outcome, _) => return Ok(outcome.bind(py).clone()),
+            End::Told(_) => "its outcome was dropped",
+            End::Ahead => "the client was closed before it was over",
+        };
+        ("unknown", reason).into_bound_py_any(py)
     }
 
     /// Waits for the outcome; None if `timeout` seconds pass first (no timeout: never). Asked again, tells the same.
-    #[pyo3(signature = (timeout=None))]
-    fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(super) fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.take(py, timeout)? {
             Some(stream) if stream.is_instance_of::<PyBytes>() => {
                 (intern!(py, "value"), PyList::new(py, [stream])?).into_bound_py_any(py).map(Some)
@@ -112,8 +126,7 @@ impl Ticket {
     }
 
     /// The same, but of a value that is one short segment that segment alone.
-    #[pyo3(signature = (timeout=None))]
-    fn take<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(super) fn take<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let handle = self.handle.own(py)?;
         if self.fetch(py, handle)?.is_some() {
             return self.told(py).map(Some);
@@ -135,23 +148,24 @@ impl Ticket {
     }
 
     /// Whether the task is over and has no value.
-    fn failed(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn failed(&self, py: Python<'_>) -> PyResult<bool> {
         let handle = self.handle.own(py)?;
         if self.is_ahead() && handle.state(self.task) != State::Done {
             return Ok(false);
         }
         self.fetch(py, handle)?;
-        match &*self.end() {
-            End::Here(outcome, _) => match outcome.bind(py).cast::<PyTuple>() {
-                Ok(outcome) => Ok(!outcome.get_item(0)?.eq(intern!(py, "value"))?),
-                Err(_) => Ok(false),
-            },
-            End::Ahead | End::Told(_) => Ok(false),
+        let outcome = match &*self.end() {
+            End::Here(outcome, _) => outcome.clone_ref(py),
+            End::Ahead | End::Told(_) => return Ok(false),
+        };
+        match outcome.bind(py).cast::<PyTuple>() {
+            Ok(outcome) => Ok(!outcome.get_item(0)?.eq(intern!(py, "value"))?),
+            Err(_) => Ok(false),
         }
     }
 
     /// Drops the outcome here, once Python has it; the story stays.
-    fn forget_outcome(&self) {
+    pub(super) fn forget_outcome(&self) {
         let mut end = self.end();
         if let End::Here(_, story) = &*end {
             // The tuple is dropped after the lock.
@@ -163,7 +177,7 @@ impl Ticket {
     }
 
     /// Where the task is: "pending", "running" or "done".
-    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+    pub(super) fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
         let handle = self.handle.own(py)?;
         if !self.is_ahead() {
             return Ok("done");
@@ -176,7 +190,7 @@ impl Ticket {
     }
 
     /// How it went, once it is over: attempts, the last worker's name, microseconds of the last attempt and in all.
-    fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
+    pub(super) fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
         let handle = self.handle.own(py)?;
         let Some(story) = self.fetch(py, handle)? else { return Ok(None) };
         let worker = story.worker.and_then(|worker| handle.worker_name(worker)).map(|name| name.to_string());
@@ -184,23 +198,70 @@ impl Ticket {
     }
 
     /// Asks that the task not begin.
-    fn cancel_pending(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn cancel_pending(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.own(py)?.cancel(&[self.task], Cancel::Pending);
         Ok(())
     }
 
     /// Asks that the task not begin, or be stopped.
-    fn cancel_running(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn cancel_running(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.own(py)?.cancel(&[self.task], Cancel::Running);
         Ok(())
     }
 
     /// Lets `Session.next_watched` tell when the task is over. False if its end is here already.
-    fn watch(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn watch(&self, py: Python<'_>) -> PyResult<bool> {
         let handle = self.handle.own(py)?;
         handle.watch(self.task);
         // Whoever takes the outcome first makes it unknown to the handle, and then nothing would be told.
         Ok(self.is_ahead() && handle.state(self.task) != State::Unknown)
+    }
+}
+
+/// A task of a map or a run.
+#[pyclass(frozen, module = "plait._native")]
+#[derive(Debug)]
+pub(super) struct Ticket(Hold);
+
+impl Ticket {
+    /// A ticket for `task`.
+    pub(super) fn new(handle: Handle, task: Seq, retention: Retention) -> Self {
+        Self(Hold::new(handle, task, retention))
+    }
+
+    /// The task's number in its session.
+    pub(super) const fn seq(&self) -> Seq {
+        self.0.seq()
+    }
+}
+
+#[pymethods]
+impl Ticket {
+    /// The task's number in its session.
+    #[getter(seq)]
+    fn number(&self) -> u64 {
+        self.0.seq().0
+    }
+
+    /// Waits for the outcome; None if `timeout` seconds pass first (no timeout: never). Asked again, tells the same.
+    #[pyo3(signature = (timeout=None))]
+    fn outcome<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.outcome(py, timeout)
+    }
+
+    /// Whether the task is over and has no value.
+    fn failed(&self, py: Python<'_>) -> PyResult<bool> {
+        self.0.failed(py)
+    }
+
+    /// Where the task is: "pending", "running" or "done".
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.0.state(py)
+    }
+
+    /// How it went, once it is over: attempts, the last worker's name, microseconds of the last attempt and in all.
+    fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
+        self.0.story(py)
     }
 }
 
@@ -209,7 +270,7 @@ fn short_stream(value: &Value) -> Option<&[u8]> {
     value.only_segment().filter(|stream| stream.len() <= COPIED_BYTES)
 }
 
-impl Drop for Ticket {
+impl Drop for Hold {
     fn drop(&mut self) {
         // What is kept until delivery needs no release once it was delivered.
         let settled = self.retention == Retention::Delivery && !self.is_ahead();

@@ -1,0 +1,284 @@
+//! Pickle for what is plain: small builtins are written and read here, without a call of Python's pickler.
+//!
+//! What is written is ordinary pickle, protocol 5, that `pickle.loads` reads; only frames and the memo are left out, which
+//! short streams do not need. What is read is what is written here. Anything else is nobody's fault: the answer is `None`,
+//! and the caller goes to `_serialize.py`, which knows everything.
+//!
+//! Only exact types are plain: a subclass may pickle as it likes.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
+
+/// Longest stream written here, in bytes: what is longer costs more to copy than a call of Python's pickler.
+const STREAM_BYTES: usize = 512;
+/// Deepest nesting written here, in tuples: what is deeper is rare, and a recursion needs a bound.
+const DEPTH: usize = 16;
+
+const PROTO: [u8; 2] = [0x80, 5];
+const STOP: u8 = b'.';
+const MARK: u8 = b'(';
+const NONE: u8 = b'N';
+const NEWTRUE: u8 = 0x88;
+const NEWFALSE: u8 = 0x89;
+const BININT1: u8 = b'K';
+const BININT2: u8 = b'M';
+const BININT: u8 = b'J';
+const LONG1: u8 = 0x8a;
+const BINFLOAT: u8 = b'G';
+const SHORT_BINUNICODE: u8 = 0x8c;
+const BINUNICODE: u8 = b'X';
+const SHORT_BINBYTES: u8 = b'C';
+const BINBYTES: u8 = b'B';
+const EMPTY_TUPLE: u8 = b')';
+const TUPLE1: u8 = 0x85;
+const TUPLE2: u8 = 0x86;
+const TUPLE3: u8 = 0x87;
+const TUPLE: u8 = b't';
+const EMPTY_DICT: u8 = b'}';
+const SETITEMS: u8 = b'u';
+
+/// `((), {})`: what most often has to be read fast.
+const EMPTY_CALL: &[u8] = &[PROTO[0], PROTO[1], EMPTY_TUPLE, EMPTY_DICT, TUPLE2, STOP];
+
+/// A short stream in the making, on the stack.
+pub(super) struct Stream {
+    bytes: [u8; STREAM_BYTES],
+    length: usize,
+}
+
+impl Stream {
+    /// The arguments of a call, as `dumps((args, kwargs), 5)` would have them.
+    pub(super) fn of_call(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> Option<Self> {
+        let mut stream = Self::begin();
+        stream.tuple(args, 0)?;
+        stream.dict(kwargs)?;
+        stream.put(&[TUPLE2, STOP])?;
+        Some(stream)
+    }
+
+    /// One value, as `dumps(value, 5)` would have it.
+    pub(super) fn of_value(value: &Bound<'_, PyAny>) -> Option<Self> {
+        let mut stream = Self::begin();
+        stream.value(value, 0)?;
+        stream.put(&[STOP])?;
+        Some(stream)
+    }
+
+    /// What was written.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn begin() -> Self {
+        let mut bytes = [0; STREAM_BYTES];
+        bytes[..PROTO.len()].copy_from_slice(&PROTO);
+        Self { bytes, length: PROTO.len() }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.bytes.get_mut(self.length..self.length + bytes.len())?.copy_from_slice(bytes);
+        self.length += bytes.len();
+        Some(())
+    }
+
+    fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Option<()> {
+        if value.is_none() {
+            self.put(&[NONE])
+        } else if let Ok(number) = value.cast_exact::<PyInt>() {
+            self.int(number.extract().ok()?)
+        } else if let Ok(text) = value.cast_exact::<PyString>() {
+            self.sized(text.to_str().ok()?.as_bytes(), SHORT_BINUNICODE, BINUNICODE)
+        } else if let Ok(number) = value.cast_exact::<PyFloat>() {
+            self.put(&[BINFLOAT])?;
+            self.put(&number.value().to_be_bytes())
+        } else if let Ok(truth) = value.cast_exact::<PyBool>() {
+            self.put(&[if truth.is_true() { NEWTRUE } else { NEWFALSE }])
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            self.sized(bytes.as_bytes(), SHORT_BINBYTES, BINBYTES)
+        } else {
+            self.tuple(value.cast_exact::<PyTuple>().ok()?, depth)
+        }
+    }
+
+    fn int(&mut self, number: i64) -> Option<()> {
+        let bytes = number.to_le_bytes();
+        if let Ok(small) = u8::try_from(number) {
+            self.put(&[BININT1, small])
+        } else if u16::try_from(number).is_ok() {
+            self.put(&[BININT2, bytes[0], bytes[1]])
+        } else if i32::try_from(number).is_ok() {
+            self.put(&[BININT])?;
+            self.put(&bytes[..4])
+        } else {
+            self.put(&[LONG1, 8])?;
+            self.put(&bytes)
+        }
+    }
+
+    fn sized(&mut self, bytes: &[u8], short: u8, long: u8) -> Option<()> {
+        match u8::try_from(bytes.len()) {
+            Ok(length) => self.put(&[short, length])?,
+            Err(_) => {
+                self.put(&[long])?;
+                self.put(&u32::try_from(bytes.len()).ok()?.to_le_bytes())?;
+            }
+        }
+        self.put(bytes)
+    }
+
+    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> Option<()> {
+        if depth == DEPTH {
+            return None;
+        }
+        let end = match tuple.len() {
+            0 => return self.put(&[EMPTY_TUPLE]),
+            1 => TUPLE1,
+            2 => TUPLE2,
+            3 => TUPLE3,
+            _ => {
+                self.put(&[MARK])?;
+                TUPLE
+            }
+        };
+        tuple.iter_borrowed().try_for_each(|item| self.value(&item, depth + 1))?;
+        self.put(&[end])
+    }
+
+    /// Named arguments: their names are strings, whoever calls.
+    fn dict(&mut self, dict: &Bound<'_, PyDict>) -> Option<()> {
+        self.put(&[EMPTY_DICT])?;
+        if dict.is_empty() {
+            return Some(());
+        }
+        self.put(&[MARK])?;
+        for (name, value) in dict.iter() {
+            self.value(name.cast_exact::<PyString>().ok()?, 0)?;
+            self.value(&value, 0)?;
+        }
+        self.put(&[SETITEMS])
+    }
+}
+
+/// What a call was made of, if its stream is plain.
+pub(super) fn load_call<'py>(
+    py: Python<'py>,
+    stream: &[u8],
+) -> Option<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
+    if stream == EMPTY_CALL {
+        return Some((PyTuple::empty(py), None));
+    }
+    let call = load(py, stream)?.cast_into_exact::<PyTuple>().ok()?;
+    let [args, kwargs] = [call.get_item(0).ok()?, call.get_item(1).ok()?];
+    let kwargs = kwargs.cast_into_exact::<PyDict>().ok()?;
+    (call.len() == 2).then_some(())?;
+    Some((args.cast_into_exact().ok()?, Some(kwargs)))
+}
+
+/// A value, if its stream is plain.
+pub(super) fn load<'py>(py: Python<'py>, stream: &[u8]) -> Option<Bound<'py, PyAny>> {
+    if stream.len() > STREAM_BYTES {
+        return None;
+    }
+    let mut reader = Reader { py, rest: stream.strip_prefix(&PROTO)?, items: Vec::new(), marks: Vec::new() };
+    loop {
+        match reader.byte()? {
+            STOP => break,
+            op => reader.apply(op)?,
+        }
+    }
+    let value = reader.items.pop()?;
+    (reader.rest.is_empty() && reader.items.is_empty() && reader.marks.is_empty()).then_some(value)
+}
+
+/// The machine that pickle describes, as far as plain values need it. Every length is held against what is there.
+struct Reader<'a, 'py> {
+    py: Python<'py>,
+    rest: &'a [u8],
+    items: Vec<Bound<'py, PyAny>>,
+    marks: Vec<usize>,
+}
+
+impl<'a, 'py> Reader<'a, 'py> {
+    fn apply(&mut self, op: u8) -> Option<()> {
+        let py = self.py;
+        let item = match op {
+            NONE => py.None().into_bound(py),
+            NEWTRUE => PyBool::new(py, true).to_owned().into_any(),
+            NEWFALSE => PyBool::new(py, false).to_owned().into_any(),
+            BININT1 => int(py, i64::from(self.byte()?)),
+            BININT2 => int(py, i64::from(u16::from_le_bytes(self.array()?))),
+            BININT => int(py, i64::from(i32::from_le_bytes(self.array()?))),
+            LONG1 if self.byte()? == 8 => int(py, i64::from_le_bytes(self.array()?)),
+            BINFLOAT => PyFloat::new(py, f64::from_be_bytes(self.array()?)).into_any(),
+            SHORT_BINUNICODE => self.short().and_then(|text| self.text(text))?,
+            BINUNICODE => self.long().and_then(|text| self.text(text))?,
+            SHORT_BINBYTES => PyBytes::new(py, self.short()?).into_any(),
+            BINBYTES => PyBytes::new(py, self.long()?).into_any(),
+            EMPTY_TUPLE => PyTuple::empty(py).into_any(),
+            TUPLE1 | TUPLE2 | TUPLE3 => self.tuple(self.items.len().checked_sub(usize::from(op - TUPLE1) + 1)?)?,
+            TUPLE => self.marks.pop().and_then(|mark| self.tuple(mark))?,
+            EMPTY_DICT => PyDict::new(py).into_any(),
+            MARK => {
+                self.marks.push(self.items.len());
+                return Some(());
+            }
+            SETITEMS => return self.marks.pop().and_then(|mark| self.set_items(mark)),
+            _ => return None,
+        };
+        self.items.push(item);
+        Some(())
+    }
+
+    fn text(&self, text: &[u8]) -> Option<Bound<'py, PyAny>> {
+        Some(PyString::new(self.py, str::from_utf8(text).ok()?).into_any())
+    }
+
+    /// Makes a tuple of what lies behind `mark`.
+    fn tuple(&mut self, mark: usize) -> Option<Bound<'py, PyAny>> {
+        if mark > self.items.len() {
+            return None;
+        }
+        Some(PyTuple::new(self.py, self.items.drain(mark..)).ok()?.into_any())
+    }
+
+    /// Puts the pairs behind `mark` into the dict below it.
+    fn set_items(&mut self, mark: usize) -> Option<()> {
+        let (below, pairs) = self.items.split_at_checked(mark)?;
+        let dict = below.last()?.cast_exact::<PyDict>().ok()?;
+        for pair in pairs.chunks(2) {
+            let [name, value] = pair else { return None };
+            dict.set_item(name.cast_exact::<PyString>().ok()?, value).ok()?;
+        }
+        self.items.truncate(mark);
+        Some(())
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    /// So many bytes as the next one says.
+    fn short(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(self.byte()?);
+        self.rest.split_off(..length)
+    }
+
+    /// So many bytes as the next four say.
+    fn long(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(u32::from_le_bytes(self.array()?)).ok()?;
+        self.rest.split_off(..length)
+    }
+}
+
+fn int(py: Python<'_>, number: i64) -> Bound<'_, PyAny> {
+    let Ok(number) = number.into_pyobject(py);
+    number.into_any()
+}

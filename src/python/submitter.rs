@@ -1,0 +1,88 @@
+//! Submitting what is plain: a known function, called with small builtins. One native call a task.
+
+use super::fork::Native;
+use super::future::FutureBase;
+use super::pickle::Stream;
+use crate::client::{Handle, NewTask};
+use plait_core::id::{FunctionId, OptionsId};
+use plait_core::spec::{Call, Retention};
+use plait_core::value::Value;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// Submits calls of one view of a client.
+#[pyclass(frozen, module = "plait._native")]
+#[derive(Debug)]
+pub(super) struct Submitter {
+    handle: Native<Handle>,
+    options: OptionsId,
+    /// `Functions.known`: see there for what an entry is made of.
+    known: Py<PyDict>,
+    /// `Future.__new__` and its arguments.
+    make: (Py<PyAny>, Py<PyTuple>),
+}
+
+#[pymethods]
+impl Submitter {
+    /// Submits a call and returns its future; None if there is anything about it that only Python can judge.
+    fn submit<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = function.py();
+        let Some(handle) = self.handle.get() else { return Ok(None) };
+        let Some(function) = self.find(function)? else { return Ok(None) };
+        let Some(stream) = Stream::of_call(args, kwargs) else { return Ok(None) };
+        let future = self.make.0.bind(py).call1(self.make.1.bind(py))?;
+        let task = NewTask {
+            function,
+            options: self.options,
+            call: Call::Single,
+            args: Value::copied(stream.as_bytes()),
+            inputs: Box::default(),
+            run: None,
+            retention: Retention::Release,
+        };
+        // Whatever is in the way (no room, the client was closed), Python waits for it or names it.
+        let Ok(task) = handle.submit(task) else { return Ok(None) };
+        future.cast::<FutureBase>()?.get().adopt(handle.clone(), task)?;
+        Ok(Some(future))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.known)?;
+        visit.call(&self.make.1)
+    }
+}
+
+impl Submitter {
+    /// A submitter that makes objects of the class `future`, whose `owner` is the client's core.
+    pub(super) fn new(
+        handle: Handle,
+        options: u32,
+        known: Py<PyDict>,
+        future: &Bound<'_, PyAny>,
+        owner: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let make = future.getattr("__new__")?.unbind();
+        let arguments = PyTuple::new(future.py(), [future, owner])?.unbind();
+        Ok(Self { handle: Native::new(handle), options: OptionsId(options), known, make: (make, arguments) })
+    }
+
+    /// The number of a function that can be called as it is: known, without pins, with nothing captured that has changed.
+    fn find(&self, function: &Bound<'_, PyAny>) -> PyResult<Option<FunctionId>> {
+        let py = function.py();
+        let Some(entry) = self.known.bind(py).get_item(function.as_ptr() as usize)? else { return Ok(None) };
+        let entry = entry.cast_into::<PyTuple>()?;
+        let captures = entry.get_borrowed_item(2)?;
+        let is_same = entry.get_borrowed_item(0)?.is(function) && entry.get_borrowed_item(3)?.is_none();
+        if !is_same || !(captures.is_none() || captures.call_method0(intern!(py, "unchanged"))?.is_truthy()?) {
+            return Ok(None);
+        }
+        entry.get_borrowed_item(1)?.extract().map(|number| Some(FunctionId(number)))
+    }
+}

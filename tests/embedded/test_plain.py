@@ -1,0 +1,146 @@
+"""Small builtins take a way of their own, written and read without Python's pickler; nobody may notice."""
+
+from __future__ import annotations
+
+import gc
+import http
+import math
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+import plait
+from embedded import tasks
+from rig import eventually
+
+DEEP: tuple[Any, ...] = ()
+for _ in range(40):
+    DEEP = (DEEP,)
+
+PLAIN = [
+    None,
+    True,
+    False,
+    *(
+        sign * (2**bits + step)
+        for bits in (0, 7, 8, 15, 16, 31, 32, 62, 63, 64, 200)
+        for step in (-1, 0)
+        for sign in (1, -1)
+    ),
+    0.0,
+    -0.0,
+    1.5,
+    math.inf,
+    2.0**-1074,
+    "",
+    "plain",
+    "ünïcödé \0 🎈",
+    "\ud800 alone",
+    "x" * 255,
+    "x" * 256,
+    "x" * 600,
+    "__main__",
+    b"",
+    b"\0\xff",
+    b"x" * 255,
+    b"x" * 256,
+    b"x" * 100_000,
+    (),
+    (1,),
+    (1, "two"),
+    (1, "two", 3.0),
+    (1, "two", 3.0, None),
+    tuple(range(100)),
+    tuple(range(1_000)),
+    ((), ((), (1, (2, (3, (b"4",)))))),
+    DEEP,
+    # These are not plain, and neither is what holds them.
+    [1, 2],
+    {"a": 1},
+    {1, 2},
+    1j,
+    http.HTTPStatus.OK,
+    (1, [2]),
+]
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, and of the same types."""
+    if isinstance(one, tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return type(one) is type(other) and (one == other or one is other) and repr(one) == repr(other)
+
+
+def told(value: Any) -> str:
+    """Return a short name of a parameter."""
+    return f"{type(value).__name__} {value!r:.20}"
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=told)
+def test_a_value_comes_back_as_it_was(client, value):
+    assert is_same(client.submit(tasks.same, value).result(60), value)
+    assert is_same(client.submit(tasks.same, x=value).result(60), value)
+    assert client.submit(repr, value).result(60) == repr(value)
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=told)
+def test_a_value_is_an_input_like_any_other(client, value):
+    assert is_same(client.submit(tasks.same, client.submit(tasks.same, value)).result(60), value)
+
+
+def test_not_a_number_comes_back(client):
+    assert math.isnan(client.submit(tasks.same, math.nan).result(60))
+
+
+def test_named_arguments_keep_their_order(client):
+    named = {f"name {n}": n for n in range(50)}
+    result = client.submit(dict, **named).result(60)
+    assert list(result.items()) == list(named.items())
+
+
+def test_what_cannot_be_pickled_is_the_error_of_its_own_future(client):
+    futures = [client.submit(tasks.same, value) for value in (1, threading.Lock(), 2)]
+    assert (futures[0].result(60), futures[2].result(60)) == (1, 2)
+    assert isinstance(futures[1].exception(60), plait.SerializationError)
+
+
+def test_plain_and_other_results_take_turns(client):
+    values = [value for _ in range(20) for value in (1, [2], "three", {"four": 4}, None)]
+    assert [future.result(60) for future in [client.submit(tasks.same, value) for value in values]] == values
+
+
+def test_a_result_is_the_same_object_each_time(client):
+    for value in (10**6, "text", [1]):
+        future = client.submit(tasks.same, value)
+        assert future.result(60) is future.result() and future.exception() is None
+
+
+def test_a_future_within_its_own_value_is_collected(client):
+    future = client.submit(list)
+    future.result(60).append(future)
+    gone = weakref.ref(future)
+    del future
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_client_that_its_own_function_captures_is_collected():
+    def in_a_cycle() -> weakref.ref[plait.Client]:
+        client = plait.Client(slots=1)
+        futures: list[plait.Future[int]] = []
+
+        def work(unused: Any = None) -> int:
+            return 1 if futures is None else 0
+
+        def submit() -> None:
+            futures.append(client.submit(pow, 2, 3))
+
+        submit()
+        assert futures[0].result(60) == 8
+        client.holds = [submit, work, futures]  # type: ignore[attr-defined]
+        return weakref.ref(client)
+
+    gone = in_a_cycle()
+    eventually(lambda: gc.collect() * 0 or gone() is None, "the client is gone")
