@@ -9,7 +9,6 @@ from __future__ import annotations
 import _signal
 import os
 import sys
-from _pickle import dumps, loads
 from time import perf_counter
 
 from plait import _context
@@ -42,13 +41,12 @@ if TYPE_CHECKING:
     Ending: TypeAlias = tuple[int, Any]
 
 # Calls, endings and error modes, as src/python/executor.rs numbers them.
-SINGLE, CHUNK, CHUNK_FOLD, FOLD = range(4)
+SINGLE, CHUNK, CHUNK_FOLD, FOLD, COMBINE = range(5)
+#: In the place of a call: what `ExecutorChannel.run` was left with, the value of a function or its exception.
+VALUE, ERROR = 5, 6
 RETURNED, RAISED, RAISED_FOR_GOOD, SKIPPED, CANCELLED = range(5)
 RAISE, RETURN, SKIP = range(3)
 FOREIGN, MEANT, STALE = range(3)
-
-#: Values of these types pickle by themselves, and cannot refer to `__main__`.
-_PLAIN = frozenset({type(None), bool, int, float, complex, bytes, str})
 
 
 async def _coroutine() -> None:
@@ -84,30 +82,27 @@ def main() -> None:
 
 
 class Interrupts:
-    """What SIGINT does: `KeyboardInterrupt` inside a task, nothing outside of one or if it came too late.
+    """What SIGINT does: `KeyboardInterrupt` inside a task, nothing outside of one or if it came too late."""
 
-    Attributes:
-        inside: Whether a task runs: its unpickling, its function, the pickling of its result.
-        cancelled: Whether the worker asked the task at hand to stop.
-    """
-
-    __slots__ = ("_channel", "cancelled", "inside")
-
-    def __init__(self) -> None:
-        self.inside = self.cancelled = False
+    __slots__ = ("_channel",)
 
     def listen(self, channel: ExecutorChannel) -> None:
         """Handle SIGINT from here on."""
         self._channel = channel
         _signal.signal(_signal.SIGINT, self._on_interrupt)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the worker asked the task at hand to stop."""
+        return self._channel.cancelled
+
     def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
         meant = self._channel.interrupted()
         if meant == STALE:
             return
         if meant == MEANT:
-            self.cancelled = True
-        if self.inside:
+            self._channel.cancelled = True
+        if self._channel.inside:
             raise KeyboardInterrupt
 
 
@@ -115,52 +110,49 @@ _interrupts = Interrupts()
 
 
 def _serve(channel: ExecutorChannel) -> None:
-    """Take, run, finish; as little as possible per task."""
-    take, finish = channel.take, channel.finish
-    surroundings = Surroundings()
-    interrupts = _interrupts
+    """Take, run, finish. The channel runs what is plain; what comes here is the rest."""
+    run, finish = channel.run, channel.finish
+    surroundings = Surroundings(channel)
     ending: int
     data: Any
     while True:
-        order = take()
+        order = run()
         if order is None:
             _flush()
-            order = channel.wait()
-            if order is None:
+            if not channel.wait():
                 return
+            continue
         call, loaded, args, inputs, detail = order
         try:
+            if call == ERROR:
+                raise args
             try:
-                interrupts.inside = True
-                if interrupts.cancelled:
+                channel.inside = True
+                if channel.cancelled:
                     raise KeyboardInterrupt
                 if loaded is None:
                     loaded = _load(channel, 0)
                     surroundings.accept()
-                if call == SINGLE and inputs is None and type(args) is bytes:
-                    positional, named = loads(args)
-                    value = loaded[0](*positional, **named)
-                    data = dumps(value, 5) if type(value) in _PLAIN else _dump_result(value)
-                    ending = RETURNED
-                else:
-                    ending, data = _run(channel, call, loaded, args, inputs, detail)
+                ending, data = _run(channel, call, loaded, args, inputs, detail)
             finally:
-                interrupts.inside = False
+                channel.inside = False
         except BaseException as error:
-            interrupts.inside = False
+            channel.inside = False
             ending, data = _failed(error, loaded)
-        if surroundings.changed:
+        if channel.changed:
             surroundings.restore()
         if not finish(ending, data):
             _end_forked(ending)
-        interrupts.cancelled = False
-        order = args = inputs = positional = named = value = data = None
+        channel.cancelled = False
+        order = args = inputs = data = None
 
 
 def _run(
     channel: ExecutorChannel, call: int, loaded: Loaded, args: Any, inputs: list[RawOutcome] | None, detail: Any
 ) -> Ending:
     """Run anything but the plainest of calls."""
+    if call == VALUE:
+        return RETURNED, _dump_result(args)
     fn, retry_on = loaded
     segments = [args] if type(args) is bytes else args
     if call == SINGLE:
@@ -346,15 +338,15 @@ def _failed(error: BaseException, loaded: Loaded | None) -> Ending:
 def _load(channel: ExecutorChannel, which: int) -> Loaded:
     """Unpickle a function of the order at hand and keep it for later ones; one that cannot be unpickled fails each."""
     # Not to be interrupted: the body is given once, and without it every later order would fail.
-    _interrupts.inside = False
+    channel.inside = False
     body = channel.body(which)
     try:
         loaded = load_function(body)
     except BaseException as error:
         loaded = (_Unloadable(error), ())
     channel.keep(which, loaded)
-    _interrupts.inside = True
-    if _interrupts.cancelled:
+    channel.inside = True
+    if channel.cancelled:
         raise KeyboardInterrupt
     if isinstance(loaded[0], _Unloadable):
         loaded[0]()
@@ -376,11 +368,11 @@ class _Unloadable:
 class Surroundings:
     """The working directory, the environment and the signal mask, as tasks should find them.
 
-    Nothing is compared per task: an audit hook and a wrapped `pthread_sigmask` tell what was changed.
+    Nothing is compared per task: an audit hook and a wrapped `pthread_sigmask` tell the channel what was changed.
     """
 
-    def __init__(self) -> None:
-        self.changed = False
+    def __init__(self, channel: ExecutorChannel) -> None:
+        self._channel = channel
         self._set_mask = _signal.pthread_sigmask
         self._mask = self._set_mask(_signal.SIG_BLOCK, ())
         self._directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -391,12 +383,12 @@ class Surroundings:
 
     def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _CHANGES:
-            self.changed = True
+            self._channel.changed = True
             if event != "os.chdir":
                 self._touched.add(args[0])
 
     def _on_mask(self, how: int, mask: Any) -> Any:
-        self.changed = True
+        self._channel.changed = True
         return self._set_mask(how, mask)
 
     def accept(self) -> None:
@@ -417,7 +409,7 @@ class Surroundings:
                 os.environ.pop(name, None)
                 os.unsetenv(name)
         self._touched.clear()
-        self.changed = False
+        self._channel.changed = False
 
 
 _CHANGES = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})

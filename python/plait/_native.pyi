@@ -46,11 +46,24 @@ class ExecutorChannel:
             OSError: If no worker started this process.
         """
 
-    def take(self) -> tuple[Any, ...] | None:
-        """Return the next order if one is at hand: call, function (None if not loaded yet), args, inputs, detail."""
+    inside: bool
+    """Whether a task runs: its unpickling, its function, the pickling of its result."""
+    cancelled: bool
+    """Whether the worker asked the task at hand to stop."""
+    changed: bool
+    """Whether a task has changed its surroundings: then `run` leaves its end to Python."""
 
-    def wait(self) -> tuple[Any, ...] | None:
-        """Send what has ended and wait for the next order; None when the worker is gone."""
+    def run(self) -> tuple[Any, ...] | None:
+        """Run the plain orders among those at hand; return what is left to Python, or None if nothing is at hand.
+
+        Returns:
+            An order that is not plain: call, function (None if not loaded yet), args, inputs, detail. Or what became of
+            a plain one that is not: 5 as its call and the value that the function returned as its args, or 6 and the
+            exception that it raised.
+        """
+
+    def wait(self) -> bool:
+        """Send what has ended and wait for an order, which `run` then finds; False when the worker is gone."""
 
     def body(self, which: int) -> list[SupportsBuffer]:
         """Return the pickled function of the order at hand: 0 for its own, 1 for the one that merges.

@@ -2,21 +2,26 @@
 
 use super::buffer::{segments_of, value_from};
 use super::outcome::outcome_of;
+use super::pickle;
 use crate::executor::{Channel, ExecutorOrder, Left, Next, remains, setup};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
 use plait_core::outcome::{Ending, Retry};
-
 use plait_core::spec::{Call, Errors, Grouping};
 use plait_core::value::Value;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rustix::process::{Pid, getpid};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// What [`ExecutorChannel::run`] could not finish, in the place of a call: a function's value.
+const VALUE: u8 = 5;
+/// The same: its exception.
+const ERROR: u8 = 6;
 /// Arguments of at most this many bytes become `bytes`; larger ones are not copied.
 const COPIED_BYTES: u64 = 16 << 10;
 
@@ -30,10 +35,15 @@ pub(super) struct ExecutorChannel {
     inner: Mutex<Inner>,
     page: Arc<ExecutorPage>,
     pid: Pid,
+    inside: AtomicBool,
+    cancelled: AtomicBool,
+    changed: AtomicBool,
 }
 
 struct Inner {
     channel: Channel,
+    /// It has been waited for, and nobody has looked at it yet.
+    next: Option<ExecutorOrder>,
     /// Unpickled functions, by name.
     loaded: HashMap<FunctionKey, Py<PyAny>>,
     /// The function of the order at hand, and the one that merges its values.
@@ -54,35 +64,97 @@ impl ExecutorChannel {
         let page = channel.page();
         let inner = Inner {
             channel,
+            next: None,
             loaded: HashMap::new(),
             functions: [FunctionKey::default(); 2],
             attempt: AttemptId::default(),
         };
-        Ok(Self { inner: Mutex::new(inner), page, pid: getpid() })
+        let [inside, cancelled, changed] = [const { AtomicBool::new(false) }; 3];
+        Ok(Self { inner: Mutex::new(inner), page, pid: getpid(), inside, cancelled, changed })
     }
 
-    /// The next order if one is at hand, else None.
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let mut inner = self.inner();
-        match inner.channel.take() {
-            Some(order) => inner.tuple(py, &order).map(Some),
-            None => Ok(None),
+    /// Runs the plain orders among those at hand. Returns what it cannot finish, or None once nothing is at hand.
+    ///
+    /// That is an order as a tuple `(call, function, args, inputs, detail)`; with 5 as its call a function's value, with 6
+    /// its exception, in the place of the arguments.
+    fn run<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        loop {
+            let Some((order, function)) = self.next(py) else { return Ok(None) };
+            let Some((function, args, kwargs)) = plain(py, &order, function.as_ref()) else {
+                return self.inner().tuple(py, &order).map(Some);
+            };
+            self.inside.store(true, Relaxed);
+            // Somebody wants it stopped before it has begun: that is for Python to say.
+            if self.cancelled.load(Relaxed) {
+                self.inside.store(false, Relaxed);
+                return self.inner().tuple(py, &order).map(Some);
+            }
+            let called = function.call(args, kwargs.as_ref());
+            let called = called.and_then(|value| py.check_signals().map(|()| value));
+            let stream = called.as_ref().ok().and_then(pickle::Stream::of_value);
+            self.inside.store(false, Relaxed);
+            match (called, stream) {
+                (Ok(_), Some(stream)) if self.end_plain(py, &stream) => {}
+                (Ok(value), _) => return (VALUE, function, value, py.None(), ()).into_pyobject(py).map(Some),
+                (Err(error), _) => {
+                    let error = error.into_value(py);
+                    return (ERROR, self.inner().loaded(py, order.function), error, py.None(), ())
+                        .into_pyobject(py)
+                        .map(Some);
+                }
+            }
         }
     }
 
-    /// The next order; waits for it. None when the worker is gone.
-    fn wait<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    /// Waits for an order, which `run` then finds. False when the worker is gone.
+    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
         loop {
             let next = py.detach(|| self.inner().channel.wait());
             let mut inner = self.inner();
             inner.forget();
             match next {
-                Next::Order(order) => return inner.tuple(py, &order).map(Some),
-                Next::End => return Ok(None),
+                Next::Order(order) => {
+                    inner.next = Some(order);
+                    return Ok(true);
+                }
+                Next::End => return Ok(false),
                 Next::Interrupted => drop(inner),
             }
             py.check_signals()?;
         }
+    }
+
+    /// Whether a task runs: its unpickling, its function, the pickling of its result.
+    #[getter]
+    fn inside(&self) -> bool {
+        self.inside.load(Relaxed)
+    }
+
+    #[setter]
+    fn set_inside(&self, inside: bool) {
+        self.inside.store(inside, Relaxed);
+    }
+
+    /// Whether the worker asked the task at hand to stop.
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
+    #[setter]
+    fn set_cancelled(&self, cancelled: bool) {
+        self.cancelled.store(cancelled, Relaxed);
+    }
+
+    /// Whether a task has changed its surroundings: then `run` leaves its end to Python.
+    #[getter]
+    fn changed(&self) -> bool {
+        self.changed.load(Relaxed)
+    }
+
+    #[setter]
+    fn set_changed(&self, changed: bool) {
+        self.changed.store(changed, Relaxed);
     }
 
     /// The pickled function of the order at hand: which is 0 for its own, 1 for the one that merges.
@@ -106,10 +178,7 @@ impl ExecutorChannel {
     /// Endings: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.
     fn finish(&self, py: Python<'_>, ending: u8, segments: &Bound<'_, PyAny>) -> PyResult<bool> {
         let now = Instant::now();
-        let could_fork = self.inner().channel.ran(now) >= FORK_TAKES;
-        if could_fork && getpid() != self.pid {
-            return Ok(false);
-        }
+        let Some(left) = self.left(now) else { return Ok(false) };
         let ending = match ending {
             0 => Ending::Returned(value_from(segments)?),
             1 => Ending::Raised { error: value_from(segments)?, retry: Retry::Allowed },
@@ -118,11 +187,7 @@ impl ExecutorChannel {
             4 => Ending::Cancelled,
             _ => return Err(PyValueError::new_err("an ending is a number from 0 to 4")),
         };
-        let left = if could_fork { remains::look() } else { Left::Nothing };
-        let is_due = self.inner().channel.finish(now, ending, left);
-        if is_due {
-            py.detach(|| self.inner().channel.flush());
-        }
+        self.end(py, now, ending, left);
         Ok(true)
     }
 
@@ -145,6 +210,55 @@ impl ExecutorChannel {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The next order at hand, and its function if it is loaded.
+    fn next(&self, py: Python<'_>) -> Option<(ExecutorOrder, Option<Py<PyAny>>)> {
+        let mut inner = self.inner();
+        let order = inner.next.take().or_else(|| inner.channel.take())?;
+        let function = inner.loaded(py, order.function);
+        Some((order, function))
+    }
+
+    /// Ends the order at hand with a plain value. False if there is more to it.
+    fn end_plain(&self, py: Python<'_>, stream: &pickle::Stream) -> bool {
+        if self.changed.load(Relaxed) {
+            return false;
+        }
+        let now = Instant::now();
+        let Some(left) = self.left(now) else { return false };
+        let value = Value::copied(stream.as_bytes());
+        self.end(py, now, Ending::Returned(value), left);
+        self.cancelled.store(false, Relaxed);
+        true
+    }
+
+    /// What the order at hand leaves behind. Nothing to be said in a process that it forked: that is no executor.
+    fn left(&self, now: Instant) -> Option<Left> {
+        if self.inner().channel.ran(now) < FORK_TAKES {
+            return Some(Left::Nothing);
+        }
+        (getpid() == self.pid).then(remains::look)
+    }
+
+    fn end(&self, py: Python<'_>, now: Instant, ending: Ending, left: Left) {
+        let is_due = self.inner().channel.finish(now, ending, left);
+        if is_due {
+            py.detach(|| self.inner().channel.flush());
+        }
+    }
+}
+
+/// A call that needs nothing but its function and plain arguments.
+type PlainCall<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
+
+/// The order as such a call, if it is one.
+fn plain<'py>(py: Python<'py>, order: &ExecutorOrder, loaded: Option<&Py<PyAny>>) -> Option<PlainCall<'py>> {
+    let (Call::Single, [], Some(stream)) = (order.call, &order.inputs[..], order.args.only_segment()) else {
+        return None;
+    };
+    let function = loaded?.bind(py).cast::<PyTuple>().ok()?.get_item(0).ok()?;
+    let (args, kwargs) = pickle::load_call(py, stream)?;
+    Some((function, args, kwargs))
 }
 
 impl Inner {
