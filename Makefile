@@ -134,4 +134,4 @@ $(STAMPS)/wheel: $(SOURCES) | needs $(STAMPS)/maturin
 	$(BIN)/maturin build --quiet --profile $(PROFILE) --interpreter $(BIN)/python --out dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	touch $@
+	$(BIN)/python -m bench.place >$@

@@ -1,4 +1,4 @@
-"""Where a run is made: what a reader must know beside a figure."""
+"""Where a run is made, for whoever reads its figures. `python -m bench.place` says what a wheel is made from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import datetime
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 from bench import systems
 from bench.record import Place
 
+#: Where `make` notes what the installed wheel was made from.
+WHEEL = Path(sys.prefix, "stamps", "wheel")
 #: What the wheel is made of.
-MEASURED = ("Cargo.toml", "Cargo.lock", "core/src", "src", "python")
+SOURCES = ("Cargo.toml", "Cargo.lock", "core/src", "src", "python")
 
 
 def here(pairs: int, names: list[str]) -> Place:
@@ -22,7 +25,7 @@ def here(pairs: int, names: list[str]) -> Place:
     return Place(
         machine=f"{cpu()}, {os.cpu_count()} cpus, {memory:.0f} GiB, Linux {kernel}",
         cpython=platform.python_version(),
-        commit=commit(),
+        commit=built_from(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         pairs=pairs,
         versions={name: systems.version(name) for name in names},
@@ -38,10 +41,18 @@ def cpu() -> str:
     return platform.machine()
 
 
+def built_from() -> str:
+    """The commit that the installed wheel was made from, as `make` noted it then; the tree may have moved on since."""
+    try:
+        return WHEEL.read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
 def commit() -> str:
-    """The last commit of what is measured, and whether it was changed since; nothing where there is no git."""
-    changes = git("status", "--porcelain", "--", *MEASURED)
-    return git("log", "-1", "--format=%h", "--", *MEASURED) + ("+changes" if changes else "")
+    """The last commit of what the wheel is made of, and whether that was changed; nothing where there is no git."""
+    changes = git("status", "--porcelain", "--", *SOURCES)
+    return git("log", "-1", "--format=%h", "--", *SOURCES) + ("+changes" if changes else "")
 
 
 def git(*arguments: str) -> str:
@@ -50,3 +61,7 @@ def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{commit()}\n")
