@@ -48,15 +48,15 @@ def pss_of_all() -> int:
 
 
 class Peak:
-    """Looks from a thread for the most that this process and all below it take, above where it began."""
+    """Looks from a thread for the most that this process and all below it take, above what it took before, bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: int) -> None:
+        self._before = before
         self._most = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> Peak:
-        self._before = pss_of_all()
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ from functools import partial
 from bench import systems
 from bench.cases.case import Values
 from bench.cases.size import Size
-from bench.memory import Peak
+from bench.memory import Peak, pss_of_all
 from bench.systems.base import SLOTS
 from bench.tasks import block, echo, total
 
@@ -32,6 +32,7 @@ def array_to_many(name: str, size: Size) -> Values:
     with systems.started(name) as system:
         give = partial(system.broadcast, total, times=size.big_tasks)
         system.broadcast(total, numpy.ones(SMALL), SLOTS * SLOTS)
+        before = pss_of_all()
         began = time.perf_counter()
         sums = give(array)
         seconds = time.perf_counter() - began
@@ -39,7 +40,7 @@ def array_to_many(name: str, size: Size) -> Values:
         del sums
         # Another array, or the first round's copies would serve.
         array = numpy.full(size.array // 8, 2.0)
-        with Peak() as peak:
+        with Peak(before) as peak:
             give(array)
         return seconds, peak.growth / 1e6
 
