@@ -35,7 +35,7 @@ def section(run: Record) -> str:
     lines = [
         f"{place.machine}; CPython {place.cpython}; commit {place.commit}; {place.date}. Two processes each,",
         f"on the same work. In each field how many times better plait is: the median of {place.pairs} alternated pairs",
-        "in one run, with the least and the most; ✗ did not finish.",
+        "in one run, with the least and the most; ✗ did not finish. What plait does alone is that machine's mood.",
         "",
         f"| | plait | {names} |",
         "|---|---|" + "---|" * len(peers),
@@ -48,8 +48,8 @@ def section(run: Record) -> str:
 
 def own(rows: list[Row], unit: str) -> str:
     """Our figure, over all pairs."""
-    found = record.spread([ours for row in rows for ours, _ in row.pairs])
-    return f"{number(found.median)} {unit}" if found else "✗"
+    found = record.spread([ours for row in rows for ours, _ in row.pairs if ours is not None])
+    return f"{number(found.median)} {unit}" if found else "–"
 
 
 def field(row: Row) -> str:

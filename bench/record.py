@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: What two neighbours in time gave: plait's figure, the peer's.
-Pair = tuple[float, float]
+#: What two neighbours in time gave: plait's figure, the peer's; None where one has none.
+Pair = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
     ours: str
     peer: str = ""
     pairs: list[Pair] = field(default_factory=list)
-    #: Why the peer, or we, did not finish; then there are no pairs.
+    #: Why the peer, or we, did not finish.
     failure: str = ""
 
     @property
@@ -61,18 +61,19 @@ class Row:
 
     @property
     def our_spread(self) -> Spread | None:
-        return spread([ours for ours, _ in self.pairs])
+        return spread([ours for ours, _ in self.pairs if ours is not None])
 
     @property
     def peer_spread(self) -> Spread | None:
-        return spread([theirs for _, theirs in self.pairs]) if self.peer else None
+        return spread([theirs for _, theirs in self.pairs if theirs is not None]) if self.peer else None
 
     @property
     def ratio(self) -> Spread | None:
         """How many times better we are; None where that cannot be said."""
         if not self.peer:
             return None
-        fractions = [(a, b) if self.better == "more" else (b, a) for a, b in self.pairs]
+        both = [(ours, theirs) for ours, theirs in self.pairs if ours is not None and theirs is not None]
+        fractions = [(a, b) if self.better == "more" else (b, a) for a, b in both]
         return spread([over / under for over, under in fractions if under > 0])
 
 

@@ -102,11 +102,9 @@ class Taking:
         values = {name: self.take_one(name) for name in (*group[:1], self.case.ours, *group[1:]) if name}
         ours = values[self.case.ours]
         for peer in group:
-            theirs = values[peer] if peer else ours
-            if ours is not None and theirs is not None:
-                for row, a, b in zip(self.rows[peer], ours, theirs, strict=True):
-                    if a is not None and b is not None:
-                        row.pairs.append((a, b))
+            theirs = values.get(peer)
+            for n, row in enumerate(self.rows[peer]):
+                row.pairs.append((ours[n] if ours else None, theirs[n] if theirs else None))
 
     def take_one(self, name: str) -> Values | None:
         if name in self.failures:

@@ -28,6 +28,13 @@ def test_what_did_not_finish_has_no_ratio_and_a_cross():
     assert "✗ not within 90 s" in table.line(HUNG)
 
 
+def test_our_figure_stands_where_the_peer_has_none():
+    alone = Row("a case", "lost", "s", "less", PLAIT, POOL, [(0.2, None), (0.4, 0.8)])
+    assert alone.our_spread is not None
+    assert alone.our_spread.median == pytest.approx(0.3)
+    assert alone.ratio == Spread(2.0, 2.0, 2.0)
+
+
 def test_a_record_comes_back_as_it_was_saved(tmp_path: Path):
     RUN.save(tmp_path / "record.json")
     assert record.load(tmp_path / "record.json") == RUN
@@ -44,7 +51,7 @@ def test_the_readme_gets_what_the_record_says_and_nothing_else_changes():
     assert new.startswith(f"before\n{readme.BEGIN}")
     assert new.endswith(f"{readme.END}after\n")
     assert "| no-op tasks one by one | 50 tasks/s | **5** (2–6) |  |" in new
-    assert "| import to first result | ✗ | ✗ |  |" in new
+    assert "| import to first result | – | ✗ |  |" in new
     assert readme.rendered(new, RUN) == new
 
 
@@ -55,3 +62,8 @@ def test_a_readme_without_the_markers_is_refused():
 
 def test_peers_go_by_twos_with_plait_between_them():
     assert groups(["a", "b", "c"]) == [["a", "b"], ["c"]]
+
+
+def test_the_readme_says_what_the_kept_record_says():
+    text = readme.README.read_text()
+    assert text == readme.rendered(text, record.load(readme.KEPT / readme.RECORD))
