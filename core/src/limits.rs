@@ -43,6 +43,11 @@ pub const REPORTS_WAITING_BYTES: u64 = CONNECTION_CREDIT_BYTES;
 
 /// Most pending tasks of one session; then `submit` waits.
 pub const SESSION_TASKS: u64 = 5_000_000;
+/// Functions that one session holds before `submit` waits: its client may name them, or a pending task calls them.
+pub const SESSION_FUNCTIONS: u64 = 1 << 18;
+/// The same at the most; beyond it a session ends. What a client that obeys has on the way is far less: each function
+/// costs more than [`MESSAGE_COST_BYTES`] of what may wait at the client and on the connection.
+pub const SESSION_FUNCTIONS_MOST: u64 = 1 << 20;
 /// Most inputs of one task that the client names one by one.
 pub const TASK_INPUTS: usize = 1 << 20;
 /// Longest name, label or tag, in bytes of UTF-8.

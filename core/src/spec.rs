@@ -273,6 +273,8 @@ pub enum Request {
     },
     /// Nobody holds these futures any more; the tasks still run.
     Release(Vec<Seq>),
+    /// These will not be named again; what was asked for still runs.
+    ReleaseFunctions(Vec<FunctionId>),
 }
 
 impl Request {
@@ -284,6 +286,7 @@ impl Request {
             Self::Submit(tasks) => tasks.iter().map(|t| t.args.carried() + 8 * t.inputs.len() as u64 + 48).sum(),
             Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.carried(),
             Self::Cancel { tasks, .. } | Self::Release(tasks) => 8 * tasks.len() as u64,
+            Self::ReleaseFunctions(functions) => 4 * functions.len() as u64,
             Self::OpenRun(_) | Self::DefineOptions { .. } | Self::SealRun { .. } => 0,
         }
     }

@@ -10,7 +10,7 @@ use crate::options::{Canary, Plan, Shape};
 use crate::probe::probe;
 use crate::script;
 use execution::Executions;
-use plait_core::id::{AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
+use plait_core::id::{AttemptId, FunctionId, FunctionKey, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
 use plait_core::rng::Rng;
@@ -33,6 +33,8 @@ struct SessionFacts {
     results: BTreeMap<RunId, Seq>,
     options: BTreeMap<OptionsId, Options>,
     pythons: BTreeMap<FunctionId, PythonVersion>,
+    /// Functions that its client will not name again.
+    released: BTreeSet<FunctionId>,
     asked: BTreeMap<Seq, (OptionsId, FunctionId)>,
 }
 
@@ -44,6 +46,8 @@ struct WorkerFacts {
     joined_at: u64,
     gone_at: Option<u64>,
     leases: BTreeSet<AttemptId>,
+    /// What it was told and not told to forget.
+    functions: BTreeSet<FunctionKey>,
 }
 
 /// What is known of a task that was started or ended.
@@ -137,6 +141,7 @@ impl Ledger {
             results: BTreeMap::new(),
             options: BTreeMap::new(),
             pythons: BTreeMap::new(),
+            released: BTreeSet::new(),
             asked: BTreeMap::new(),
         };
         self.sessions.insert(session, facts);
@@ -166,6 +171,7 @@ impl Ledger {
                     joined_at: now,
                     gone_at: None,
                     leases: BTreeSet::new(),
+                    functions: BTreeSet::new(),
                 });
             }
             Event::WorkerDraining { worker } => {
@@ -232,6 +238,7 @@ impl Ledger {
                 facts.options.insert(*id, options.clone());
             }
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
+            Request::ReleaseFunctions(functions) => facts.released.extend(functions),
             Request::SealRun { .. } | Request::Release(_) => {}
         }
     }
@@ -318,13 +325,33 @@ impl Ledger {
             Action::Notify { session, notices } => {
                 notices.iter().for_each(|notice| self.on_notice(now, *session, notice));
             }
-            Action::DefineFunction { .. }
-            | Action::AppendInputs { .. }
+            Action::DefineFunction { worker, session, function } => {
+                let key = FunctionKey { session: *session, function: function.id };
+                let fresh = self.workers.get_mut(worker).is_some_and(|facts| facts.functions.insert(key));
+                assert!(fresh, "{worker} was told {key} twice, or is nobody");
+            }
+            Action::ForgetFunctions { worker, functions } => {
+                functions.iter().for_each(|key| self.on_forgotten(*worker, *key));
+            }
+            Action::ForgetSession { worker, session } => {
+                if let Some(facts) = self.workers.get_mut(worker) {
+                    facts.functions.retain(|key| key.session != *session);
+                }
+            }
+            Action::AppendInputs { .. }
             | Action::CancelAttempts { .. }
-            | Action::ForgetSession { .. }
             | Action::AcknowledgeReports { .. }
             | Action::AcknowledgeRequests { .. } => {}
         }
+    }
+
+    /// Only what was told is forgotten, and only once its client has released it.
+    fn on_forgotten(&mut self, worker: WorkerId, key: FunctionKey) {
+        let knew = self.workers.get_mut(&worker).is_some_and(|facts| facts.functions.remove(&key));
+        assert!(knew, "{worker} is to forget {key}, which it does not know");
+        let released = self.sessions.get(&key.session).is_some_and(|facts| facts.released.contains(&key.function));
+        assert!(released, "{worker} is to forget {key}, which its client may still name");
+        probe!("function forgotten");
     }
 
     fn on_start(&mut self, worker: WorkerId, start: &Start) {
@@ -333,6 +360,9 @@ impl Ledger {
         assert!(facts.gone_at.is_none(), "{attempt} was given to {worker}, which is gone");
         assert!(!facts.draining, "{attempt} was given to {worker}, which drains");
         assert!(facts.offer.capacity.holds(&start.request), "{attempt} does not fit {worker}");
+        for function in script::called(start) {
+            assert!(facts.functions.contains(&function), "{attempt} was given to {worker} without {function}");
+        }
         facts.leases.insert(attempt);
         let most = u64::from(facts.offer.capacity.cpus) + u64::from(facts.offer.queue);
         assert!(facts.leases.len() as u64 <= most, "{worker} holds more than it offered");

@@ -23,6 +23,7 @@ pub(crate) const PROBES: &[&str] = &[
     "executor spawn failed",
     "finished result lost with its executor",
     "fold retried after a crash",
+    "function forgotten",
     "inputs streamed in parts",
     "link reset with messages on the way",
     "one-way cut",

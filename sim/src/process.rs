@@ -3,11 +3,11 @@
 //! The page is seen by both sides at once; frames take their time. A finished result may wait in the executor for a
 //! short while, and is lost if the executor dies before it was sent.
 
-use crate::script::Function;
+use crate::script::{self, Function};
 use plait_core::id::{ExecutorId, FunctionKey, SessionId};
 use plait_core::limits;
 use plait_core::outcome::{Death, Outcome};
-use plait_core::spec::{Call, Start};
+use plait_core::spec::Start;
 use plait_core::worker::{Ended, Entry, Order};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub(crate) enum WorkerFrame {
     Define { key: FunctionKey, function: Function },
     Forget(SessionId),
+    ForgetFunctions(Vec<FunctionKey>),
     Orders(Vec<Order>),
     Inputs { entry: Entry, inputs: Vec<Outcome> },
 }
@@ -128,6 +129,12 @@ impl Executor {
             WorkerFrame::Define { key, function } => {
                 self.functions.insert(key, function);
             }
+            WorkerFrame::ForgetFunctions(functions) => {
+                for key in functions {
+                    let knew = self.functions.remove(&key).is_some();
+                    assert!(knew, "{} is to forget {key}, which it does not know", self.id);
+                }
+            }
             WorkerFrame::Forget(session) => self.functions.retain(|key, _| key.session != session),
             WorkerFrame::Orders(orders) => self.queue.extend(orders),
             WorkerFrame::Inputs { entry, inputs } => {
@@ -165,16 +172,12 @@ impl Executor {
 
     /// The function that a start calls.
     pub(crate) fn function(&self, start: &Start) -> Function {
-        let session = start.attempt.task.session;
-        let known = |function| {
-            let key = FunctionKey { session, function };
+        let known = |key: FunctionKey| {
             let known = self.functions.get(&key).copied();
-            known.unwrap_or_else(|| panic!("{} was given {} before its function {key}", self.id, start.attempt))
+            known.unwrap_or_else(|| panic!("{} was given {} without its function {key}", self.id, start.attempt))
         };
-        if let Call::ChunkFold { merge, .. } = start.call {
-            known(merge);
-        }
-        known(start.function)
+        let called: Vec<Function> = script::called(start).map(known).collect();
+        called[0]
     }
 
     /// Ends what runs: its slot is done.

@@ -4,7 +4,9 @@
 //! A value has the text that counts, the execution that made it, and ballast: bytes that only weigh.
 
 use bytes::Bytes;
+use plait_core::id::FunctionKey;
 use plait_core::outcome::Outcome;
+use plait_core::spec::{Call, Start};
 use plait_core::value::Value;
 use std::fmt;
 use std::str::FromStr;
@@ -97,6 +99,13 @@ pub(crate) fn arguments(scripts: &[Script]) -> Value {
 /// The scripts in a task's arguments.
 pub(crate) fn scripts(args: &Value) -> Vec<Script> {
     text(args).lines().map(|line| line.parse().expect("the arguments are scripts, untouched")).collect()
+}
+
+/// The functions that a start calls: its own first.
+pub(crate) fn called(start: &Start) -> impl Iterator<Item = FunctionKey> + use<> {
+    let session = start.attempt.task.session;
+    let merge = if let Call::ChunkFold { merge, .. } = start.call { Some(merge) } else { None };
+    [Some(start.function), merge].into_iter().flatten().map(move |function| FunctionKey { session, function })
 }
 
 /// What a function does, apart from what its arguments say.

@@ -101,16 +101,16 @@ pub(crate) struct Program {
     operations: u64,
     pause: u64,
     next_function: u32,
+    /// The functions that tasks call: one that runs anywhere, then one per Python.
+    plain: Vec<FunctionId>,
+    /// Bytes of the functions that it may still name.
+    bodies: BTreeMap<FunctionId, u64>,
     /// Tasks that hang and will be cancelled, and when.
     hanging: Vec<(u64, Seq)>,
     closes_early: bool,
-    body_bytes: u64,
     /// What it submitted last.
     submitted: Option<Request>,
 }
-
-/// The first functions: one that runs anywhere, then one per Python.
-const PLAIN: u32 = 0;
 
 impl Program {
     pub(crate) fn new(plan: &Plan, rng: &mut Rng) -> Self {
@@ -126,8 +126,9 @@ impl Program {
             admission: Admission::Open,
             operations: plan.operations,
             pause,
-            next_function: PLAIN,
-            body_bytes: 0,
+            next_function: 0,
+            plain: Vec::new(),
+            bodies: BTreeMap::new(),
             submitted: None,
             hanging: Vec::new(),
             closes_early: rng.chance(1, if plan.shape == Shape::Embedded { 10 } else { 20 }),
@@ -151,9 +152,9 @@ impl Program {
         self.admission = admission;
     }
 
-    /// Bytes of the functions it defined.
+    /// Bytes of the functions that it has not released.
     pub(crate) fn body_bytes(&self) -> u64 {
-        self.body_bytes
+        self.bodies.values().sum()
     }
 
     /// The last tasks it submitted, once more: their numbers are used, so nothing must come of it.
@@ -194,9 +195,11 @@ impl Program {
 
     fn begin(&mut self) -> Vec<Request> {
         self.stage = Stage::Working;
-        let mut requests = vec![self.define(Function::Plain, None)];
-        for minor in 11..=13 {
-            requests.push(self.define(Function::Plain, Some(PythonVersion { major: 3, minor })));
+        let mut requests = Vec::new();
+        for python in [None, Some(11), Some(12), Some(13)] {
+            let python = python.map(|minor| PythonVersion { major: 3, minor });
+            requests.push(self.define(Function::Plain, python));
+            self.plain.push(FunctionId(self.next_function - 1));
         }
         for (n, options) in self.options.iter().enumerate() {
             requests.push(Request::DefineOptions { id: OptionsId(n as u32), options: options.clone() });
@@ -211,7 +214,7 @@ impl Program {
             self.pythons.insert(id, python);
         }
         let body = function.body();
-        self.body_bytes += body.len();
+        self.bodies.insert(id, body.len());
         let mut hash = [0; 32];
         hash[..4].copy_from_slice(&id.0.to_le_bytes());
         Request::DefineFunction(FunctionSpec { id, hash, python, body })
@@ -226,7 +229,8 @@ impl Program {
             0..45 => requests.extend(self.submit(now)),
             45..55 => requests.extend(self.open_run()),
             55..70 => requests.extend(self.feed_run()),
-            70..80 => requests.extend(self.seal_run()),
+            70..76 => requests.extend(self.seal_run()),
+            76..80 => requests.extend(self.renew_function()),
             80..88 => requests.extend(self.cancel_some()),
             _ => requests.extend(self.release_some()),
         }
@@ -312,7 +316,22 @@ impl Program {
     }
 
     fn draw_function(&mut self) -> FunctionId {
-        if self.rng.chance(1, 10) { FunctionId(1 + self.rng.below(3) as u32) } else { FunctionId(PLAIN) }
+        if self.rng.chance(1, 10) { self.plain[1 + self.rng.below(3) as usize] } else { self.plain[0] }
+    }
+
+    /// A function gives way to another; what was asked for still calls it.
+    fn renew_function(&mut self) -> Vec<Request> {
+        let which = if self.rng.chance(1, 2) { 0 } else { self.rng.below(self.plain.len() as u64) as usize };
+        let old = self.plain[which];
+        let python = self.pythons.get(&old).copied();
+        let defined = self.define(Function::Plain, python);
+        self.plain[which] = FunctionId(self.next_function - 1);
+        vec![defined, self.release_functions(vec![old])]
+    }
+
+    fn release_functions(&mut self, functions: Vec<FunctionId>) -> Request {
+        self.bodies.retain(|id, _| !functions.contains(id));
+        Request::ReleaseFunctions(functions)
     }
 
     /// Futures that are still held.
@@ -429,7 +448,8 @@ impl Program {
     fn seal(&mut self, run: usize) -> Vec<Request> {
         let record = &mut self.runs[run];
         record.sealed = true;
-        vec![Request::SealRun { run: RunId(run as u32), pieces: record.pieces.len() as u64 }]
+        let (join, pieces) = (record.join_id, record.pieces.len() as u64);
+        vec![Request::SealRun { run: RunId(run as u32), pieces }, self.release_functions(vec![join])]
     }
 
     fn seal_all(&mut self) -> Vec<Request> {

@@ -156,6 +156,10 @@ impl<U: Upstream> Driver<U> {
             self.events.extend(cut.map(|tasks| Event::Asked(Request::Release(tasks.to_vec()))));
             batch.released.clear();
         }
+        for functions in batch.released_functions.chunks(limits::BATCH_ITEMS) {
+            self.events.push(Event::Asked(Request::ReleaseFunctions(functions.to_vec())));
+        }
+        batch.released_functions.clear();
         batch.questions.drain(..).for_each(|question| self.ask(question));
         self.closing = self.closing.max(batch.close.take());
         self.batch = batch;

@@ -72,6 +72,11 @@ impl Handle {
         self.cancel(&self.0.inbox.open(self.0.outgoing.next_task()), cancel);
     }
 
+    /// This function will not be named again. What was asked for with it still runs.
+    pub fn release_function(&self, function: FunctionId) {
+        self.0.outgoing.release_function(function);
+    }
+
     /// Nobody holds this task's future any more: its outcome is dropped, now or when it comes.
     pub fn release(&self, task: Seq) {
         if !self.0.outgoing.release(task) {

@@ -287,7 +287,8 @@ impl Contents {
             | Request::DefineOptions { .. }
             | Request::SealRun { .. }
             | Request::Cancel { .. }
-            | Request::Release(_) => {}
+            | Request::Release(_)
+            | Request::ReleaseFunctions(_) => {}
         }
     }
 

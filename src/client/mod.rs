@@ -83,6 +83,9 @@ pub enum SubmitError {
     /// The coordinator was lost for good.
     #[error("the coordinator is lost")]
     Lost,
+    /// This session has given out every number that a function may have.
+    #[error("this session has no number left for another function")]
+    Exhausted,
     /// The coordinator would not take it: its link would be cut, and it sent again for ever.
     #[error("{size} bytes are more than the {limit} that the coordinator takes at once")]
     TooLarge {

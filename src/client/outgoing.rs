@@ -68,6 +68,8 @@ pub(super) struct Batch {
     pub(super) requests: Vec<Request>,
     /// Tasks that nobody holds any more; later than all requests.
     pub(super) released: Vec<Seq>,
+    /// Functions that will not be named again; later than all requests.
+    pub(super) released_functions: Vec<FunctionId>,
     /// Questions to the coordinator.
     pub(super) questions: Vec<Arc<Question>>,
     /// The client is to be closed.
@@ -164,7 +166,8 @@ impl Outgoing {
         let mut queue = self.lock();
         queue.value_limit.check(&body)?;
         let id = FunctionId(queue.functions);
-        queue.functions += 1;
+        // The coordinator never takes a number twice.
+        queue.functions = queue.functions.checked_add(1).ok_or(SubmitError::Exhausted)?;
         queue.push(Request::DefineFunction(FunctionSpec { id, hash, python, body }));
         self.ring(queue, Alertness::Asleep);
         Ok(id)
@@ -205,6 +208,15 @@ impl Outgoing {
         queue.batch.released.push(task);
         self.ring(queue, Alertness::Asleep);
         true
+    }
+
+    /// Adds the release of a function, behind all that names it.
+    pub(super) fn release_function(&self, function: FunctionId) {
+        let mut queue = self.lock();
+        if matches!(queue.gate, Gate::Open | Gate::Closing) {
+            queue.batch.released_functions.push(function);
+            self.ring(queue, Alertness::Asleep);
+        }
     }
 
     /// Adds a question. False once nobody answers it any more.
@@ -386,7 +398,8 @@ impl Batch {
 
     /// Whether nothing was asked for.
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.released.is_empty() && !self.is_urgent()
+        let released = self.released.len() + self.released_functions.len();
+        self.requests.is_empty() && released == 0 && !self.is_urgent()
     }
 }
 
@@ -480,6 +493,27 @@ mod tests {
         let other = Options { retries: 1, ..Options::default() };
         let ids = [Options::default(), other, Options::default()].map(|options| outgoing.define_options(options).0);
         assert_eq!((ids, taken(&outgoing).requests.len()), ([0, 1, 0], 2));
+    }
+
+    #[test]
+    fn a_function_is_released_behind_what_names_it() {
+        let outgoing = Outgoing::default();
+        let body = || Value::from(Bytes::from_static(b"body"));
+        assert_eq!(outgoing.define_function(None, body()), Ok(FunctionId(0)));
+        outgoing.release_function(FunctionId(0));
+        outgoing.offer(&mut some(0)).expect("the queue is open");
+        let batch = taken(&outgoing);
+        assert_eq!((batch.requests.len(), &batch.released_functions[..]), (2, &[FunctionId(0)][..]));
+        assert_eq!(outgoing.define_function(None, body()), Ok(FunctionId(1)), "numbers are not used twice");
+    }
+
+    #[test]
+    fn the_last_number_of_a_function_is_not_given_out() {
+        let outgoing = Outgoing::default();
+        outgoing.lock().functions = u32::MAX;
+        let body = Value::from(Bytes::from_static(b"body"));
+        assert_eq!(outgoing.define_function(None, body), Err(SubmitError::Exhausted));
+        assert!(taken(&outgoing).is_empty());
     }
 
     #[test]

@@ -234,6 +234,9 @@ impl Driver {
             Action::RecallAttempts { worker, attempts } => {
                 self.peers.to_worker(worker, ToWorker::Recall(attempts));
             }
+            Action::ForgetFunctions { worker, functions } => {
+                self.peers.to_worker(worker, ToWorker::ForgetFunctions(functions));
+            }
             Action::ForgetSession { worker, session } => self.peers.to_worker(worker, ToWorker::Forget(session)),
             Action::AcknowledgeReports { worker, cost } => self.peers.to_worker(worker, ToWorker::Taken(cost)),
             Action::FenceWorker { worker } => {

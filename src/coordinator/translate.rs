@@ -52,6 +52,7 @@ pub(super) fn weight(event: &Event) -> usize {
         Event::Requested { request, .. } => match request {
             Request::Submit(tasks) => tasks.len(),
             Request::Cancel { tasks, .. } | Request::Release(tasks) => tasks.len(),
+            Request::ReleaseFunctions(functions) => functions.len(),
             Request::DefineFunction(_)
             | Request::DefineOptions { .. }
             | Request::OpenRun(_)

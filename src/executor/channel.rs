@@ -25,6 +25,8 @@ pub enum Next {
     Order(ExecutorOrder),
     /// A signal came while there was nothing to do: look after it and ask again.
     Interrupted,
+    /// Functions are no longer needed: [`Channel::take_forgotten`] says which. Then ask again.
+    Forgotten,
     /// The worker is gone.
     End,
 }
@@ -52,8 +54,23 @@ pub struct Channel {
     gathering: Option<ExecutorOrder>,
     current: Option<(u32, Instant)>,
     bodies: HashMap<FunctionKey, Value>,
-    forgotten: Vec<SessionId>,
+    forgotten: Forgotten,
     open: bool,
+}
+
+/// Functions that are no longer needed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// All of these sessions.
+    pub sessions: Vec<SessionId>,
+    /// And these.
+    pub functions: Vec<FunctionKey>,
+}
+
+impl Forgotten {
+    const fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.functions.is_empty()
+    }
 }
 
 impl Channel {
@@ -78,7 +95,7 @@ impl Channel {
             gathering: None,
             current: None,
             bodies: HashMap::new(),
-            forgotten: Vec::new(),
+            forgotten: Forgotten::default(),
             open: true,
         })
     }
@@ -120,7 +137,12 @@ impl Channel {
             }
             match rustix::io::read(&self.socket, &mut self.buffer) {
                 Ok(0) => self.open = false,
-                Ok(read) => self.feed(read),
+                Ok(read) => {
+                    self.feed(read);
+                    if self.queue.is_empty() && !self.forgotten.is_empty() {
+                        return Next::Forgotten;
+                    }
+                }
                 Err(Errno::INTR) if self.gathering_is_unwanted() => {}
                 Err(Errno::INTR) => return Next::Interrupted,
                 Err(_) => self.open = false,
@@ -154,8 +176,8 @@ impl Channel {
         self.bodies.remove(&function)
     }
 
-    /// Sessions whose functions are no longer needed.
-    pub fn take_forgotten(&mut self) -> Vec<SessionId> {
+    /// Functions that are no longer needed, since this was last asked.
+    pub fn take_forgotten(&mut self) -> Forgotten {
         std::mem::take(&mut self.forgotten)
     }
 
@@ -176,7 +198,11 @@ impl Channel {
                 }
                 ToExecutor::Forget(session) => {
                     self.bodies.retain(|function, _| function.session != session);
-                    self.forgotten.push(session);
+                    self.forgotten.sessions.push(session);
+                }
+                ToExecutor::ForgetFunctions(functions) => {
+                    functions.iter().for_each(|function| drop(self.bodies.remove(function)));
+                    self.forgotten.functions.extend(functions);
                 }
             }
         }

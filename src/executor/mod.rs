@@ -15,5 +15,5 @@ pub mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use channel::{Channel, Left, Next};
+pub use channel::{Channel, Forgotten, Left, Next};
 pub use plait_core::protocol::message::executor::ExecutorOrder;

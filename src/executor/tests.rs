@@ -1,6 +1,6 @@
 //! The channel against a worker that is played here.
 
-use super::channel::{Channel, Left, Next};
+use super::channel::{Channel, Forgotten, Left, Next};
 use crate::store::passing::send_descriptor;
 use crate::store::shm::{Interrupt, WorkerPage};
 use bytes::Bytes;
@@ -185,6 +185,22 @@ fn a_large_result_goes_at_once() {
 }
 
 #[test]
+fn forgotten_functions_are_dropped_though_nothing_else_is_to_be_done() {
+    let (mut worker, mut channel) = connect();
+    worker.say(ToExecutor::Define { function: function(1), body: value(b"body") });
+    worker.say(ToExecutor::ForgetFunctions(vec![function(1)]));
+    let forgotten = loop {
+        assert!(matches!(channel.wait(), Next::Forgotten), "there is no order");
+        let forgotten = channel.take_forgotten();
+        if !forgotten.functions.is_empty() {
+            break forgotten;
+        }
+    };
+    assert_eq!(forgotten, Forgotten { sessions: Vec::new(), functions: vec![function(1)] });
+    assert_eq!(channel.take_body(function(1)), None);
+}
+
+#[test]
 fn functions_of_a_forgotten_session_are_dropped() {
     let (mut worker, mut channel) = connect();
     for session in [1, 2] {
@@ -193,7 +209,8 @@ fn functions_of_a_forgotten_session_are_dropped() {
     worker.say(ToExecutor::Forget(SessionId(1)));
     worker.give([0]);
     assert_eq!(next(&mut channel).entry, 0);
-    assert_eq!(channel.take_forgotten(), [SessionId(1)]);
+    let sessions = vec![SessionId(1)];
+    assert_eq!(channel.take_forgotten(), Forgotten { sessions, functions: Vec::new() });
     assert_eq!((channel.take_body(function(1)), channel.take_body(function(2))), (None, Some(value(b"body"))));
 }
 

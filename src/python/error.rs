@@ -22,6 +22,9 @@ pub(super) fn submit_error(py: Python<'_>, error: SubmitError) -> PyErr {
         SubmitError::Lost => raise(py, "CoordinatorLost", "the coordinator is lost: nothing can be submitted any more"),
         SubmitError::TooLarge { size, limit } => too_large(py, size, limit),
         SubmitError::Full => PyRuntimeError::new_err("no more tasks are admitted for now"),
+        SubmitError::Exhausted => {
+            PyRuntimeError::new_err("this client has pickled four billion functions: make a new one")
+        }
     }
 }
 

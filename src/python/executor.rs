@@ -3,7 +3,7 @@
 use super::buffer::{segments_of, value_from};
 use super::outcome::outcome_of;
 use super::pickle;
-use crate::executor::{Channel, ExecutorOrder, Left, Next, remains, setup};
+use crate::executor::{Channel, ExecutorOrder, Forgotten, Left, Next, remains, setup};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
 use plait_core::outcome::{Ending, Retry};
@@ -110,15 +110,16 @@ impl ExecutorChannel {
     fn wait(&self, py: Python<'_>) -> PyResult<bool> {
         loop {
             let next = py.detach(|| self.inner().channel.wait());
-            let mut inner = self.inner();
-            inner.forget();
+            // Dropped without the lock: what a function holds may run any code as it goes.
+            let gone = self.inner().forget();
+            drop(gone);
             match next {
                 Next::Order(order) => {
-                    inner.next = Some(order);
+                    self.inner().next = Some(order);
                     return Ok(true);
                 }
                 Next::End => return Ok(false),
-                Next::Interrupted => drop(inner),
+                Next::Interrupted | Next::Forgotten => {}
             }
             py.check_signals()?;
         }
@@ -296,10 +297,15 @@ impl Inner {
         self.functions.get(which).copied().ok_or_else(|| PyValueError::new_err("an order has two functions"))
     }
 
-    fn forget(&mut self) {
-        for session in self.channel.take_forgotten() {
-            self.loaded.retain(|function, _| function.session != session);
+    /// Takes out what is no longer needed.
+    fn forget(&mut self) -> Vec<Py<PyAny>> {
+        let Forgotten { sessions, functions } = self.channel.take_forgotten();
+        let mut gone: Vec<_> = functions.iter().filter_map(|function| self.loaded.remove(function)).collect();
+        if !sessions.is_empty() {
+            let over = self.loaded.extract_if(|function, _| sessions.contains(&function.session));
+            gone.extend(over.map(|(_, loaded)| loaded));
         }
+        gone
     }
 }
 

@@ -143,6 +143,9 @@ impl Driver {
             Action::GiveInputs { executor, entry, inputs } => {
                 self.supervisor.send(executor, ToExecutor::Inputs { entry: entry.0, inputs });
             }
+            Action::ForgetFunctions { executor, functions } => {
+                self.supervisor.send(executor, ToExecutor::ForgetFunctions(functions));
+            }
             Action::Forget { executor, session } => self.supervisor.send(executor, ToExecutor::Forget(session)),
             Action::Revoke { executor, entries: asked } => {
                 let revoked = self.supervisor.revoke(executor, &asked);

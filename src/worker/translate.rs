@@ -25,6 +25,7 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
         ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
         ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
         ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+        ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
         ToWorker::Forget(session) => Event::SessionForgotten { session },
         ToWorker::Taken(cost) => Event::ReportsTaken { cost },
         ToWorker::Fenced => return Meaning::Fenced,

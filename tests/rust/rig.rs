@@ -194,7 +194,11 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                         self.send(FromWorker::Taken(window::cost(function.body.len())));
                     }
                     ToWorker::Goodbye | ToWorker::Fenced => return,
-                    ToWorker::Welcome { .. } | ToWorker::Recall(_) | ToWorker::Forget(_) | ToWorker::Taken(_) => {}
+                    ToWorker::Welcome { .. }
+                    | ToWorker::Recall(_)
+                    | ToWorker::Forget(_)
+                    | ToWorker::ForgetFunctions(_)
+                    | ToWorker::Taken(_) => {}
                 }
             }
         }

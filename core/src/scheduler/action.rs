@@ -1,6 +1,6 @@
 //! What the scheduler wants done. Actions for one addressee are to be carried out in order; none can fail.
 
-use crate::id::{AttemptId, SessionId, WorkerId};
+use crate::id::{AttemptId, FunctionKey, SessionId, WorkerId};
 use crate::outcome::{Notice, Outcome};
 use crate::spec::{Cancel, FunctionSpec, Start};
 use alloc::vec::Vec;
@@ -48,6 +48,13 @@ pub enum Action {
         worker: WorkerId,
         /// Which.
         attempts: Vec<AttemptId>,
+    },
+    /// Functions that no task needs any more: they may go once no attempt does. Their numbers are not used again.
+    ForgetFunctions {
+        /// Whom.
+        worker: WorkerId,
+        /// Which.
+        functions: Vec<FunctionKey>,
     },
     /// Nothing of this session is left: its functions may go.
     ForgetSession {

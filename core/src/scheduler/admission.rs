@@ -55,7 +55,9 @@ impl Scheduler {
     pub(super) fn judge_admission(&mut self, slot: u32) {
         let session = &mut self.sessions[slot];
         session.crowd = session.crowd.judge(session.pending, self.config.session_tasks);
-        let full = self.crowded == Crowd::Full || session.crowd == Crowd::Full;
+        session.function_crowd =
+            session.function_crowd.judge(session.functions.len() as u64, limits::SESSION_FUNCTIONS);
+        let full = [self.crowded, session.crowd, session.function_crowd].contains(&Crowd::Full);
         let admission = if full && session.pending > 0 { Admission::Closed } else { Admission::Open };
         if admission != session.admission {
             session.admission = admission;

@@ -1,6 +1,7 @@
 //! Every invariant, worked out from scratch: the tables against each other, the sums against their parts.
 
 use super::fold::{Content, Fold};
+use super::function::called;
 use super::ready::Class;
 use super::run::{Gather, Run};
 use super::session::{Link, Session};
@@ -10,7 +11,7 @@ use super::timer::Timer;
 use super::worker::{Seat, Worker};
 use super::{Scheduler, TaskTotals, Watch};
 use crate::outcome::Outcome;
-use crate::spec::{Call, Retention};
+use crate::spec::Retention;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cmp::Reverse;
 
@@ -59,7 +60,7 @@ impl Scheduler {
         };
         let tasks: u64 = self.tasks.iter().map(|(_, task)| of_task(task)).sum();
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
-        let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter().flatten());
+        let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter());
         let functions: u64 = functions.map(|function| function.spec.body.carried()).sum();
         assert_eq!(tasks + runs + functions, self.held, "bytes held");
     }
@@ -128,9 +129,8 @@ impl Scheduler {
     }
 
     fn check_functions_known(&self, session: &Session, task: &Task, worker: u32) {
-        let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
-        for id in [Some(task.function), merge].into_iter().flatten() {
-            let known = session.function(id).is_some_and(|function| function.known_at.contains(worker));
+        for id in called(task.function, task.call) {
+            let known = session.functions.get(id).is_some_and(|function| function.known_at.contains(worker));
             assert!(known && session.known_at.contains(worker), "a worker knows the functions of what it was given");
         }
     }
@@ -191,7 +191,7 @@ impl Scheduler {
         let counted = worker.priorities().iter().map(|(priority, count)| (Reverse(*priority), *count));
         assert!(counted.eq(priorities), "small attempts at {} by priority", worker.id);
         assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
-        assert!(worker.starts.is_empty(), "starts leave with their step");
+        assert!(worker.starts.is_empty() && worker.forgets.is_empty(), "starts and forgets leave with their step");
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id)).count();
         assert_eq!(timers, usize::from(worker.watch == Watch::Heartbeat), "silence is judged where it can be");
     }
@@ -203,6 +203,8 @@ impl Scheduler {
         let pending = ours().filter(|(_, task)| !task.is_done()).count();
         assert_eq!(pending as u64, session.pending, "pending tasks of {}", session.id);
         assert!(ours().all(|(_, t)| t.id.seq.is_internal() || t.id.seq.0 < session.next_seq), "numbers ascend");
+        let live = ours().filter(|(_, task)| !task.is_done());
+        session.functions.check(live.flat_map(|(_, task)| called(task.function, task.call)));
         for (id, run) in &session.runs {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }

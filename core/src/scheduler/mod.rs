@@ -25,7 +25,7 @@
 //! dismissed is forgotten in that step, so what still arrives from it is ignored.
 //!
 //! The rooms, by what they decide:
-//! - who is there: `session` with `request` and `admission`, `worker` with `report` and `liveness`;
+//! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
 //! - tasks: `task`, `input` (dependencies), `retry`, `delivery` (outcomes to clients);
 //! - runs: `run`, `fold`, `combine`;
 //! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
@@ -39,6 +39,7 @@ mod combine;
 mod delivery;
 mod event;
 mod fold;
+mod function;
 mod index;
 mod input;
 mod liveness;
@@ -186,6 +187,7 @@ impl Scheduler {
         self.fail_unschedulable();
         self.settle_runs();
         self.flush_cancels(actions);
+        self.flush_forgets(actions);
         actions.append(&mut self.farewells);
         self.place(actions);
         self.fold_early(actions);

@@ -5,14 +5,14 @@
 //! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, one
 //! worker is kept free for it, so that younger small tasks cannot starve it.
 
+use super::function::called;
 use super::ready::{Class, Line};
 use super::task::{State, Task};
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
-use crate::id::FunctionId;
 use crate::limits;
 use crate::resource::Resources;
-use crate::spec::{Call, PythonVersion, Start};
+use crate::spec::{PythonVersion, Start};
 use crate::window;
 use alloc::collections::BinaryHeap;
 use alloc::collections::binary_heap::PeekMut;
@@ -302,7 +302,7 @@ impl Scheduler {
     fn untold_bytes(&self, slot: u32, worker: u32) -> u64 {
         let task = &self.tasks[slot];
         let session = &self.sessions[task.session];
-        let functions = functions(task).filter_map(|id| session.function(id));
+        let functions = called(task.function, task.call).filter_map(|id| session.functions.get(id));
         functions.filter(|f| !f.known_at.contains(worker)).map(|f| window::cost(f.spec.body.carried())).sum()
     }
 
@@ -310,8 +310,8 @@ impl Scheduler {
     fn define(&mut self, slot: u32, worker: u32, actions: &mut Vec<Action>) {
         let task = &self.tasks[slot];
         let session = &mut self.sessions[task.session];
-        for id in functions(task) {
-            let function = session.functions[id.index()].as_mut().expect("a task's functions are defined");
+        for id in called(task.function, task.call) {
+            let function = session.functions.get_mut(id).expect("a task's functions are defined");
             if function.known_at.insert(worker) {
                 session.known_at.insert(worker);
                 self.workers[worker].credit.spend(window::cost(function.spec.body.carried()));
@@ -345,12 +345,6 @@ impl Scheduler {
             }
         }
     }
-}
-
-/// The functions that a task calls.
-fn functions(task: &Task) -> impl Iterator<Item = FunctionId> + use<> {
-    let merge = if let Call::ChunkFold { merge, .. } = task.call { Some(merge) } else { None };
-    [Some(task.function), merge].into_iter().flatten()
 }
 
 /// What a start takes of a message: all that is in it.

@@ -1,6 +1,6 @@
 //! What clients ask for, checked word by word: nothing in a request is trusted.
 
-use super::session::{Function, Link, OptionsEntry};
+use super::session::{Link, OptionsEntry};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task};
 use super::{EndReason, Scheduler};
@@ -8,14 +8,14 @@ use crate::id::{FunctionId, OptionsId, Seq, SessionId, TaskId};
 use crate::limits;
 use crate::outcome::Outcome;
 use crate::resource::Resources;
-use crate::spec::{Call, Cancel, FunctionSpec, Options, PythonVersion, Request, Retention, TaskSpec};
+use crate::spec::{Call, Cancel, Options, PythonVersion, Request, Retention, TaskSpec};
 use crate::window;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// Ids of functions and options are dense; a client may run ahead of itself by this much, not more.
+/// Ids of options are dense; a client may run ahead of itself by this much, not more.
 const ID_GAP: usize = 1_024;
-/// Functions, and sets of options, of one session.
+/// Sets of options of one session.
 const DEFINITIONS: usize = 1 << 20;
 
 /// The client broke the rules.
@@ -47,22 +47,14 @@ impl Scheduler {
                 tasks.into_iter().for_each(|seq| self.release_value(slot, seq));
                 Ok(())
             }
+            Request::ReleaseFunctions(functions) => {
+                self.release_functions(slot, &functions);
+                Ok(())
+            }
         };
         if let Err(Misbehaved) = done {
             self.end_session(slot, EndReason::Misbehaved);
         }
-    }
-
-    fn define_function(&mut self, slot: u32, spec: FunctionSpec) -> Result<(), Misbehaved> {
-        let session = &mut self.sessions[slot];
-        let place = definition(&mut session.functions, spec.id.index())?;
-        if place.is_some() {
-            self.ignored += 1;
-            return Ok(());
-        }
-        self.held += spec.body.carried();
-        *place = Some(Function { spec, known_at: super::slab::Bits::default() });
-        Ok(())
     }
 
     fn define_options(&mut self, slot: u32, id: OptionsId, mut options: Options) -> Result<(), Misbehaved> {
@@ -121,6 +113,7 @@ impl Scheduler {
     pub(super) fn accept(&mut self, session: u32, seq: Seq, work: Work, role: Role) -> u32 {
         let Work { function, options, queue, call, args } = work;
         self.held += args.carried();
+        self.hold_functions(session, function, call);
         let ticket = self.ticket;
         self.ticket += 1;
         self.counts.waiting += 1;
@@ -204,23 +197,6 @@ impl Scheduler {
             Role::Piece { .. } | Role::Fold { .. } => self.ignored += 1,
         }
         self.free_if_unwanted(slot);
-    }
-
-    /// The Python that a call needs, all its functions taken together.
-    pub(super) fn call_python(
-        &self,
-        session: u32,
-        function: FunctionId,
-        call: Call,
-    ) -> Result<Option<PythonVersion>, Misbehaved> {
-        let session = &self.sessions[session];
-        let python = session.function(function).ok_or(Misbehaved)?.spec.python;
-        let Call::ChunkFold { merge, .. } = call else { return Ok(python) };
-        let merge = session.function(merge).ok_or(Misbehaved)?.spec.python;
-        if python.is_some() && merge.is_some() && python != merge {
-            return Err(Misbehaved);
-        }
-        Ok(python.or(merge))
     }
 
     /// The ready queue of tasks under these options that need this Python.

@@ -255,6 +255,7 @@ impl Scheduler {
             self.let_inputs_go(slot);
             let task = self.tasks.remove(slot);
             self.held -= task.args.carried();
+            self.let_functions_go(session, task.function, task.call);
             self.counts.done += 1;
             self.counts.failed += 1;
             let session = &mut self.sessions[session];

@@ -1,14 +1,15 @@
 //! Sessions: who is connected, what each has asked for, and what it still has to hear.
 
+use super::function::Functions;
 use super::index::SeqIndex;
 use super::slab::Bits;
 use super::task::State;
 use super::timer::Timer;
 use super::{Action, EndReason, Scheduler, admission};
-use crate::id::{FunctionId, OptionsId, RunId, Seq, SessionId};
+use crate::id::{OptionsId, RunId, Seq, SessionId};
 use crate::limits;
 use crate::outcome::{Admission, Delivery, Notice};
-use crate::spec::{Cancel, FunctionSpec, Options, PythonVersion};
+use crate::spec::{Cancel, Options, PythonVersion};
 use crate::time::Time;
 use crate::window::{Credit, Outbox, Owed};
 use alloc::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub(super) struct Session {
     pub(super) started: Vec<Seq>,
     /// Runs with progress that it has not been told.
     pub(super) progress: Vec<u32>,
-    pub(super) functions: Vec<Option<Function>>,
+    pub(super) functions: Functions,
     pub(super) options: Vec<Option<OptionsEntry>>,
     pub(super) runs: BTreeMap<RunId, u32>,
     /// One more than the largest number of a run so far.
@@ -43,6 +44,7 @@ pub(super) struct Session {
     /// Tasks that are not over.
     pub(super) pending: u64,
     pub(super) crowd: admission::Crowd,
+    pub(super) function_crowd: admission::Crowd,
     pub(super) admission: Admission,
     /// Workers whose name it has been told.
     pub(super) named: Bits,
@@ -57,13 +59,6 @@ pub(super) enum Link {
     Up,
     /// Gone; the session is kept until then.
     Cut(Time),
-}
-
-/// A function and the workers that have it.
-#[derive(Debug)]
-pub(super) struct Function {
-    pub(super) spec: FunctionSpec,
-    pub(super) known_at: Bits,
 }
 
 /// A set of options and the ready queues of the tasks under it.
@@ -86,7 +81,7 @@ impl Session {
             ended: Vec::new(),
             started: Vec::new(),
             progress: Vec::new(),
-            functions: Vec::new(),
+            functions: Functions::default(),
             options: Vec::new(),
             runs: BTreeMap::new(),
             next_run: 0,
@@ -95,15 +90,12 @@ impl Session {
             next_internal: 0,
             pending: 0,
             crowd: admission::Crowd::default(),
+            function_crowd: admission::Crowd::default(),
             admission: Admission::Open,
             named: Bits::default(),
             known_at: Bits::default(),
             touched: false,
         }
-    }
-
-    pub(super) fn function(&self, id: FunctionId) -> Option<&Function> {
-        self.functions.get(id.index())?.as_ref()
     }
 
     pub(super) fn options(&self, id: OptionsId) -> Option<&OptionsEntry> {
@@ -118,9 +110,7 @@ impl Session {
     pub(super) fn forget_worker(&mut self, worker: u32) {
         self.named.remove(worker);
         if self.known_at.remove(worker) {
-            for function in self.functions.iter_mut().flatten() {
-                function.known_at.remove(worker);
-            }
+            self.functions.forget_worker(worker);
         }
     }
 }
@@ -220,7 +210,7 @@ impl Scheduler {
         for run in session.runs.values() {
             self.drop_run(*run);
         }
-        self.held -= session.functions.iter().flatten().map(|f| f.spec.body.carried()).sum::<u64>();
+        self.held -= session.functions.iter().map(|f| f.spec.body.carried()).sum::<u64>();
         for (_, queue) in session.options.iter().flatten().flat_map(|entry| &entry.queues) {
             self.ready.let_go(*queue);
         }

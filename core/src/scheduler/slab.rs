@@ -170,6 +170,13 @@ impl Bits {
         before != self.0[word]
     }
 
+    /// Everything in it, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0_u32..)
+            .zip(&self.0)
+            .flat_map(|(n, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| 64 * n + bit))
+    }
+
     /// Takes `bit` out; false if it was not there.
     pub(super) fn remove(&mut self, bit: u32) -> bool {
         let Some(word) = self.0.get_mut(bit as usize / 64) else { return false };

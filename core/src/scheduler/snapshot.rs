@@ -70,6 +70,12 @@ impl<'a> Snapshot<'a> {
         self.0.sessions.len()
     }
 
+    /// Functions held, over all sessions.
+    #[must_use]
+    pub fn functions(&self) -> usize {
+        self.0.sessions.iter().map(|(_, session)| session.functions.len()).sum()
+    }
+
     /// Bytes of values held, with what clients have not taken yet.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {

@@ -158,7 +158,8 @@ impl Scheduler {
         let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
         self.held -= args.carried();
         self.let_inputs_go(slot);
-        let session = self.tasks[slot].session;
+        let Task { session, function, call, .. } = self.tasks[slot];
+        self.let_functions_go(session, function, call);
         self.sessions[session].pending -= 1;
         self.touch(session);
         match self.tasks[slot].role {

@@ -5,7 +5,7 @@ use super::slab::NONE;
 use super::task::{Lease, State};
 use super::timer::Timer;
 use super::{Action, Scheduler, Watch};
-use crate::id::{AttemptId, WorkerId};
+use crate::id::{AttemptId, FunctionKey, WorkerId};
 use crate::limits;
 use crate::resource::Resources;
 use crate::spec::{Cancel, Offer, Start};
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     pub(super) choked: bool,
     pub(super) starts: Vec<Start>,
     cancels: [Vec<AttemptId>; 2],
+    /// Functions that it need not keep, to be told at the end of this step.
+    pub(super) forgets: Vec<FunctionKey>,
 }
 
 /// What an attempt takes at its worker.
@@ -186,6 +188,7 @@ impl Scheduler {
             choked: false,
             starts: Vec::new(),
             cancels: [Vec::new(), Vec::new()],
+            forgets: Vec::new(),
         };
         if self.workers.insert(id.0, worker).is_none() {
             self.ignored += 1;

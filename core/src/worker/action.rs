@@ -1,7 +1,7 @@
 //! What a worker's brain wants done.
 
 use super::Entry;
-use crate::id::{AttemptId, ExecutorId, SessionId};
+use crate::id::{AttemptId, ExecutorId, FunctionKey, SessionId};
 use crate::outcome::{Outcome, Report};
 use crate::spec::{FunctionSpec, Start};
 use alloc::vec::Vec;
@@ -40,6 +40,13 @@ pub enum Action {
         entry: Entry,
         /// The next inputs, in order.
         inputs: Vec<Outcome>,
+    },
+    /// Tell an executor that functions which it was told are no longer needed.
+    ForgetFunctions {
+        /// Whom.
+        executor: ExecutorId,
+        /// Which.
+        functions: Vec<FunctionKey>,
     },
     /// Tell an executor that the functions of a session are no longer needed.
     Forget {

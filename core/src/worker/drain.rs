@@ -63,6 +63,7 @@ impl Brain {
     /// The coordinator is gone: nothing of this link will be spoken of on the next one.
     pub(super) fn on_link_lost(&mut self, actions: &mut Vec<Action>) {
         self.linked = false;
+        self.fleet.send_forgets(actions);
         let sessions = self.functions.sessions();
         for executor in self.fleet.iter_mut() {
             if !executor.hand.is_empty() {

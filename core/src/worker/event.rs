@@ -1,7 +1,7 @@
 //! What can happen to a worker.
 
 use super::Entry;
-use crate::id::{AttemptId, ExecutorId, SessionId};
+use crate::id::{AttemptId, ExecutorId, FunctionKey, SessionId};
 use crate::outcome::{Death, Ending, Outcome};
 use crate::spec::{Cancel, FunctionSpec, Start};
 use alloc::boxed::Box;
@@ -47,6 +47,11 @@ pub enum Event {
     AttemptsRecalled {
         /// Which.
         attempts: Vec<AttemptId>,
+    },
+    /// The coordinator has no task left that needs these.
+    FunctionsForgotten {
+        /// Which.
+        functions: Vec<FunctionKey>,
     },
     /// The coordinator has nothing left of this session.
     SessionForgotten {

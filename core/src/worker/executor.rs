@@ -1,9 +1,9 @@
 //! The executors of a worker: who sits where, and in which state.
 
-use super::function::Mirror;
+use super::function::{FunctionSlot, Mirror};
 use super::hand::Hand;
 use super::{Action, Entry, Order, Signal};
-use crate::id::ExecutorId;
+use crate::id::{ExecutorId, FunctionKey};
 use crate::time::Time;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -19,6 +19,8 @@ pub(super) struct Executor {
     pub(super) record: Record,
     pub(super) hand: Hand,
     pub(super) mirror: Mirror,
+    /// Functions that it was told and need not keep, to be said in this step.
+    forgets: Vec<FunctionKey>,
     pub(super) stop: Option<Stop>,
     pub(super) view: View,
     /// To be asked back at the end of this step.
@@ -147,6 +149,7 @@ impl Fleet {
             record: Record::Fresh,
             hand: Hand::default(),
             mirror: Mirror::default(),
+            forgets: Vec::new(),
             stop: None,
             view: View::Unknown,
             asks: Vec::new(),
@@ -173,12 +176,36 @@ impl Fleet {
         }
         let said = actions.split_off(begin);
         actions.extend(said.into_iter().filter(|action| match action {
-            Action::GiveInputs { executor, .. } | Action::Forget { executor, .. } | Action::Signal { executor, .. } => {
-                !self.gone.contains(executor)
-            }
+            Action::GiveInputs { executor, .. }
+            | Action::Forget { executor, .. }
+            | Action::ForgetFunctions { executor, .. }
+            | Action::Signal { executor, .. } => !self.gone.contains(executor),
             _ => true,
         }));
         self.gone.clear();
+    }
+
+    /// Nothing needs this function any more: executors that know it need not keep it, and its slot may be used again.
+    pub(super) fn forget_function(&mut self, slot: FunctionSlot, key: FunctionKey) {
+        for executor in self.seats.iter_mut().flatten() {
+            if executor.mirror.unlearn(slot) && executor.life == Life::Ready {
+                executor.forgets.push(key);
+            }
+        }
+    }
+
+    /// Says which functions need not be kept: before a whole session or link is forgotten, for on the next link another
+    /// function may have the same name.
+    pub(super) fn send_forgets(&mut self, actions: &mut Vec<Action>) {
+        for executor in self.seats.iter_mut().flatten().filter(|executor| !executor.forgets.is_empty()) {
+            let functions = core::mem::take(&mut executor.forgets);
+            if executor.life == Life::Ready {
+                let batches = functions.chunks(crate::limits::BATCH_ITEMS);
+                actions.extend(
+                    batches.map(|batch| Action::ForgetFunctions { executor: executor.id, functions: batch.to_vec() }),
+                );
+            }
+        }
     }
 
     pub(super) fn find(&self, id: ExecutorId) -> Option<usize> {
@@ -230,7 +257,8 @@ impl Fleet {
             assert_eq!(self.find(executor.id), Some(seat));
             assert!(executor.id < self.next, "ids are not used again");
             assert_eq!(seat < self.slots, executor.cpus == 1, "seats are for one slot, or behind for more");
-            assert!(executor.asks.is_empty() && executor.orders.is_empty(), "a step leaves nothing to send");
+            let unsaid = executor.asks.len() + executor.orders.len() + executor.forgets.len();
+            assert_eq!(unsaid, 0, "a step leaves nothing to send");
             assert!(executor.hand.is_empty() || !matches!(executor.life, Life::Starting { .. }), "ready before given");
             executor.hand.check();
         }

@@ -27,7 +27,7 @@ struct Function {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Known,
-    /// Its session is over: it goes with the last attempt.
+    /// No task needs it, or its session is over: it goes with the last attempt.
     Forgotten,
 }
 
@@ -68,19 +68,28 @@ impl Functions {
         Some(slot)
     }
 
-    /// An attempt needs it no more. True if nothing needs it any more and the slot may be used again.
-    pub(super) fn let_go(&mut self, slot: FunctionSlot) -> bool {
+    /// An attempt needs it no more. Its name, if nothing does and its slot may be used again.
+    pub(super) fn let_go(&mut self, slot: FunctionSlot) -> Option<FunctionKey> {
         let function = self.get_mut(slot);
         function.uses -= 1;
-        let gone = function.uses == 0 && function.standing == Standing::Forgotten;
-        if gone {
-            self.free(slot);
+        (function.uses == 0 && function.standing == Standing::Forgotten).then(|| self.free(slot))
+    }
+
+    /// No task needs a function any more. Its slot, if no attempt does either and the slot may be used again.
+    pub(super) fn forget(&mut self, key: FunctionKey) -> Option<FunctionSlot> {
+        self.recent = None;
+        let slot = self.by_key.remove(&key)?;
+        let function = self.get_mut(slot);
+        function.standing = Standing::Forgotten;
+        if function.uses > 0 {
+            return None;
         }
-        gone
+        self.free(slot);
+        Some(slot)
     }
 
     /// A session is over. Returns the slots of its functions, known so far or not used by now.
-    pub(super) fn forget(&mut self, session: SessionId) -> Vec<FunctionSlot> {
+    pub(super) fn forget_session(&mut self, session: SessionId) -> Vec<FunctionSlot> {
         self.recent = None;
         let all =
             FunctionKey { session, function: FunctionId(0) }..=FunctionKey { session, function: FunctionId(u32::MAX) };
@@ -113,9 +122,10 @@ impl Functions {
         self.slots[slot.index()].as_mut().expect("a slot lives as long as it is held")
     }
 
-    fn free(&mut self, slot: FunctionSlot) {
-        self.slots[slot.index()] = None;
+    fn free(&mut self, slot: FunctionSlot) -> FunctionKey {
+        let function = self.slots[slot.index()].take().expect("a slot is freed once");
         self.free.push(slot);
+        FunctionKey { session: function.session, function: function.spec.id }
     }
 
     /// Panics unless `uses` are the uses counted from scratch.
@@ -130,7 +140,12 @@ impl Functions {
             );
         }
         assert_eq!(self.slots.iter().filter(|slot| slot.is_none()).count(), self.free.len());
-        assert!(self.by_key.iter().all(|(key, slot)| self.get(*slot).0 == key.session));
+        let named = |(key, slot): (&FunctionKey, &FunctionSlot)| {
+            self.slots[slot.index()]
+                .as_ref()
+                .is_some_and(|f| f.session == key.session && f.spec.id == key.function && f.standing == Standing::Known)
+        };
+        assert!(self.by_key.iter().all(named), "a name stands for what is known");
     }
 }
 
@@ -150,10 +165,13 @@ impl Mirror {
         self.0[slot.index() / 64] |= 1 << (slot.index() % 64);
     }
 
-    pub(super) fn unlearn(&mut self, slot: FunctionSlot) {
-        if let Some(word) = self.0.get_mut(slot.index() / 64) {
-            *word &= !(1 << (slot.index() % 64));
+    /// Whether it knew it.
+    pub(super) fn unlearn(&mut self, slot: FunctionSlot) -> bool {
+        let knew = self.knows(slot);
+        if knew {
+            self.0[slot.index() / 64] &= !(1 << (slot.index() % 64));
         }
+        knew
     }
 
     pub(super) fn is_blank(&self) -> bool {

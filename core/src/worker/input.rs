@@ -5,7 +5,7 @@ use super::executor::Life;
 use super::function::FunctionSlot;
 use super::queue::Links;
 use super::{Action, Brain};
-use crate::id::{AttemptId, SessionId};
+use crate::id::{AttemptId, FunctionKey, SessionId};
 use crate::outcome::Outcome;
 use crate::spec::{Call, FunctionSpec, Start};
 use alloc::vec::Vec;
@@ -52,7 +52,8 @@ impl Brain {
         match self.functions.hold(session, merge) {
             Some(merge) => Some((function, Some(merge))),
             None => {
-                self.functions.let_go(function);
+                // Known a moment ago, so it is not let go for good.
+                let _ = self.functions.let_go(function);
                 None
             }
         }
@@ -72,12 +73,21 @@ impl Brain {
         }
     }
 
+    /// No task needs these functions any more: each goes at once, or with the last attempt here that needs it.
+    pub(super) fn on_functions_forgotten(&mut self, functions: &[FunctionKey]) {
+        for key in functions {
+            if let Some(slot) = self.functions.forget(*key) {
+                self.fleet.forget_function(slot, *key);
+            }
+        }
+    }
+
     /// Nothing is left of a session: executors may drop its functions.
     pub(super) fn on_session_forgotten(&mut self, session: SessionId, actions: &mut Vec<Action>) {
-        let slots = self.functions.forget(session);
+        self.fleet.send_forgets(actions);
+        let slots = self.functions.forget_session(session);
         for executor in self.fleet.iter_mut() {
-            let knew = slots.iter().filter(|slot| executor.mirror.knows(**slot)).count() > 0;
-            slots.iter().for_each(|slot| executor.mirror.unlearn(*slot));
+            let knew = slots.iter().filter(|slot| executor.mirror.unlearn(**slot)).count() > 0;
             if knew && executor.life == Life::Ready {
                 actions.push(Action::Forget { executor: executor.id, session });
             }

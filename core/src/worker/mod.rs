@@ -197,6 +197,7 @@ impl Brain {
         }
         self.fleet.hush(begin, actions);
         self.fire(now, actions);
+        self.fleet.send_forgets(actions);
         self.fill_seats(now, actions);
         self.place(now, actions);
         self.send_asks(actions);
@@ -236,6 +237,7 @@ impl Brain {
             Event::InputsAppended { attempt, inputs } => self.on_inputs(attempt, inputs, actions),
             Event::AttemptsCancelled { attempts, cancel } => self.on_cancelled(now, &attempts, cancel, actions),
             Event::AttemptsRecalled { attempts } => self.on_recalled(&attempts),
+            Event::FunctionsForgotten { functions } => self.on_functions_forgotten(&functions),
             Event::SessionForgotten { session } => self.on_session_forgotten(session, actions),
             Event::ReportsTaken { cost } => self.reports.give_back(cost),
         }

@@ -130,8 +130,8 @@ impl Brain {
     pub(super) fn forget(&mut self, handle: Handle) -> AttemptId {
         let attempt = self.attempts.remove(handle);
         for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
-            if self.functions.let_go(slot) {
-                self.fleet.iter_mut().for_each(|executor| executor.mirror.unlearn(slot));
+            if let Some(gone) = self.functions.let_go(slot) {
+                self.fleet.forget_function(slot, gone);
             }
         }
         attempt.start.attempt

@@ -217,6 +217,9 @@ impl World {
                 self.tell_worker(worker, ToWorker::Cancel { attempts, cancel });
             }
             Action::RecallAttempts { worker, attempts } => self.tell_worker(worker, ToWorker::Recall(attempts)),
+            Action::ForgetFunctions { worker, functions } => {
+                self.tell_worker(worker, ToWorker::ForgetFunctions(functions));
+            }
             Action::ForgetSession { worker, session } => self.tell_worker(worker, ToWorker::Forget(session)),
             Action::AcknowledgeReports { worker, cost } => self.tell_worker(worker, ToWorker::Taken(cost)),
             Action::FenceWorker { worker } => self.part_from_worker(worker, ToWorker::Fenced),

@@ -73,6 +73,10 @@ impl World {
         self.say_to_executor(n, id, WorkerFrame::Forget(session));
     }
 
+    pub(super) fn forget_functions(&mut self, n: usize, id: ExecutorId, functions: Vec<FunctionKey>) {
+        self.say_to_executor(n, id, WorkerFrame::ForgetFunctions(functions));
+    }
+
     pub(super) fn give(&mut self, n: usize, id: ExecutorId, orders: Vec<Order>) {
         let Some(executor) = self.executor(n, id) else { return };
         assert_eq!(executor.stage, Stage::Up, "{id} was given work before it was ready");

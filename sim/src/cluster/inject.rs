@@ -7,7 +7,7 @@ use super::{Input, World};
 use crate::agenda::Node;
 use crate::probe::probe;
 use plait_core::client::Event as SessionEvent;
-use plait_core::id::{Attempt, AttemptId, ExecutorId, Seq, SessionId, TaskId, WorkerId};
+use plait_core::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId, WorkerId};
 use plait_core::outcome::{Death, Ending, Exit, Notice, Report};
 use plait_core::rng::Rng;
 use plait_core::scheduler::{Event, Watch};
@@ -195,6 +195,9 @@ impl World {
             0 => BrainEvent::AttemptsCancelled { attempts: vec![attempt], cancel: Cancel::Running },
             1 => BrainEvent::AttemptsRecalled { attempts: vec![attempt] },
             2 => BrainEvent::InputsAppended { attempt, inputs: Vec::new() },
+            3 if self.rng.chance(1, 2) => BrainEvent::FunctionsForgotten {
+                functions: vec![FunctionKey { session: SessionId(9_999), function: FunctionId(0) }],
+            },
             3 => BrainEvent::SessionForgotten { session: SessionId(9_999) },
             4 => BrainEvent::ExecutorReady { executor },
             5 => BrainEvent::SpawnFailed { executor },

@@ -216,6 +216,7 @@ impl World {
             ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
             ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
             ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+            ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
             ToWorker::Forget(session) => Event::SessionForgotten { session },
             ToWorker::Taken(cost) => Event::ReportsTaken { cost },
             ToWorker::Fenced => {
@@ -247,6 +248,7 @@ impl World {
         match action {
             Action::Spawn { executor, cpus } => self.spawn(n, executor, cpus),
             Action::Define { executor, session, function } => self.define(n, executor, session, &function),
+            Action::ForgetFunctions { executor, functions } => self.forget_functions(n, executor, functions),
             Action::Forget { executor, session } => self.forget(n, executor, session),
             Action::Give { executor, orders } => self.give(n, executor, orders),
             Action::GiveInputs { executor, entry, inputs } => self.give_inputs(n, executor, entry, inputs),

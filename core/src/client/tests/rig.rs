@@ -156,6 +156,8 @@ fn request(request: &Request) -> String {
         Request::DefineOptions { id, .. } => format!("options {id}"),
         Request::SealRun { run, .. } => format!("seal {run}"),
         Request::Release(tasks) => format!("release {}", list(tasks, |seq| format!("t{seq}"))),
-        Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } => format!("{request:?}"),
+        Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } | Request::ReleaseFunctions(_) => {
+            format!("{request:?}")
+        }
     }
 }

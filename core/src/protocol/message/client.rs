@@ -132,7 +132,11 @@ impl Message for FromClient {
                 Finish::Combine { .. } => {}
             },
             Self::Request(
-                Request::DefineOptions { .. } | Request::SealRun { .. } | Request::Cancel { .. } | Request::Release(_),
+                Request::DefineOptions { .. }
+                | Request::SealRun { .. }
+                | Request::Cancel { .. }
+                | Request::Release(_)
+                | Request::ReleaseFunctions(_),
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -149,7 +153,11 @@ impl Message for FromClient {
                 Finish::Combine { .. } => {}
             },
             Self::Request(
-                Request::DefineOptions { .. } | Request::SealRun { .. } | Request::Cancel { .. } | Request::Release(_),
+                Request::DefineOptions { .. }
+                | Request::SealRun { .. }
+                | Request::Cancel { .. }
+                | Request::Release(_)
+                | Request::ReleaseFunctions(_),
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -169,6 +177,9 @@ impl Message for FromClient {
             Self::Request(Request::Release(tasks)) => part::cut(tasks)
                 .map(|(a, b)| request((Request::Release(a), Request::Release(b))))
                 .map_err(|tasks| Self::Request(Request::Release(tasks))),
+            Self::Request(Request::ReleaseFunctions(functions)) => part::cut(functions)
+                .map(|(a, b)| request((Request::ReleaseFunctions(a), Request::ReleaseFunctions(b))))
+                .map_err(|functions| Self::Request(Request::ReleaseFunctions(functions))),
             other => Err(other),
         }
     }
@@ -181,6 +192,9 @@ impl Message for FromClient {
                 Self::Request(Request::Cancel { tasks: rest, cancel }),
             ) if *how == cancel => part::join(first, rest),
             (Self::Request(Request::Release(first)), Self::Request(Request::Release(rest))) => part::join(first, rest),
+            (Self::Request(Request::ReleaseFunctions(first)), Self::Request(Request::ReleaseFunctions(rest))) => {
+                part::join(first, rest);
+            }
             (_, rest) => return Err(rest),
         }
         Ok(())

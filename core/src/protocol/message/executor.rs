@@ -29,6 +29,8 @@ pub enum ToExecutor {
     },
     /// Functions of this session are no longer needed.
     Forget(crate::id::SessionId),
+    /// These functions are no longer needed.
+    ForgetFunctions(Vec<FunctionKey>),
 }
 
 /// One entry of an executor's queue.
@@ -83,7 +85,7 @@ impl Message for ToExecutor {
                 }
             }
             Self::Inputs { inputs, .. } => show_outcomes(inputs, show),
-            Self::Forget(_) => {}
+            Self::Forget(_) | Self::ForgetFunctions(_) => {}
         }
     }
 
@@ -97,7 +99,7 @@ impl Message for ToExecutor {
                 }
             }
             Self::Inputs { inputs, .. } => fill_outcomes(inputs, fill),
-            Self::Forget(_) => {}
+            Self::Forget(_) | Self::ForgetFunctions(_) => {}
         }
     }
 
@@ -110,6 +112,9 @@ impl Message for ToExecutor {
                 let whole = |inputs| Self::Inputs { entry, inputs };
                 part::cut(inputs).map(|(a, b)| (whole(a), whole(b))).map_err(whole)
             }
+            Self::ForgetFunctions(functions) => part::cut(functions)
+                .map(|(a, b)| (Self::ForgetFunctions(a), Self::ForgetFunctions(b)))
+                .map_err(Self::ForgetFunctions),
             other => Err(other),
         }
     }
@@ -117,6 +122,7 @@ impl Message for ToExecutor {
     fn join(&mut self, rest: Self) -> Result<(), Self> {
         match (self, rest) {
             (Self::Orders(first), Self::Orders(rest)) => part::join(first, rest),
+            (Self::ForgetFunctions(first), Self::ForgetFunctions(rest)) => part::join(first, rest),
             (Self::Inputs { entry: of, inputs: first }, Self::Inputs { entry, inputs: rest }) if *of == entry => {
                 part::join(first, rest);
             }

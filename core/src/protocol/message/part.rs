@@ -2,7 +2,7 @@
 
 use super::client::WorkerStatus;
 use super::executor::{EntryEnded, ExecutorOrder};
-use crate::id::{AttemptId, Seq};
+use crate::id::{AttemptId, FunctionId, FunctionKey, Seq};
 use crate::outcome::{Delivery, Outcome, Report};
 use crate::spec::{Start, TaskSpec};
 use crate::value::Value;
@@ -51,6 +51,8 @@ pub(super) fn join<T: Item>(items: &mut Vec<T>, rest: Vec<T>) {
 }
 
 impl Item for Seq {}
+impl Item for FunctionId {}
+impl Item for FunctionKey {}
 impl Item for AttemptId {}
 impl Item for Outcome {}
 impl Item for Report {}

@@ -1,7 +1,7 @@
 //! Worker and coordinator.
 
 use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
-use crate::id::{AttemptId, SessionId, WorkerId};
+use crate::id::{AttemptId, FunctionKey, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report};
 use crate::spec::{Cancel, FunctionSpec, Start};
 use crate::value::Value;
@@ -51,6 +51,8 @@ pub enum ToWorker {
     Fenced,
     /// The coordinator ends, or the drained worker may go.
     Goodbye,
+    /// No task needs these functions any more; what is held here still does.
+    ForgetFunctions(Vec<FunctionKey>),
 }
 
 /// From a worker.
@@ -85,6 +87,7 @@ impl Message for ToWorker {
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
+            | Self::ForgetFunctions(_)
             | Self::Taken(_)
             | Self::Fenced
             | Self::Goodbye => {}
@@ -105,6 +108,7 @@ impl Message for ToWorker {
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
+            | Self::ForgetFunctions(_)
             | Self::Taken(_)
             | Self::Fenced
             | Self::Goodbye => {}
@@ -127,6 +131,9 @@ impl Message for ToWorker {
             Self::Recall(attempts) => {
                 part::cut(attempts).map(|(a, b)| (Self::Recall(a), Self::Recall(b))).map_err(Self::Recall)
             }
+            Self::ForgetFunctions(functions) => part::cut(functions)
+                .map(|(a, b)| (Self::ForgetFunctions(a), Self::ForgetFunctions(b)))
+                .map_err(Self::ForgetFunctions),
             other => Err(other),
         }
     }
@@ -134,6 +141,7 @@ impl Message for ToWorker {
     fn join(&mut self, rest: Self) -> Result<(), Self> {
         match (self, rest) {
             (Self::Start(first), Self::Start(rest)) => part::join(first, rest),
+            (Self::ForgetFunctions(first), Self::ForgetFunctions(rest)) => part::join(first, rest),
             (Self::Inputs { attempt: of, inputs: first }, Self::Inputs { attempt, inputs: rest }) if *of == attempt => {
                 part::join(first, rest);
             }

@@ -59,6 +59,9 @@ impl Stage {
         if line == "status" {
             return self.status();
         }
+        if line == "functions" {
+            return vec![format!("{} held", self.scheduler.snapshot().functions())];
+        }
         let mut events = Vec::new();
         for part in line.split(" + ") {
             let Some(span) = part.strip_prefix("after ") else {
@@ -183,6 +186,9 @@ fn request(what: &str) -> Request {
         ["seals", id, pieces] => Request::SealRun { run: RunId(number(id)), pieces: number(pieces).into() },
         ["cancels", tasks] => Request::Cancel { tasks: list(tasks, seq), cancel: Cancel::Pending },
         ["stops", tasks] => Request::Cancel { tasks: list(tasks, seq), cancel: Cancel::Running },
+        ["releases", functions] if functions.starts_with('f') => {
+            Request::ReleaseFunctions(list(functions, |f| FunctionId(number(f))))
+        }
         ["releases", tasks] => Request::Release(list(tasks, seq)),
         _ => panic!("unknown words: {what}"),
     }
@@ -298,6 +304,9 @@ fn show(action: &Action) -> Vec<String> {
         }
         Action::CancelAttempts { worker, attempts, cancel } => format!("{worker} drops {} ({cancel:?})", ids(attempts)),
         Action::RecallAttempts { worker, attempts } => format!("{worker} gives back {}", ids(attempts)),
+        Action::ForgetFunctions { worker, functions } => {
+            format!("{worker} forgets {}", functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
         Action::ForgetSession { worker, session } => format!("{worker} forgets {session}"),
         Action::AcknowledgeReports { worker, cost } => format!("{worker} is credited {cost}"),
         Action::FenceWorker { worker } => format!("{worker} is fenced"),
@@ -386,6 +395,7 @@ scenarios!(
     admission,
     balance,
     cancels,
+    functions,
     inputs,
     misbehaviour,
     placement,

@@ -37,6 +37,8 @@ struct Book {
     seq: u64,
     /// Pieces of its runs, and whether they may still grow.
     runs: Vec<(u64, bool)>,
+    /// Functions that gave way to others: each of the three in use is one of the next three numbers.
+    renewed: u32,
 }
 
 impl Cook {
@@ -109,7 +111,9 @@ impl Cook {
                 Request::SealRun { run: RunId(run as u32), pieces: pieces + self.lie() }
             }
             50..75 => Request::Cancel { tasks: self.seqs(&book).collect(), cancel: self.cancel() },
-            75..90 => Request::Release(self.seqs(&book).collect()),
+            75..86 => Request::Release(self.seqs(&book).collect()),
+            86..88 => self.renew(session, &mut book),
+            88..90 => Request::ReleaseFunctions([self.gone(&book)].into()),
             _ => Request::Submit((0..self.rng.below(8)).map(|_| self.task(&mut book)).collect()),
         };
         self.books.insert(session, book);
@@ -121,7 +125,7 @@ impl Cook {
         book.seq += 1 + self.rng.below(2) - self.lie();
         let call = match self.rng.below(6) {
             0 => Call::Chunk { errors: Errors::Return, retries: 1 },
-            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, merge: FunctionId(self.small()) },
+            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, merge: self.named(book) },
             _ => Call::Single,
         };
         let open = (0..book.runs.len()).rev().find(|run| book.runs[*run].1);
@@ -130,14 +134,14 @@ impl Cook {
             RunId(run as u32 + self.lie() as u32)
         });
         let retention = if self.rng.chance(1, 2) { Retention::Release } else { Retention::Delivery };
-        let (function, options) = (FunctionId(self.small()), OptionsId(self.small()));
+        let (function, options) = (self.named(book), OptionsId(self.small()));
         TaskSpec { function, options, call, inputs: inputs.into(), run, retention, ..task(book.seq) }
     }
 
     fn run(&mut self, book: &mut Book) -> RunSpec {
         book.seq += 1;
         book.runs.push((0, true));
-        let function = FunctionId(self.small());
+        let function = self.named(book);
         let finish = if self.rng.chance(1, 2) {
             Finish::Reduce { function, initial: self.rng.chance(1, 2).then(|| value_of("i")) }
         } else {
@@ -148,6 +152,24 @@ impl Cook {
             [Errors::Raise, Errors::Skip, Errors::Return][self.rng.below(if reduces { 2 } else { 3 }) as usize];
         let id = RunId(book.runs.len() as u32 - 1);
         RunSpec { id, result: Seq(book.seq), finish, errors, options: OptionsId(self.small()) }
+    }
+
+    /// The oldest function in use gives way to a new one.
+    fn renew(&mut self, session: SessionId, book: &mut Book) -> Request {
+        let old = FunctionId(book.renewed);
+        book.renewed += 1;
+        self.ready.push_back(Event::Requested { session, request: Request::ReleaseFunctions([old].into()) });
+        Request::DefineFunction(function(old.0 + 3, None))
+    }
+
+    /// A function in use, or nearly always.
+    fn named(&mut self, book: &Book) -> FunctionId {
+        FunctionId(book.renewed.wrapping_add(self.small()))
+    }
+
+    /// A function that was released, or nearly always.
+    fn gone(&mut self, book: &Book) -> FunctionId {
+        if self.rng.chance(1, 30) { self.named(book) } else { FunctionId(book.renewed.wrapping_sub(1 + self.small())) }
     }
 
     fn options(&mut self) -> Options {
@@ -283,11 +305,12 @@ fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
 }
 
 /// What must turn up among the actions, or the soup is too thin.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 20] = [
     "DefineFunction",
     "StartAttempts",
     "CancelAttempts",
     "RecallAttempts",
+    "ForgetFunctions",
     "ForgetSession",
     "FenceWorker",
     "DismissWorker",

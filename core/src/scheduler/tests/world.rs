@@ -152,6 +152,10 @@ impl Rig {
                 }
             }
             Action::RecallAttempts { worker, attempts } => self.give_back(*worker, attempts),
+            Action::ForgetFunctions { worker, functions } => {
+                let known = &mut self.hand(*worker).functions;
+                assert!(functions.iter().all(|key| known.remove(key)), "only what was told is forgotten");
+            }
             Action::ForgetSession { worker, session } => {
                 self.hand(*worker).functions.retain(|key| key.session != *session);
             }

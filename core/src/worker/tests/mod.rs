@@ -20,6 +20,7 @@ scenarios! {
     a_backlog_is_queued_ahead
     a_larger_priority_overtakes_what_has_not_begun
     functions_are_told_before_their_first_use
+    a_forgotten_function_goes_with_its_last_attempt
     inputs_follow_their_attempt
     an_idle_executor_takes_from_the_longest_queue
     recalled_attempts_are_returned_unless_begun

@@ -1,7 +1,7 @@
 //! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
 //! lines below it are what the worker wants done. `UPDATE_EXPECT=1` writes them anew.
 
-use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, Seq, SessionId, TaskId};
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry};
 use crate::resource::{Amount, Resources};
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
@@ -81,6 +81,9 @@ fn event(text: &str) -> Event {
         "cancel" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Pending },
         "stop" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Running },
         "recall" => Event::AttemptsRecalled { attempts: attempts(rest) },
+        "forget" if rest[0].contains('f') => {
+            Event::FunctionsForgotten { functions: rest.iter().map(|word| function(word)).collect() }
+        }
         "forget" => Event::SessionForgotten { session: SessionId(number(&rest[0][1..])) },
         "taken" => Event::ReportsTaken { cost: size(rest[0]) },
         executor => executor_event(ExecutorId(number(&executor[1..])), rest),
@@ -108,9 +111,14 @@ fn executor_event(executor: ExecutorId, words: &[&str]) -> Event {
 fn define(word: &str) -> Event {
     let (word, bytes) = word.split_once(':').map_or((word, 0), |(word, bytes)| (word, size(bytes)));
     let body = Value::from(bytes::Bytes::from(vec![0; bytes as usize]));
+    let FunctionKey { session, function: id } = function(word);
+    Event::FunctionDefined { session, function: FunctionSpec { id, hash: [0; 32], python: None, body } }
+}
+
+/// `s0f1`
+fn function(word: &str) -> FunctionKey {
     let (session, function) = word[1..].split_once('f').expect("s0f1");
-    let function = FunctionSpec { id: FunctionId(number(function)), hash: [0; 32], python: None, body };
-    Event::FunctionDefined { session: SessionId(number(session)), function }
+    FunctionKey { session: SessionId(number(session)), function: FunctionId(number(function)) }
 }
 
 /// `s0t1`, `s0t1..9`, `s0t1.2`, each with `:` and properties divided by commas.
@@ -207,6 +215,9 @@ fn show(action: &Action) -> String {
     match action {
         Action::Spawn { executor, cpus } => format!("spawn {executor} cpus={cpus}"),
         Action::Define { executor, session, function } => format!("{executor}: define {session}{}", function.id),
+        Action::ForgetFunctions { executor, functions } => {
+            format!("{executor}: forget {}", list(functions, ToString::to_string))
+        }
         Action::Forget { executor, session } => format!("{executor}: forget {session}"),
         Action::Give { executor, orders } => format!("{executor}: give {}", list(orders, order)),
         Action::GiveInputs { executor, entry, inputs } => format!("{executor}: {} inputs for {entry}", inputs.len()),

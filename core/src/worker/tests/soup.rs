@@ -2,7 +2,7 @@
 //! invariant must hold after each step.
 
 use super::rig::death;
-use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, Seq, SessionId, TaskId};
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
 use crate::outcome::{Ending, Outcome};
 use crate::resource::{Amount, Resources};
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
@@ -81,6 +81,9 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (prop::collection::vec(attempt(), 0..4), cancel)
             .prop_map(|(attempts, cancel)| Event::AttemptsCancelled { attempts, cancel }),
         2 => prop::collection::vec(attempt(), 0..4).prop_map(|attempts| Event::AttemptsRecalled { attempts }),
+        2 => (0..2_u32, 0..3_u32).prop_map(|(session, id)| Event::FunctionsForgotten {
+            functions: vec![FunctionKey { session: SessionId(session), function: FunctionId(id) }],
+        }),
         1 => (0..2_u32).prop_map(|session| Event::SessionForgotten { session: SessionId(session) }),
         1 => any::<u64>().prop_map(|cost| Event::ReportsTaken { cost }),
     ];

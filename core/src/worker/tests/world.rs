@@ -39,6 +39,11 @@ struct World {
     processes: BTreeMap<ExecutorId, Process>,
     /// Taken by the worker and not answered.
     open: BTreeSet<AttemptId>,
+    /// What the coordinator has tasks call: a function, and one that merges. The next number.
+    functions: [u32; 2],
+    next_function: u32,
+    /// Which functions each open attempt needs.
+    calls: BTreeMap<AttemptId, Vec<FunctionKey>>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
     events: VecDeque<Event>,
@@ -50,6 +55,13 @@ struct World {
     left: bool,
 }
 
+/// The functions that a start calls.
+fn called(start: &Start) -> impl Iterator<Item = FunctionKey> + use<> {
+    let session = start.attempt.task.session;
+    let merge = if let Call::ChunkFold { merge, .. } = start.call { Some(merge) } else { None };
+    [Some(start.function), merge].into_iter().flatten().map(move |function| FunctionKey { session, function })
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let capacity = Resources::new(SLOTS, [("gpu".into(), Amount(2))]);
@@ -59,6 +71,9 @@ impl World {
             rng: Rng::new(seed),
             processes: BTreeMap::new(),
             open: BTreeSet::new(),
+            functions: [0, 1],
+            next_function: 2,
+            calls: BTreeMap::new(),
             inputs: BTreeMap::new(),
             events: VecDeque::new(),
             assigned: 0,
@@ -104,7 +119,17 @@ impl World {
             }
             Action::Define { executor, session, function } => {
                 let Some(process) = self.alive(executor) else { return };
-                process.knows.insert(FunctionKey { session, function: function.id });
+                let fresh = process.knows.insert(FunctionKey { session, function: function.id });
+                assert!(fresh, "what is known is not told again");
+            }
+            Action::ForgetFunctions { executor, functions } => {
+                let Some(process) = self.alive(executor) else { return };
+                assert!(functions.iter().all(|key| process.knows.remove(key)), "only what was told is forgotten");
+                let mut held = process.running.iter().chain(&process.queue);
+                assert!(
+                    !held.any(|order| called(&order.start).any(|key| functions.contains(&key))),
+                    "what is needed stays"
+                );
             }
             Action::Forget { executor, session } => {
                 let Some(process) = self.alive(executor) else { return };
@@ -148,7 +173,6 @@ impl World {
     }
 
     fn accept(&mut self, executor: ExecutorId, order: Order) {
-        let session = order.start.attempt.task.session;
         assert!(self.open.contains(&order.start.attempt), "only what is wanted is given");
         let Some(process) = self.alive(executor) else { return };
         assert_eq!(order.entry, Entry(process.next), "entries are numbered one by one");
@@ -157,10 +181,7 @@ impl World {
         let oldest = oldest.into_iter().chain(process.unsent.iter().map(|ended| ended.entry)).min();
         let span = oldest.map_or(1, |oldest| order.entry.0 - oldest.0 + 1);
         assert!(span as usize <= limits::EXECUTOR_QUEUE, "every entry has a place in the ring");
-        assert!(process.knows.contains(&FunctionKey { session, function: order.start.function }), "defined before use");
-        if let Call::ChunkFold { merge, .. } = order.start.call {
-            assert!(process.knows.contains(&FunctionKey { session, function: merge }), "defined before use");
-        }
+        assert!(called(&order.start).all(|key| process.knows.contains(&key)), "defined before use");
         assert_eq!(process.cpus, order.start.request.cpus, "an executor serves what takes its slots");
         process.queue.push_back(order);
     }
@@ -234,15 +255,33 @@ impl World {
     fn link(&mut self) {
         self.linked = true;
         self.events.push_back(Event::LinkOpened { result_limit: 9 });
-        for id in 0..2 {
-            let function = FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() };
-            self.events.push_back(Event::FunctionDefined { session: SESSION, function });
-        }
+        (self.functions, self.next_function) = ([0, 1], 2);
+        self.functions.into_iter().for_each(|id| self.define(id));
+    }
+
+    fn define(&mut self, id: u32) {
+        let function = FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() };
+        self.events.push_back(Event::FunctionDefined { session: SESSION, function });
+    }
+
+    /// One of the functions gives way to another; what still calls it is cancelled.
+    fn renew(&mut self) {
+        let which = self.rng.below(2) as usize;
+        let old = FunctionKey { session: SESSION, function: FunctionId(self.functions[which]) };
+        let attempts = self.calls.iter().filter(|(id, calls)| self.open.contains(id) && calls.contains(&old));
+        let attempts = attempts.map(|(id, _)| *id).collect();
+        let cancel = if self.rng.chance(1, 2) { Cancel::Running } else { Cancel::Pending };
+        self.events.push_back(Event::AttemptsCancelled { attempts, cancel });
+        self.events.push_back(Event::FunctionsForgotten { functions: vec![old] });
+        self.functions[which] = self.next_function;
+        self.define(self.next_function);
+        self.next_function += 1;
     }
 
     fn cut(&mut self) {
         self.linked = false;
         self.owed = 0;
+        self.calls.clear();
         self.open.clear();
         self.inputs.clear();
         self.events.retain(|event| {
@@ -265,16 +304,16 @@ impl World {
         let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
         let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
         let folds = self.rng.chance(1, 4);
-        let merge = FunctionId(1);
+        let (function, merge) = (FunctionId(self.functions[self.rng.below(2) as usize]), FunctionId(self.functions[1]));
         let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
         let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
         self.open.insert(attempt);
         if total > 0 {
             self.inputs.insert(attempt, total);
         }
-        Start {
+        let start = Start {
             attempt,
-            function: FunctionId(self.rng.below(2) as u32),
+            function,
             call: if folds { Call::ChunkFold { errors: Errors::Skip, retries: 0, merge } } else { Call::Single },
             request: Resources::new(cpus, [("gpu".into(), Amount(gpus))]),
             args: Value::empty(),
@@ -282,7 +321,9 @@ impl World {
             inputs_total: total,
             deaths,
             priority,
-        }
+        };
+        self.calls.insert(attempt, called(&start).collect());
+        start
     }
 
     fn append(&mut self) {
@@ -325,6 +366,7 @@ impl World {
             6 if self.rng.chance(1, 4) => self.die(executor),
             7 if self.linked => self.take_reports(),
             8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
+            10 if self.linked => self.renew(),
             9 => self.now = self.now + Duration::from_millis(self.rng.below(15)),
             _ => self.work(executor),
         }
