@@ -15,8 +15,12 @@ WINDOW_PER_SLOT = 4
 WINDOW_BYTES = 64 << 20
 #: Pieces on the way in a run that returns a list: its results are kept anyway.
 RUN_WINDOW = 4_096
-#: Function objects whose pickles are remembered; the oldest is forgotten first.
+#: Function objects whose pickles are remembered while they live; the oldest is forgotten first.
 FUNCTIONS_KEPT = 1_024
+#: Pickles made lately that are found again if another object gives the same; the oldest is forgotten first.
+FUNCTIONS_RECENT = 64
+#: The same in bytes; the newest stays whatever its size.
+FUNCTIONS_RECENT_BYTES = 64 << 20
 #: How long `workers()` waits for the coordinator's answer, in seconds.
 STATUS_TIMEOUT_SECONDS = 10.0
 #: How long a closed client may take to end its executors, in seconds.

@@ -1,11 +1,17 @@
 """Functions of a session: each function is pickled once, and again when something that it captures was rebound.
 
 A change *inside* a captured object is not seen. Other callables are pickled whenever they are used.
+
+Nothing here keeps a user's function alive: an entry goes with its function, unless that captures itself; then it goes
+as the oldest of too many. The session knows a function as long as somebody holds its `FunctionTicket`: an entry, a run
+or a map under way, or the list of pickles made lately, which spares a lambda made anew for each task its journey.
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
+from functools import partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,14 +23,14 @@ from plait._serialize import dump_function, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from plait._native import Session
+    from plait._native import FunctionTicket, Session
     from plait._serialize import RetryOn
 
 #: Captured names and cells that are watched for each function.
 MAX_CAPTURES = 1_000
 
-#: What is pickled once. Anything else (a bound method, a partial, an object with `__call__`) may hold other things the
-#: next time; so may a builtin that is bound to an object.
+#: What is pickled once, by its true type; all of it can be weakly referenced. Anything else (a bound method, a partial,
+#: an object with `__call__`) may hold other things the next time; so may a builtin that is bound to an object.
 _REMEMBERED = (FunctionType, BuiltinFunctionType, type)
 
 #: What a builtin may be bound to and still stay the same: nothing, its module, or a class (`int.from_bytes`).
@@ -49,14 +55,21 @@ class Captures(NamedTuple):
 class Known(NamedTuple):
     """A function that the session knows."""
 
-    #: The very object; holding it keeps its `id` from being used again.
-    fn: Callable[..., Any]
+    #: What the function is called, for people.
+    name: str
     #: Its number in the session.
     number: int
     #: What to look at before it is used again; None if there is nothing.
     captures: Captures | None
     #: Options pinned by `@plait.task`; None if there are none.
     pins: Mapping[str, Any] | None
+    #: The session knows the function as long as this is held.
+    ticket: FunctionTicket
+    #: Takes the entry out of `Functions.known` before the `id` of its function can be used again. It runs no Python
+    #: code, so no signal can come between. None for what is not remembered.
+    end: weakref.ref[Any] | None
+    #: The function's short name, if it has one.
+    label: str
 
 
 class Functions:
@@ -65,16 +78,16 @@ class Functions:
     `known` maps `id(fn)` to a `Known`; look there first and call `learn` if it is not there or has changed.
     """
 
-    __slots__ = ("_bodies", "_retry_on", "_session", "known")
+    __slots__ = ("_recent", "_retry_on", "_session", "known")
 
     def __init__(self, session: Session, retry_on: RetryOn | None) -> None:
         self._session = session
         self._retry_on = retry_on
-        self._bodies: dict[bytes, int] = {}
+        self._recent: dict[bytes, FunctionTicket] = {}
         self.known: dict[int, Known] = {}
 
     def learn(self, fn: Callable[..., Any]) -> Known:
-        """Pickle a function and make it known; equal pickles share a number.
+        """Pickle a function and make it known; equal pickles made lately share a number.
 
         Raises:
             TypeError: If it is not callable.
@@ -85,24 +98,29 @@ class Functions:
         pins = _pins(fn)
         retry_on = self._retry_on or (pins or {}).get("retry_on", Exception)
         (body,), by_value = dump_function(fn, retry_on)
-        number = self._bodies.get(body)
-        if number is None:
+        name, label = getattr(fn, "__qualname__", None) or type(fn).__qualname__, getattr(fn, "__name__", "")
+        ticket = self._recent.get(body)
+        if ticket is None:
             python = sys.version_info[:2] if by_value else None
             try:
-                number = self._session.define_function(body, python)
+                ticket = self._session.define_function(body, python)
             except SerializationError as refused:
-                raise refusal(refused, getattr(fn, "__qualname__", "fn")) from None
-            _remember(self._bodies, body, number)
+                raise refusal(refused, name) from None
+        _remember(self._recent, body, ticket, _config.FUNCTIONS_RECENT)
+        while len(self._recent) > 1 and sum(map(len, list(self._recent))) > _config.FUNCTIONS_RECENT_BYTES:
+            _drop_oldest(self._recent)
         captures = _captures(fn) if by_value else None
-        entry = Known(fn, number, captures, pins)
-        if isinstance(fn, _REMEMBERED) and isinstance(getattr(fn, "__self__", None), _FIXED):
-            _remember(self.known, id(fn), entry)
+        if not (issubclass(type(fn), _REMEMBERED) and isinstance(getattr(fn, "__self__", None), _FIXED)):
+            return Known(name, ticket.number, captures, pins, ticket, None, label)
+        end = weakref.ref(fn, partial(self.known.pop, id(fn)))
+        entry = Known(name, ticket.number, captures, pins, ticket, end, label)
+        _remember(self.known, id(fn), entry, _config.FUNCTIONS_KEPT)
         return entry
 
     def find(self, fn: Callable[..., Any]) -> Known:
         """Return what is known of a function, learning it first if need be; raises as `learn`."""
         entry = self.known.get(id(fn))
-        if entry is None or entry.fn is not fn or (entry.captures is not None and not entry.captures.unchanged()):
+        if entry is None or (entry.captures is not None and not entry.captures.unchanged()):
             return self.learn(fn)
         return entry
 
@@ -113,12 +131,20 @@ def _pins(fn: Callable[..., Any]) -> Mapping[str, Any] | None:
     return pins if isinstance(pins, dict) else None
 
 
-def _remember(kept: dict[Any, Any], key: Any, value: Any) -> None:
-    """Add an entry; the oldest goes when there are too many."""
+def _remember(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Add an entry, as the newest; the oldest go when there are too many."""
     kept.pop(key, None)
-    while len(kept) >= _config.FUNCTIONS_KEPT:
-        kept.pop(next(iter(kept), None), None)
+    while len(kept) >= most:
+        _drop_oldest(kept)
     kept[key] = value
+
+
+def _drop_oldest(kept: dict[Any, Any]) -> None:
+    try:
+        kept.pop(next(iter(kept), None), None)
+    except RuntimeError:
+        # It changed in between: another thread was here, or a function has died. Whoever needs room tries again.
+        return
 
 
 def _captures(fn: Callable[..., Any]) -> Captures | None:

@@ -323,7 +323,7 @@ class Results(Generic[T]):
             del failure  # else the traceback, this frame and the exception hold each other
 
     def _name(self) -> str:
-        return getattr(self._entry.fn, "__qualname__", None) or repr(self._entry.fn)
+        return self._entry.name
 
 
 def _values(sent: Sent, ticket: Ticket, segments: Any) -> list[Verdict]:

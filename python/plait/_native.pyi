@@ -13,6 +13,7 @@ from typing_extensions import disjoint_base
 __all__ = [
     "Buffer",
     "ExecutorChannel",
+    "FunctionTicket",
     "FutureBase",
     "Runtime",
     "Session",
@@ -88,6 +89,14 @@ class ExecutorChannel:
 
     def task(self) -> str:
         """Return the name of the attempt at hand, for logs."""
+
+@final
+class FunctionTicket:
+    """A function that the session knows. When it is dropped, the function must not be named any more."""
+
+    @property
+    def number(self) -> int:
+        """The function's number in its session."""
 
 @final
 class Ticket:
@@ -195,7 +204,9 @@ class Session:
     A forked child may not: there, everything raises `PlaitError`.
     """
 
-    def define_function(self, body: SupportsBuffer | Sequence[SupportsBuffer], python: tuple[int, int] | None) -> int:
+    def define_function(
+        self, body: SupportsBuffer | Sequence[SupportsBuffer], python: tuple[int, int] | None
+    ) -> FunctionTicket:
         """Make a pickled function known; one that travels by value needs the given Python version.
 
         Raises:

@@ -15,7 +15,7 @@ from plait._serialize import dump_call, dump_value, refusal, too_large
 from plait._witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import EllipsisType
 
     from plait._core import Core
@@ -106,7 +106,7 @@ def run_reduced(
             opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
         except SerializationError as refused:
             raise refusal(refused, "initial") from None
-        run = _Run(core, entry.number, options, opened, meter)
+        run = _Run(core, entry, options, opened, meter)
         value = run.go(iterables)
     if value is not _NOTHING:
         return value
@@ -116,16 +116,22 @@ def run_reduced(
 
 
 def run_combined(
-    core: Core, entry: Known, combine: Known, options: Options, iterables: tuple[Iterable[Any], ...], progress: Progress
+    core: Core,
+    fn: Callable[..., Any],
+    entry: Known,
+    combine: Known,
+    options: Options,
+    iterables: tuple[Iterable[Any], ...],
+    progress: Progress,
 ) -> Any:
     """Return what `combine` makes of the list of all results."""
-    function = entry.number
+    called = entry
     if options.errors == "return":
-        function = core.functions(options).learn(Witness(entry.fn, options.retry_on, options.retries)).number
+        called = core.functions(options).learn(Witness(fn, options.retry_on, options.retries))
         options = options.merged({"retries": 0})
     with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
         opened = core.session.open_combine(combine.number, options.errors, _finish(core, options))
-        return _Run(core, function, options, opened, meter).go(iterables)
+        return _Run(core, called, options, opened, meter).go(iterables)
 
 
 #: What a fold of nothing comes to.
@@ -135,9 +141,9 @@ _NOTHING = object()
 class _Run:
     """A run in the making: pieces go in, one outcome comes out."""
 
-    def __init__(self, core: Core, function: int, options: Options, opened: tuple[int, Ticket], meter: Meter) -> None:
+    def __init__(self, core: Core, called: Known, options: Options, opened: tuple[int, Ticket], meter: Meter) -> None:
         self.core = core
-        self.function = function
+        self.called = called
         self.number = core.define_options(options)
         self.errors = options.errors
         self.run, self.ticket = opened
@@ -178,7 +184,7 @@ class _Run:
                 return
             raise failed
         try:
-            self.core.session.submit_piece(self.run, self.function, self.number, segments, inputs)
+            self.core.session.submit_piece(self.run, self.called.number, self.number, segments, inputs)
         except SerializationError as refused:
             if self.errors == "skip":
                 return
@@ -210,7 +216,7 @@ def _finish(core: Core, options: Options) -> int:
 
 
 def _label(options: Options, entry: Known) -> str:
-    return options.label or getattr(entry.fn, "__name__", "")
+    return options.label or entry.label
 
 
 __all__ = ["run_combined", "run_listed", "run_reduced"]

@@ -21,6 +21,31 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Session(Native<Handle>);
 
+/// A function that the session knows. When it is dropped, the function will not be named again.
+#[pyclass(frozen, module = "plait._native")]
+#[derive(Debug)]
+pub(super) struct FunctionTicket {
+    handle: Native<Handle>,
+    function: FunctionId,
+}
+
+#[pymethods]
+impl FunctionTicket {
+    /// The function's number in its session.
+    #[getter]
+    const fn number(&self) -> u32 {
+        self.function.0
+    }
+}
+
+impl Drop for FunctionTicket {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.get() {
+            handle.release_function(self.function);
+        }
+    }
+}
+
 /// A worker for people: name, slots, resources, running, queued, state, Python.
 type WorkerRow = (String, u32, String, u32, u32, &'static str, String);
 
@@ -49,10 +74,16 @@ impl Session {
 #[pymethods]
 impl Session {
     /// Makes a pickled function known; one that travels by value needs this very Python version.
-    fn define_function(&self, py: Python<'_>, body: &Bound<'_, PyAny>, python: Option<(u8, u8)>) -> PyResult<u32> {
+    fn define_function(
+        &self,
+        py: Python<'_>,
+        body: &Bound<'_, PyAny>,
+        python: Option<(u8, u8)>,
+    ) -> PyResult<FunctionTicket> {
         let python = python.map(|(major, minor)| PythonVersion { major, minor });
-        let defined = self.0.own(py)?.define_function(python, value_from(body)?);
-        defined.map(|function| function.0).map_err(|error| submit_error(py, error))
+        let handle = self.0.own(py)?;
+        let function = handle.define_function(python, value_from(body)?).map_err(|error| submit_error(py, error))?;
+        Ok(FunctionTicket { handle: Native::new(handle.clone()), function })
     }
 
     /// Makes options known; equal ones have the same id. Amounts of resources are in ten-thousandths.

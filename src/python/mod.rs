@@ -27,6 +27,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<buffer::Buffer>()?;
+    module.add_class::<client::FunctionTicket>()?;
     module.add_class::<client::Session>()?;
     module.add_class::<executor::ExecutorChannel>()?;
     module.add_class::<future::FutureBase>()?;

@@ -35,7 +35,8 @@ impl Submitter {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = function.py();
         let Some(handle) = self.handle.get() else { return Ok(None) };
-        let Some(function) = self.find(function)? else { return Ok(None) };
+        // The entry is held until the task is queued: so long the session knows the function.
+        let Some((function, _entry)) = self.find(function)? else { return Ok(None) };
         let Some(stream) = Stream::of_call(args, kwargs) else { return Ok(None) };
         let future = self.make.0.bind(py).call1(self.make.1.bind(py))?;
         let task = NewTask {
@@ -73,16 +74,18 @@ impl Submitter {
         Ok(Self { handle: Native::new(handle), options: OptionsId(options), known, make: (make, arguments) })
     }
 
-    /// The number of a function that can be called as it is: known, without pins, with nothing captured that has changed.
-    fn find(&self, function: &Bound<'_, PyAny>) -> PyResult<Option<FunctionId>> {
+    /// The number of a function that can be called as it is, and its entry: known, without pins, with nothing captured
+    /// that has changed. What has an entry under its address is what the entry was made for.
+    fn find<'py>(&self, function: &Bound<'py, PyAny>) -> PyResult<Option<(FunctionId, Bound<'py, PyTuple>)>> {
         let py = function.py();
         let Some(entry) = self.known.bind(py).get_item(function.as_ptr() as usize)? else { return Ok(None) };
         let entry = entry.cast_into::<PyTuple>()?;
         let captures = entry.get_borrowed_item(2)?;
-        let is_same = entry.get_borrowed_item(0)?.is(function) && entry.get_borrowed_item(3)?.is_none();
-        if !is_same || !(captures.is_none() || captures.call_method0(intern!(py, "unchanged"))?.is_truthy()?) {
+        let is_plain = entry.get_borrowed_item(3)?.is_none();
+        if !is_plain || !(captures.is_none() || captures.call_method0(intern!(py, "unchanged"))?.is_truthy()?) {
             return Ok(None);
         }
-        entry.get_borrowed_item(1)?.extract().map(|number| Some(FunctionId(number)))
+        let number = entry.get_borrowed_item(1)?.extract()?;
+        Ok(Some((FunctionId(number), entry)))
     }
 }

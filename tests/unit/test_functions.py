@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,15 +15,27 @@ from plait._functions import Functions
 from plait._serialize import load_function
 
 
+class Ticket:
+    """Stands in for the native ticket: tells when nobody holds it any more."""
+
+    def __init__(self, number, released):
+        self.number = number
+        self._released = released
+
+    def __del__(self):
+        self._released.append(self.number)
+
+
 class Recorder:
-    """Stands in for the native session: numbers what is defined."""
+    """Stands in for the native session: numbers what is defined, and writes down what is released."""
 
     def __init__(self):
         self.bodies = []
+        self.released = []
 
     def define_function(self, body, python):
         self.bodies.append((body, python))
-        return len(self.bodies) - 1
+        return Ticket(len(self.bodies) - 1, self.released)
 
     def call(self, number, *args):
         return load_function([self.bodies[number][0]])[0](*args)
@@ -98,11 +113,102 @@ def test_partials_work(functions, session):
     assert session.call(functions.find(functools.partial(pow, 2)).number, 5) == 32
 
 
-def test_memory_for_functions_is_bounded(functions, monkeypatch):
+def test_memory_for_living_functions_is_bounded(functions, session, monkeypatch):
     monkeypatch.setattr(_config, "FUNCTIONS_KEPT", 4)
-    for n in range(20):
-        functions.find(eval(f"lambda: {n}"))
-    assert len(functions.known) <= 4
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 1)
+    living = [eval(f"lambda: {n}") for n in range(20)]
+    for fn in living:
+        functions.find(fn)
+    assert len(functions.known) == 4
+    assert session.released == list(range(16))
+
+
+def test_a_function_is_not_kept_alive_and_is_released_once_it_is_gone(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 1)
+    fn = eval("lambda: 1")
+    witness = weakref.ref(fn)
+    functions.find(fn)
+    functions.find(len)
+    assert session.released == []
+    del fn
+    assert witness() is None
+    assert (list(functions.known), session.released) == ([id(len)], [0])
+
+
+def test_an_entry_in_use_keeps_its_number_though_the_function_is_gone(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 1)
+    entry = functions.find(eval("lambda: 1"))
+    functions.find(len)
+    assert (session.released, entry.name) == ([], "<lambda>")
+    del entry
+    assert session.released == [0]
+
+
+def test_an_object_at_the_address_of_a_dead_function_is_not_taken_for_it(functions, session):
+    for n in range(100):
+        assert session.call(functions.find(eval(f"lambda: {n}")).number) == n
+        assert functions.known == {}
+
+
+def test_a_rebound_function_releases_what_it_was(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 1)
+    captured = 1
+
+    def fn():
+        return captured
+
+    functions.find(fn)
+    captured = 2
+    functions.find(fn)
+    assert (len(functions.known), session.released) == (1, [0])
+
+
+def test_a_function_that_captures_itself_goes_as_the_oldest(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_KEPT", 2)
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 1)
+
+    def recursive():
+        def fn(n):
+            return fn(n - 1) if n else 0
+
+        return fn
+
+    for _ in range(10):
+        functions.find(recursive())
+    gc.collect()
+    assert len(functions.known) <= 2
+
+
+def test_a_lambda_made_anew_is_known_by_its_pickle_for_a_while(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 2)
+
+    def ask(n):
+        return functions.find(eval(f"lambda: {n}")).number
+
+    assert [ask(0), ask(1), ask(0), ask(2), ask(0), ask(1)] == [0, 1, 0, 2, 0, 3]
+    assert session.released == [1, 2]
+
+
+def test_large_pickles_are_kept_for_less_long_but_the_newest_is(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT_BYTES", 10_000)
+    methods = [bytes([n]) * 8_000 for n in range(3)]
+    numbers = [functions.find(functools.partial(len, method)).number for method in methods[:2]]
+    assert (numbers, session.released) == ([0, 1], [0])
+    assert functions.find(functools.partial(len, methods[1])).number == 1
+
+
+def test_threads_may_learn_while_functions_die(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_KEPT", 8)
+    monkeypatch.setattr(_config, "FUNCTIONS_RECENT", 8)
+
+    def learn(start):
+        for n in range(start, start + 200):
+            assert session.call(functions.find(eval(f"lambda: {n}")).number) == n
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(learn, 1_000 * n) for n in range(4)]:
+            done.result()
+    assert len(functions.known) <= 8
 
 
 def test_what_is_not_callable_is_refused(functions):
