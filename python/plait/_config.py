@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 WINDOW_PER_SLOT = 4
 #: Bytes of arguments on the way in such a window.
 WINDOW_BYTES = 64 << 20
+#: A chunk that plait sizes is this much work, in seconds: a thousand times what a message costs.
+CHUNK_SECONDS = 0.01
+#: Towards the end chunks shrink to this much, in seconds: to end together even more exactly is not worth messages.
+CHUNK_LEAST_SECONDS = 0.0005
+#: The next chunk has at most so many times the items of the largest one measured.
+CHUNK_GROWTH = 8
+#: Most items of a chunk that plait sizes.
+CHUNK_ITEMS = 1 << 17
+#: Bytes of the arguments, or of the results, that such a chunk should not exceed.
+CHUNK_BYTES = 1 << 20
+#: A chunk that fails as such is sent again in so many parts, until it is clear which item it was.
+CHUNK_PARTS = 16
 #: Pieces on the way in a run that returns a list: its results are kept anyway.
 RUN_WINDOW = 4_096
 #: Function objects whose pickles are remembered while they live; the oldest is forgotten first.

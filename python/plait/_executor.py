@@ -9,13 +9,16 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from itertools import islice, starmap
 from time import perf_counter
 
 from plait import _context
 from plait._errors import DependencyFailed, SerializationError, error_from, told
 from plait._native import ExecutorChannel
 from plait._serialize import (
-    dump_chunk,
+    FIRST,
+    TIMED,
+    TUPLES,
     dump_error,
     dump_value,
     load_call,
@@ -29,7 +32,7 @@ from plait._types import Outcome, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from types import FrameType
     from typing import Any, TypeAlias
 
@@ -161,51 +164,147 @@ def _run(
     if call == FOLD:
         return _fold(fn, _values(inputs or []))
     if call == CHUNK:
-        items = load_items(segments, Inputs(inputs or []))
-        return RETURNED, _dump_chunk(*_chunk(fn, retry_on, items, *detail), detail[0])
+        errors, retries = detail
+        chunk = Chunk(fn, retry_on, *load_items(segments, Inputs(inputs or [])), errors, retries)
+        return RETURNED, chunk.dump()
     if call == CHUNK_FOLD:
         errors, retries, merge = detail
         merge = merge or _load(channel, 1)
-        values, _, _ = _chunk(fn, retry_on, load_items(segments, Inputs(inputs or [])), errors, retries)
-        return _fold(merge[0], iter(values))
+        chunk = Chunk(fn, retry_on, *load_items(segments, Inputs(inputs or [])), errors, retries)
+        return _fold(merge[0], iter(chunk.settled()))
     errors, chunks = detail
     members = _members_of_chunks(inputs or [], errors) if chunks else _members(inputs or [], errors)
     return RETURNED, _dump_result(fn(members))
 
 
-def _chunk(
-    fn: Callable[..., Any], retry_on: Any, items: list[tuple[Any, ...]], errors: int, retries: int
-) -> tuple[list[Any], dict[int, bytes], list[float]]:
-    """Call `fn` for each item; returns the values, the failures by index, and how long each took."""
-    values: list[Any] = []
-    failures: dict[int, bytes] = {}
-    seconds: list[float] = []
-    for index, item in enumerate(items):
+class Chunk:
+    """A function applied to many items, each with its own failure, retries and time.
+
+    Python runs once per failure, not once per item: `values.extend(map(fn, rest))` keeps what came before an exception,
+    so its length says which item it was.
+    """
+
+    __slots__ = ("errors", "failures", "fn", "items", "kind", "retries", "retry_on", "seconds", "values")
+
+    def __init__(
+        self, fn: Callable[..., Any], retry_on: Any, kind: int, items: Sequence[Any], errors: int, retries: int
+    ) -> None:
+        self.fn = fn
+        self.retry_on = retry_on
+        self.kind = kind
+        self.items = items
+        self.errors = errors
+        self.retries = retries
+        self.values: list[Any] = []
+        self.failures: dict[int, bytes] = {}
+        self.seconds: list[float] = []
+        self._run()
+
+    def _run(self) -> None:
+        rest, total = iter(self.items), len(self.items)
+        # The first item tells what kind of function it is.
+        going = self._extend(self._calls(islice(rest, 1)), 1)
+        if self.values and type(self.values[0]) is _Coroutine:
+            first = self.values.pop()
+            self.fn = Awaiting(self.fn)
+            going = self._extend(map(_await, (first,)), 1)
+        while going and (done := len(self.values)) < total:
+            if self.kind & TIMED:
+                going = self._extend(self._calls(islice(rest, 1)), done + 1)
+            else:
+                going = self._extend(self._calls(rest), total)
+
+    def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
+        return starmap(self.fn, some) if self.kind & TUPLES else map(self.fn, some)
+
+    def _extend(self, calls: Iterator[Any], expected: int) -> bool:
+        """Make calls until there are so many values or one fails, and see to that one; whether to go on."""
         began = perf_counter()
+        error: BaseException | None = None
         try:
-            value = _call_with_retries(fn, retry_on, item, retries)
-        except BaseException as error:
-            if _interrupts.cancelled:
-                raise
-            if errors == RAISE:
-                raise _NoRetry from error
-            if errors == SKIP:
-                continue
-            failures[index], value = dump_error(error)[0], None
-        values.append(value)
-        seconds.append(perf_counter() - began)
-    return values, failures, seconds
+            self.values.extend(calls)
+        except BaseException as raised:
+            error = raised
+        if error is None and len(self.values) < expected:
+            error = StopIteration()  # the function raised it, and that ended the iteration
+        going = error is None or self._failed(error)
+        if self.kind & TIMED:
+            self.seconds.append(perf_counter() - began)
+        return going
+
+    def _failed(self, error: BaseException) -> bool:
+        """See to the item after the last value: again, if it may be retried; whether to go on."""
+        index, left = len(self.values), self.retries
+        if _interrupts.cancelled or index == len(self.items):
+            raise error
+        item = self.items[index] if self.kind & TUPLES else (self.items[index],)
+        again = self.fn if isinstance(self.fn, Awaiting) else Awaiting(self.fn)
+        while left and isinstance(error, self.retry_on):
+            left -= 1
+            try:
+                self.values.append(again(*item))
+                return True
+            except BaseException as raised:
+                if _interrupts.cancelled:
+                    raise
+                error = raised
+        self.values.append(None)
+        self._note(index, error)
+        return not self.kind & FIRST
+
+    def _note(self, index: int, error: BaseException) -> None:
+        """Take note of an item's failure, which is that of the whole with `RAISE`."""
+        if self.errors == RAISE:
+            raise _NoRetry from error
+        self.failures[index] = dump_error(error)[0] if self.errors == RETURN else b""
+
+    def settled(self) -> list[Any]:
+        """Return the values without those that are left out, and await what only now and then is a coroutine."""
+        for index, value in enumerate(self.values):
+            if type(value) is _Coroutine:
+                self.values[index] = None
+                try:
+                    self.values[index] = _await(value)
+                except BaseException as error:
+                    if _interrupts.cancelled:
+                        raise
+                    self._note(index, error)
+        if not self.failures:
+            return self.values
+        return [value for index, value in enumerate(self.values) if index not in self.failures]
+
+    def dump(self) -> Segments:
+        """Pickle what it came to. A value that cannot be pickled is the failure of its item."""
+        try:
+            return self._dump()
+        except SerializationError:
+            self.settled()
+        for index, value in enumerate(self.values):
+            try:
+                dump_value(value)
+            except SerializationError as error:
+                self.values[index] = None
+                self._note(index, error)
+        return self._dump()
+
+    def _dump(self) -> Segments:
+        if self.errors == RETURN:
+            return dump_value((self.values, self.failures, self.seconds or None, None))
+        return dump_value((self.settled() if self.failures else self.values, {}, None, None))
 
 
-def _call_with_retries(fn: Callable[..., Any], retry_on: Any, item: tuple[Any, ...], retries: int) -> Any:
-    while True:
-        try:
-            value = fn(*item)
-            return _await(value) if type(value) is _Coroutine else value
-        except BaseException as error:
-            if retries == 0 or _interrupts.cancelled or not isinstance(error, retry_on):
-                raise
-            retries -= 1
+class Awaiting:
+    """A function whose coroutines are awaited."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, *item: Any) -> Any:
+        """Call it and await what it returns, if that is a coroutine."""
+        value = self.fn(*item)
+        return _await(value) if type(value) is _Coroutine else value
 
 
 def _fold(merge: Callable[[Any, Any], Any], values: Iterator[Any]) -> Ending:
@@ -290,26 +389,6 @@ def _dump_told(told: Told) -> Segments:
         return dump_value(Outcome(told.item, told.value, error, told.seconds, told.worker))
     except SerializationError as refused:
         return dump_value(Outcome(told.item, None, refused, told.seconds, told.worker))
-
-
-def _dump_chunk(values: list[Any], failures: dict[int, bytes], seconds: list[float], errors: int) -> Segments:
-    """Pickle what a chunk came to. A value that cannot be pickled is the failure of its item."""
-    if errors == RETURN:
-        return dump_chunk(values, failures, seconds, None)
-    try:
-        return dump_value((values, {}, None, None))
-    except SerializationError:
-        if errors == RAISE:
-            raise
-    return dump_value(([value for value in values if _can_be_pickled(value)], {}, None, None))
-
-
-def _can_be_pickled(value: Any) -> bool:
-    try:
-        dump_value(value)
-    except SerializationError:
-        return False
-    return True
 
 
 def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -10,14 +10,28 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from plait import _config
+from plait._chunks import Sizer
 from plait._core import failure_among
 from plait._errors import SerializationError, error_from
 from plait._future import not_loadable, note_of
-from plait._serialize import dump_call, dump_items, load_chunk, load_error, load_value, too_large
+from plait._native import Batches
+from plait._progress import size_of
+from plait._serialize import (
+    FIRST,
+    TIMED,
+    TUPLES,
+    dump_call,
+    dump_items,
+    load_chunk,
+    load_error,
+    load_value,
+    too_large,
+)
 from plait._types import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
 
     from plait._core import Core
     from plait._errors import RawOutcome
@@ -25,12 +39,13 @@ if TYPE_CHECKING:
     from plait._native import Ticket
     from plait._options import Options
 
+    #: Items of one message: of one iterable as they are, of several the tuples of arguments.
+    Items: TypeAlias = list[Any] | range
+
 T = TypeVar("T")
 
-#: One item: the arguments of one call.
-Item = tuple[Any, ...]
-#: What became of an item: itself, its value, its error, how long it ran.
-Verdict = tuple[Item, Any, BaseException | None, float | None]
+#: What a chunk can come to that another try, item by item, would not change.
+_FINAL = frozenset({"value", "cancelled", "lost", "unknown"})
 
 
 class Sent:
@@ -38,7 +53,7 @@ class Sent:
 
     __slots__ = ("chunk", "error", "items", "size", "ticket")
 
-    def __init__(self, items: list[Item], ticket: Ticket | None, size: int, error: BaseException | None = None) -> None:
+    def __init__(self, items: Items, ticket: Ticket | None, size: int, error: BaseException | None = None) -> None:
         self.items = items
         self.ticket = ticket
         self.size = size
@@ -50,11 +65,16 @@ class Sent:
         return self.ticket is None or self.ticket.state() == "done"
 
 
-class Results(Generic[T]):
+class Results(Batches, Generic[T]):
     """The results of a `map`, as they come; an iterator that threads may share.
 
     Leaving the loop, dropping the iterator or calling `close` cancels what is left. With `errors="return"` it yields
     `Outcome`s.
+
+    Raises:
+        TimeoutError: By `next`, when the time given to `map` is up; the rest is cancelled.
+        Exception: By `next`, with `errors="raise"` that of an item, and whatever an iterable raised; the rest is
+            cancelled.
 
     Example:
         >>> import itertools, plait
@@ -76,73 +96,85 @@ class Results(Generic[T]):
     ) -> None:
         """Start at once: plait's own business, `Client.map` does it."""
         self._sent: deque[Sent] = deque()
-        self._ready: deque[T] = deque()
-        self._source: Iterator[Item] | None = None
+        self._held: deque[T] = deque()
+        self._source: Iterator[Any] | None = None
         self._core = core
         self._entry = entry
         self._options = options
         self._number = core.define_options(options)
-        # Chunks retry item by item, so the chunk as a whole must not.
-        self._chunk_number = core.define_options(options.merged({"retries": 0})) if chunksize else self._number
+        # Chunks retry item by item, so the chunk as a whole must not. Nobody asked for those of plait: the first death
+        # tells them apart again.
+        limits = {"retries": 0} if chunksize else {"retries": 0, "crash_limit": 1}
+        self._chunk_number = core.define_options(options.merged(limits))
+        self._chunk_errors = "return"
+        self._final = _FINAL
         self._chunksize = chunksize
         self._buffersize = buffersize
+        self._sizer = Sizer(size_of(iterables))
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._failure: BaseException | None = None
         self._items_out = 0
         self._bytes_out = 0
-        self._given = 0
+        self._passed = 0
         self._closed = False
         self._turn = threading.RLock()
-        self._source = zip(*iterables, strict=False)
+        self._kind = (
+            (0 if len(iterables) == 1 else TUPLES)
+            | (TIMED if options.errors == "return" else 0)
+            | (FIRST if options.errors == "raise" else 0)
+        )
+        self._items: Iterable[Any] = iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False)
+        self._source = iter(self._items)
+        self._read = 0
         try:
-            self._fill()
+            self._start()
         except BaseException as error:
             self._give_up(error)
             raise
 
-    def __iter__(self) -> Results[T]:
-        """Return itself."""
-        return self
+    def _start(self) -> None:
+        self._fill()
 
-    def __next__(self) -> T:
-        """Wait for the next result.
-
-        Raises:
-            StopIteration: When there are no more.
-            TimeoutError: When the time given to `map` is up; the rest is cancelled.
-            Exception: With `errors="raise"` that of an item, and whatever an iterable raised; the rest is cancelled.
-        """
+    def _refill(self) -> None:
+        """Make the next results ready: one batch, or one result where a buffersize counts them."""
         with self._turn:
-            return self._next()
-
-    def _next(self) -> T:
-        try:
-            while not self._ready:
-                self._fill()
-                if not self._sent:
-                    self._end()
-                self._take()
-            self._items_out -= 1
-            value = self._ready.popleft()
-            self._fill()
-        except BaseException as error:
-            self._give_up(error)
-            raise
-        self._given += 1
-        return value
+            if self._ready():
+                return
+            try:
+                self._next()
+            except BaseException as error:
+                self._give_up(error)
+                raise
 
     def _give_up(self, error: BaseException) -> None:
         """Cancel the rest: after Ctrl-C too, also in the midst of reading items, which cannot be gone on with."""
         if isinstance(error, KeyboardInterrupt):
-            error.add_note(f"plait: cancelled a map of {self._name()}; {self._given:,} results had been taken")
+            taken = self._passed - self._ready()
+            error.add_note(f"plait: cancelled a map of {self._name()}; {taken:,} results had been taken")
         self.close()
+
+    def _next(self) -> None:
+        while not self._held and not self._ready():
+            self._fill()
+            if not self._sent:
+                self._end()
+            self._take()
+        if self._held:
+            self._pass_on([self._held.popleft()])
+            self._items_out -= 1
+        self._fill()
+
+    def _pass_on(self, values: list[T]) -> None:
+        self._passed += len(values)
+        self._put(values)
 
     def close(self) -> None:
         """Cancel what is left, running or not; the iterator is then exhausted."""
         self._closed = True
         self._source = None
         self._failure = None
-        self._ready.clear()
+        self._held.clear()
+        self._put([])
         left = [sent.ticket for sent in self._sent if sent.ticket is not None]
         self._sent.clear()
         if left and not self._core.ended:
@@ -157,41 +189,63 @@ class Results(Generic[T]):
 
     def _fill(self) -> None:
         """Send items until the window is full or there are no more."""
-        while (source := self._source) is not None and (room := self._room()) > 0:
-            items: list[Item] = []
+        while self._source is not None and (room := self._room()) > 0:
+            items: Items = []
             try:
-                items.extend(islice(source, room))
+                items = self._next_items(room)
                 if not items:
                     self._source = None
-            except Exception as error:  # noqa: BLE001 - the user's iterable; told once what came before is taken
-                self._source, self._failure = None, error
+            except _Broken as broken:
+                items, self._source, self._failure = broken.items, None, broken.__cause__
             if items:
                 self._send_or_stop(items)
         if self._closed and self._sent:
             self.close()  # another thread did, while this one was sending
 
-    def _send_or_stop(self, items: list[Item]) -> None:
+    def _next_items(self, room: int) -> Items:
+        """Read the next items; a range is not even unrolled.
+
+        Raises:
+            _Broken: If the user's iterable raises.
+        """
+        if type(self._items) is range:
+            self._read += room
+            return self._items[self._read - room : self._read]
+        items: list[Any] = []
+        try:
+            items.extend(islice(self._source or (), room))
+        except Exception as error:
+            raise _Broken(items) from error
+        return items
+
+    def _send_or_stop(self, items: Items) -> None:
         """Send items; if that fails, say so once what went before is taken."""
         try:
             self._send(items)
         except Exception as error:
-            if not self._sent and not self._ready and not self._given:
+            if not self._sent and not self._held and not self._passed:
                 raise
             self._source, self._failure = None, error
 
     def _room(self) -> int:
         """How many items the next message may have."""
-        size = self._chunksize or 1
+        slots = self._core.slots()
+        size = self._chunksize or self._sizer.size(slots)
         if self._buffersize is not None:
-            return min(size, self._buffersize - self._items_out)
+            fair = size if self._chunksize else max(1, min(size, self._buffersize // (2 * slots)))
+            return min(fair, self._buffersize - self._items_out)
         if self._bytes_out >= _config.WINDOW_BYTES and self._sent:
             return 0
-        full = len(self._sent) + len(self._ready) // size >= _config.WINDOW_PER_SLOT * self._core.slots()
-        return 0 if full else size
+        return size if len(self._sent) < self._window(slots) else 0
 
-    def _send(self, items: list[Item]) -> None:
+    def _window(self, slots: int) -> int:
+        """How many messages may be on the way."""
+        return _config.WINDOW_PER_SLOT * slots
+
+    def _send(self, items: Items) -> None:
         self._items_out += len(items)
-        if self._chunksize is not None:
+        self._sizer.sent(len(items))
+        if len(items) > 1 or self._chunksize:
             sent = self._chunk(items)
             if sent is not None:
                 self._add(sent)
@@ -203,9 +257,10 @@ class Results(Generic[T]):
         self._sent.append(sent)
         self._bytes_out += sent.size
 
-    def _single(self, item: Item) -> Sent:
+    def _single(self, item: Any) -> Sent:
+        args = item if self._kind & TUPLES else (item,)
         try:
-            segments, inputs = dump_call(item, {})
+            segments, inputs = dump_call(args, {})
         except SerializationError as error:
             return Sent([item], None, 0, error)
         failed = failure_among(self._core, inputs)
@@ -214,20 +269,27 @@ class Results(Generic[T]):
         try:
             ticket = self._core.session.submit_item(self._entry.number, self._number, segments, inputs)
         except SerializationError as refused:
-            return Sent([item], None, 0, too_large(refused, item, {}))
+            return Sent([item], None, 0, too_large(refused, args, {}))
         return Sent([item], ticket, sum(map(len, segments)))
 
-    def _chunk(self, items: list[Item]) -> Sent | None:
+    def _chunk(self, items: Items) -> Sent | None:
         """Send items as one message; None if they have to go one by one, to tell which of them cannot be sent."""
         try:
-            segments, inputs = dump_items(items)
+            segments, inputs = dump_items(self._kind, items)
         except SerializationError:
             return None
+        if inputs and not self._chunksize:
+            return None  # each begins as soon as its own are there
         if failure_among(self._core, inputs) is not None:
             return None
         try:
             ticket = self._core.session.submit_chunk(
-                self._entry.number, self._chunk_number, segments, inputs, self._options.retries
+                self._entry.number,
+                self._chunk_number,
+                segments,
+                inputs,
+                self._chunk_errors,
+                self._options.retries,
             )
         except SerializationError:
             return None
@@ -244,26 +306,44 @@ class Results(Generic[T]):
             return
         outcome = self._wait(sent) if sent.ticket is not None else None
         try:
-            self._sent.remove(sent)
+            place = self._sent.index(sent)
         except ValueError:
             return  # the map was stopped meanwhile, perhaps by another thread
+        del self._sent[place]
         self._bytes_out -= sent.size
-        before = len(self._ready)
-        for item, value, error, seconds in self._verdicts(sent, outcome):
-            if error is not None and self._options.errors == "raise":
-                self._stop(error)
-                return
-            if self._options.errors == "return":
-                value = self._outcome(item, value, error, sent.ticket, seconds)
-            if error is None or self._options.errors == "return":
-                self._ready.append(value)
-        self._items_out -= len(sent.items) - (len(self._ready) - before)
+        try:
+            values, error = self._results(sent, outcome)
+        except _NotTold:
+            self._send_apart(sent.items, place)
+            return
+        self._items_out -= len(sent.items)
+        if error is not None:
+            self._stop(error)
+        if self._buffersize is not None:
+            self._held.extend(values)
+            self._items_out += len(values)
+        else:
+            self._pass_on(values)
+
+    def _send_apart(self, items: Items, place: int) -> None:
+        """Send the items of a chunk that failed as such again, in smaller chunks and at last alone: so that whatever it
+        was hits the one that brings it about.
+        """
+        size = 1 if len(items) <= _config.CHUNK_PARTS else -(-len(items) // _config.CHUNK_PARTS)
+        apart: list[Sent] = []
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            sent = self._chunk(part) if size > 1 else None
+            apart += [sent] if sent is not None else [self._single(item) for item in part]
+        for sent in reversed(apart):
+            self._sent.insert(place, sent)
+        self._bytes_out += sum(sent.size for sent in apart)
 
     def _wait(self, sent: Sent) -> RawOutcome | None:
         """Wait for a message's outcome; if the map was stopped meanwhile there is none."""
         outcome = sent.ticket.outcome(self._left()) if sent.ticket is not None else None
         if outcome is None:
-            raise TimeoutError(f"{self._given:,} results were there in time")
+            raise TimeoutError(f"{self._passed:,} results were there in time")
         return outcome
 
     def _wait_for_any(self) -> Sent | None:
@@ -274,43 +354,81 @@ class Results(Generic[T]):
                     return sent
             tickets = [sent.ticket for sent in waiting if sent.ticket is not None]
             if not self._core.session.wait_any(tickets, self._left()):
-                raise TimeoutError(f"{self._given:,} results were there in time")
+                raise TimeoutError(f"{self._passed:,} results were there in time")
         return None
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _verdicts(self, sent: Sent, outcome: RawOutcome | None) -> Iterator[Verdict]:
-        """Yield what became of each item of a message."""
-        error: BaseException | None = sent.error
-        if outcome is not None and sent.ticket is not None:
-            if outcome[0] == "value":
-                try:
-                    verdicts = _values(sent, sent.ticket, outcome[1])
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as raised:  # noqa: BLE001 - the user's class may raise anything
-                    error = not_loadable(raised)
-                else:
-                    yield from verdicts
-                    return
-            else:
-                error = error_from(outcome, load_error, note_of(sent.ticket.seq, sent.ticket.story()))
-        for item in sent.items:
-            yield item, None, error, None
+    def _results(self, sent: Sent, outcome: RawOutcome | None) -> tuple[list[Any], BaseException | None]:
+        """Return what is to be yielded for a message, and the error that is to follow it, if any.
+
+        Raises:
+            _NotTold: If a chunk does not say what its items came to.
+        """
+        if outcome is None or sent.ticket is None:
+            assert sent.error is not None, "what was not sent has an error"
+            return self._failures(sent, sent.error)
+        if sent.chunk and outcome[0] not in self._final:
+            raise _NotTold
+        if outcome[0] != "value":
+            return self._failures(sent, error_from(outcome, load_error, note_of(sent.ticket.seq, sent.ticket.story())))
+        self._measure(sent, sent.ticket, outcome[1])
+        try:
+            if sent.chunk:
+                return self._results_of_chunk(sent, sent.ticket, outcome[1])
+            value = load_value(outcome[1])
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # the user's class may raise anything
+            if sent.chunk:
+                raise _NotTold from raised
+            return self._failures(sent, not_loadable(raised))
+        if self._options.errors == "return":
+            value = self._outcome(sent.items[0], value, None, sent.ticket, None)
+        return [value], None
+
+    def _results_of_chunk(self, sent: Sent, ticket: Ticket, segments: Any) -> tuple[list[Any], BaseException | None]:
+        values, failures, seconds, _ = load_chunk(segments)
+        errors = self._options.errors
+        if not failures and errors != "return":
+            return values, None
+        if errors == "raise":
+            first = min(failures)
+            return values[:first], load_error([failures[first]], note_of(ticket.seq, ticket.story()))
+        if errors == "skip":
+            return [value for index, value in enumerate(values) if index not in failures], None
+        outcomes = []
+        for index, item in enumerate(sent.items):
+            error = load_error([failures[index]], note_of(ticket.seq, ticket.story())) if index in failures else None
+            took = seconds[index] if seconds else None
+            outcomes.append(self._outcome(item, values[index], error, ticket, took))
+        return outcomes, None
+
+    def _failures(self, sent: Sent, error: BaseException) -> tuple[list[Any], BaseException | None]:
+        """Return what a message comes to of which every item has this error."""
+        if self._options.errors == "raise":
+            return [], error
+        if self._options.errors == "skip":
+            return [], None
+        return [self._outcome(item, None, error, sent.ticket, None) for item in sent.items], None
+
+    def _measure(self, sent: Sent, ticket: Ticket, segments: Any) -> None:
+        if self._chunksize is None and (story := ticket.story()) is not None:
+            self._sizer.learn(len(sent.items), story[2] / 1e6, max(sent.size, sum(map(len, segments))))
 
     def _stop(self, error: BaseException) -> None:
         """Cancel the rest; the error follows what is ready."""
-        ready, self._ready = self._ready, deque()
+        held, self._held = self._held, deque()
         self.close()
-        self._ready, self._failure = ready, error
+        self._held, self._failure = held, error
 
     def _outcome(
-        self, item: Item, value: Any, error: BaseException | None, ticket: Ticket | None, seconds: float | None
+        self, item: Any, value: Any, error: BaseException | None, ticket: Ticket | None, seconds: float | None
     ) -> Outcome:
         _, worker, run_micros, _ = (ticket.story() if ticket is not None else None) or (0, None, 0, 0)
         took = run_micros / 1e6 if seconds is None else seconds
-        return Outcome(item[0] if len(item) == 1 else item, value, error, took, worker)
+        return Outcome(item, value, error, took, worker)
 
     def _end(self) -> None:
         failure, self._failure = self._failure, None
@@ -326,13 +444,13 @@ class Results(Generic[T]):
         return self._entry.name
 
 
-def _values(sent: Sent, ticket: Ticket, segments: Any) -> list[Verdict]:
-    """Load what a message came to, item by item."""
-    if not sent.chunk:
-        return [(sent.items[0], load_value(segments), None, None)]
-    values, failures, seconds, _ = load_chunk(segments)
-    verdicts: list[Verdict] = []
-    for index, item in enumerate(sent.items):
-        error = load_error([failures[index]], note_of(ticket.seq, ticket.story())) if index in failures else None
-        verdicts.append((item, values[index], error, seconds[index] if seconds else None))
-    return verdicts
+class _Broken(Exception):
+    """The user's iterable raised, which is the cause; it had given these items before."""
+
+    def __init__(self, items: list[Any]) -> None:
+        super().__init__()
+        self.items = items
+
+
+class _NotTold(Exception):
+    """A chunk came to something that says nothing of its items."""

@@ -1,7 +1,7 @@
 """The compiled half of plait: private, described by hand.
 
 Whatever waits here does so without the GIL and looks for signals every 50 ms. Only `FutureBase.result`,
-`Submitter.submit` and `ExecutorChannel.run` call back into Python.
+`Submitter.submit`, `ExecutorChannel.run` and `Batches.__next__` call back into Python.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from typing_extensions import Buffer as SupportsBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "Batches",
     "Buffer",
     "ExecutorChannel",
     "FunctionTicket",
@@ -27,6 +28,22 @@ __all__ = [
 ]
 
 __version__: str
+
+@disjoint_base
+class Batches:
+    """An iterator over values that come in batches; threads may share it. Subclasses have `_refill`.
+
+    `_refill` is called when there is nothing left: it puts the next batch, or raises what ends the iteration.
+    """
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def _ready(self) -> int:
+        """Return how many values are there."""
+
+    def _put(self, values: list[Any]) -> None:
+        """Take a list over in place of what there was; it is emptied as its values are given."""
 
 @final
 class Buffer:
@@ -265,9 +282,10 @@ class Session:
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
         inputs: Sequence[FutureBase] | None,
+        errors: str,
         retries: int,
     ) -> Ticket:
-        """Submit a chunk of calls whose errors are kept item by item; raises as `submit`."""
+        """Submit a chunk of calls; with "return" as `errors` they are kept item by item. Raises as `submit`."""
 
     def open_reduce(
         self,

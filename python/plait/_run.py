@@ -48,23 +48,29 @@ class _Listed(Results[Any]):
         self._meter = meter
         super().__init__(core, entry, options, iterables, None, None, None)
 
-    def __next__(self) -> Any:
-        value = super().__next__()
+    def _start(self) -> None:
+        if self._options.errors == "raise":
+            # No result is wanted beside an error, so a chunk may as well fail.
+            self._chunk_errors = "raise"
+            self._final |= {"raised"}
+        super()._start()
+
+    def _refill(self) -> None:
+        super()._refill()
         if self._meter.due():
             self.show()
-        return value
 
     def show(self) -> None:
         """Show how many pieces are over."""
         if self._meter.wanted:
-            ahead = sum(sent.is_over() for sent in self._sent)
-            total = self._meter.total if self._source is not None else self._given + len(self._ready) + len(self._sent)
-            self._meter.show(self._given + ahead, total)
+            given = self._passed - self._ready()
+            over = sum(len(sent.items) for sent in self._sent if sent.is_over())
+            sent = sum(len(sent.items) for sent in self._sent)
+            self._meter.show(given + over, self._meter.total if self._source is not None else self._passed + sent)
 
-    def _room(self) -> int:
-        if self._bytes_out >= _config.WINDOW_BYTES and self._sent:
-            return 0
-        return 1 if len(self._sent) < max(_config.RUN_WINDOW, _config.WINDOW_PER_SLOT * self._core.slots()) else 0
+    def _window(self, slots: int) -> int:
+        window = super()._window(slots)
+        return max(window, _config.RUN_WINDOW) if self._sizer.knows else window
 
     def _wait(self, sent: Any) -> Any:
         """Wait for the first piece, with an eye on those behind it: a failure there ends the run too."""
@@ -80,13 +86,13 @@ class _Listed(Results[Any]):
 
     def _look_ahead(self) -> None:
         for sent in self._sent:
-            if sent.error is not None:
-                self._stop(sent.error)
-                return
-            if sent.ticket is not None and sent.ticket.failed():
-                for _, _, error, _ in self._verdicts(sent, sent.ticket.outcome(0.0)):
-                    if error is not None:
-                        self._stop(error)
+            error = sent.error
+            if error is None and sent.ticket is not None and sent.ticket.failed():
+                outcome = sent.ticket.outcome(0.0)
+                if not sent.chunk or (outcome is not None and outcome[0] in self._final):
+                    _, error = self._results(sent, outcome)
+            if error is not None:
+                self._stop(error)
                 return
 
 

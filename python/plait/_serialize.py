@@ -45,6 +45,9 @@ if TYPE_CHECKING:
         def __getitem__(self, index: int, /) -> Any: ...
 
 
+#: What the items of a chunk are, and what is wanted of them: tuples of arguments, each one's time, a halt at the first
+#: that fails.
+TUPLES, TIMED, FIRST = 1, 2, 4
 #: More out-of-band buffers than this stay in the stream: each costs a segment of its own.
 MAX_BUFFERS = 1_000
 #: The longest text of an error with its traceback, in characters.
@@ -123,14 +126,21 @@ def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict
     return loaded
 
 
-def dump_items(items: list[tuple[Any, ...]]) -> tuple[list[Any], list[Any]]:
-    """Pickle the argument tuples of a chunk; returns and raises as `dump_call`."""
-    return _dump_with_futures(items, _name_item)
+def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Pickle the items of a chunk with what they are: `TUPLES`, `TIMED`, `FIRST`; returns and raises as `dump_call`."""
+    buffers: list[Any] = []
+    try:
+        stream = dumps((kind, items), 5, buffer_callback=buffers.append)
+        if not buffers and b"__main__" not in stream:
+            return [stream], []
+    except Exception:
+        pass  # as in `dump_call`
+    return _dump_with_futures((kind, items), _name_item)
 
 
-def load_items(segments: Segments, inputs: Inputs) -> list[tuple[Any, ...]]:
-    """Return the argument tuples of a chunk."""
-    loaded: list[tuple[Any, ...]] = _load_with_inputs(segments, inputs)
+def load_items(segments: Segments, inputs: Inputs) -> tuple[int, Sequence[Any]]:
+    """Return what `dump_items` was given, with the values of futures."""
+    loaded: tuple[int, Sequence[Any]] = _load_with_inputs(segments, inputs)
     return loaded
 
 
@@ -157,28 +167,8 @@ def load_value(segments: Segments) -> Any:
     return loads(segments[0], buffers=segments[1:])
 
 
-def dump_chunk(
-    values: list[Any], failures: dict[int, bytes], seconds: list[float] | None, worker: str | None
-) -> list[Any]:
-    """Pickle what a chunk came to, item by item.
-
-    A value that cannot be pickled becomes the failure of its own item and None among the values.
-    """
-    try:
-        return _dump((values, failures, seconds, worker))
-    except Exception:
-        values, failures = list(values), dict(failures)
-        for index, value in enumerate(values):
-            try:
-                dump_value(value)
-            except SerializationError as error:
-                values[index] = None
-                failures[index] = dump_error(error)[0]
-        return _dump((values, failures, seconds, worker))
-
-
 def load_chunk(segments: Segments) -> tuple[list[Any], dict[int, bytes], list[float] | None, str | None]:
-    """Return what `dump_chunk` was given."""
+    """Return what a chunk came to: its values, pickled errors by index, seconds by index, and its worker."""
     loaded: tuple[list[Any], dict[int, bytes], list[float] | None, str | None] = load_value(segments)
     return loaded
 
@@ -371,8 +361,8 @@ def _name_argument(payload: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tupl
     return [(f"args[{i}]", v) for i, v in enumerate(args)] + [(f"kwargs[{k!r}]", v) for k, v in kwargs.items()]
 
 
-def _name_item(items: list[tuple[Any, ...]]) -> list[tuple[str, Any]]:
-    return [(f"items[{i}][{j}]", v) for i, item in enumerate(items) for j, v in enumerate(item)]
+def _name_item(payload: tuple[int, Sequence[Any]]) -> list[tuple[str, Any]]:
+    return [(f"items[{i}]", item) for i, item in enumerate(payload[1])]
 
 
 def _type_name(error: BaseException) -> str:

@@ -145,8 +145,8 @@ impl Session {
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
 
-    /// Submits a chunk of calls whose errors are kept item by item.
-    #[pyo3(signature = (function, options, args, inputs, retries))]
+    /// Submits a chunk of calls; with "return" as `errors` they are kept item by item.
+    #[expect(clippy::too_many_arguments, reason = "Python passes them one by one")]
     fn submit_chunk(
         &self,
         py: Python<'_>,
@@ -154,9 +154,10 @@ impl Session {
         options: u32,
         args: &Bound<'_, PyAny>,
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
+        errors: &str,
         retries: u32,
     ) -> PyResult<Ticket> {
-        let call = Call::Chunk { errors: Errors::Return, retries };
+        let call = Call::Chunk { errors: errors_from(errors)?, retries };
         let task = new_task((function, options), call, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))

@@ -4,6 +4,7 @@
 //! A Python thread that waits does so here, detached, in slices after which signals are seen ([`wait`]); no thread of ours
 //! ever attaches to the interpreter. What a forked child inherits is out of its reach ([`fork`]).
 
+mod batches;
 mod buffer;
 mod client;
 mod coordinator;
@@ -26,6 +27,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<batches::Batches>()?;
     module.add_class::<buffer::Buffer>()?;
     module.add_class::<client::FunctionTicket>()?;
     module.add_class::<client::Session>()?;

@@ -38,10 +38,27 @@ def test_endless_input_is_read_through_a_window(client):
             read.append(n)
             yield n
 
-    results = client.map(tasks.same, items())
+    results = client.map(tasks.same, items(), chunksize=1)
     assert list(itertools.islice(results, 50)) == list(range(50))
     results.close()
     assert len(read) <= 50 + 4 * 2
+
+
+def test_a_window_of_chunks_that_size_themselves_is_bounded_too(client):
+    read: list[int] = []
+
+    def items():
+        for n in itertools.count():
+            read.append(n)
+            yield n
+
+    results = client.map(tasks.same, items())
+    assert len(read) == 4 * 2, "the first chunks are single items"
+    for n in range(5_000):
+        assert next(results) == n
+        assert len(read) - n <= (4 * 2 + 2) * 2**17
+    results.close()
+    assert len(read) > 5_000 + 4 * 2, "chunks have grown"
 
 
 def test_the_first_window_starts_at_the_call(client, tmp_path):
@@ -410,3 +427,31 @@ def test_no_piece_spoils_the_combine_of_the_others(client):
     assert errors == [type(None), plait.SerializationError, plait.RemoteError, asyncio.CancelledError, tasks.Sealed]
     for outcome in outcomes[2:]:
         assert "in come_to" in str(outcome.error.__cause__)
+
+
+@pytest.mark.parametrize("chunksize", [None, 50])
+def test_what_kills_executors_fails_alone(client, chunksize):
+    def work(n):
+        return tasks.leave(3) if n == 137 else n
+
+    outcomes = list(client.options(errors="return").map(work, range(300), chunksize=chunksize))
+    assert [outcome.value for outcome in outcomes] == [*range(137), None, *range(138, 300)]
+    assert isinstance(outcomes[137].error, plait.TaskCrashed)
+    assert [outcome.item for outcome in outcomes] == list(range(300))
+
+
+def test_a_value_that_cannot_be_loaded_here_fails_alone(client):
+    def work(n):
+        return tasks.Unloadable(1, 2) if n == 70 else n
+
+    outcomes = list(client.options(errors="return").map(work, range(100), chunksize=25))
+    assert [outcome.value for outcome in outcomes] == [*range(70), None, *range(71, 100)]
+    assert isinstance(outcomes[70].error, plait.SerializationError)
+
+
+@pytest.mark.parametrize("errors", ["raise", "skip"])
+def test_a_million_items_are_a_few_messages(client, errors):
+    before = client.submit(tasks.same, 1)._ticket.seq
+    results = client.options(errors=errors).map(tasks.same, range(1_000_000))
+    assert sum(1 for n, value in enumerate(results) if n == value) == 1_000_000
+    assert client.submit(tasks.same, 1)._ticket.seq - before < 2_000

@@ -185,14 +185,6 @@ def _divide() -> float:
     return 1 / 0
 
 
-def test_unpicklable_item_fails_alone_in_a_chunk():
-    segments = serialize.dump_chunk([1, threading.Lock(), 3], {}, [0.1, 0.2, 0.3], "here")
-    values, failures, seconds, worker = serialize.load_chunk(segments)
-    assert values == [1, None, 3] and list(failures) == [1]
-    assert isinstance(serialize.load_error([failures[1]]), SerializationError)
-    assert seconds == [0.1, 0.2, 0.3] and worker == "here"
-
-
 def test_recursion_is_an_error_of_the_value():
     deep: list = []
     for _ in range(sys.getrecursionlimit() * 10):

@@ -1,0 +1,54 @@
+"""How many items go in one message, where plait chooses: by what items cost, what they weigh, and how many are left."""
+
+from __future__ import annotations
+
+from plait import _config
+
+
+class Sizer:
+    """Sizes the chunks of one map, and keeps on sizing them.
+
+    The first chunks are single items, so that the first results come at once. Then chunks grow to some milliseconds of
+    work, and shrink again towards an end that can be foreseen.
+
+    Args:
+        left: How many items there will be, if that is known.
+    """
+
+    __slots__ = ("_bytes", "_left", "_measured", "_seconds")
+
+    def __init__(self, left: int | None) -> None:
+        self._left = left
+        self._measured = 0
+        self._seconds = 0.0
+        self._bytes = 0.0
+
+    @property
+    def knows(self) -> bool:
+        """Whether anything was measured yet."""
+        return self._measured > 0
+
+    def size(self, slots: int) -> int:
+        """Return how many items the next chunk should have, at least 1."""
+        if not self._measured:
+            return 1
+        size = min(self._measured * _config.CHUNK_GROWTH, _config.CHUNK_ITEMS)
+        if self._seconds:
+            size = min(size, int(_config.CHUNK_SECONDS / self._seconds))
+        if self._bytes:
+            size = min(size, int(_config.CHUNK_BYTES / self._bytes))
+        if self._left is not None and size * 2 * slots > self._left:
+            least = int(_config.CHUNK_LEAST_SECONDS / self._seconds) if self._seconds else 1
+            size = min(size, max(self._left // (2 * slots), least))
+        return max(1, size)
+
+    def sent(self, items: int) -> None:
+        """Take note of items that were sent."""
+        if self._left is not None:
+            self._left = max(0, self._left - items)
+
+    def learn(self, items: int, seconds: float, weight: int) -> None:
+        """Take note of what a chunk cost, in seconds of run time and in bytes. More counts at once, less by half."""
+        self._seconds = max(seconds / items, (self._seconds + seconds / items) / 2)
+        self._bytes = max(weight / items, (self._bytes + weight / items) / 2)
+        self._measured = max(self._measured, items)

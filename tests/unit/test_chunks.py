@@ -1,0 +1,138 @@
+"""Chunks: how many items they have, and that each item keeps its own failure, retries and time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from plait import _config, _executor
+from plait._chunks import Sizer
+from plait._errors import SerializationError
+from plait._executor import RAISE, RETURN, SKIP, Chunk
+from plait._serialize import FIRST, TIMED, TUPLES, load_chunk, load_error
+
+
+def sizes(sizer: Sizer, seconds: float, weight: float = 1.0, slots: int = 2, total: int = 1_000_000) -> list[int]:
+    """Play a map whose chunks are over as soon as they are sent."""
+    played: list[int] = []
+    while sum(played) < total:
+        played.append(min(sizer.size(slots), total - sum(played)))
+        sizer.sent(played[-1])
+        sizer.learn(played[-1], seconds * played[-1], int(weight * played[-1]))
+    return played
+
+
+def test_chunks_grow_from_one_item_to_milliseconds_and_shrink_towards_the_end():
+    played = sizes(Sizer(1_000_000), 1e-6)
+    assert played[0] == 1
+    assert all(after <= _config.CHUNK_GROWTH * max(before, 1) for before, after in pairwise(played))
+    assert max(played) == pytest.approx(_config.CHUNK_SECONDS / 1e-6, rel=0.01)
+    assert played[-1] <= _config.CHUNK_LEAST_SECONDS / 1e-6 + 1
+    assert len(played) < 300
+
+
+def test_long_or_heavy_items_go_alone():
+    assert set(sizes(Sizer(None), 1.0, total=50)) == {1}
+    assert max(sizes(Sizer(None), 1e-6, weight=_config.CHUNK_BYTES / 4, total=50)) == 4
+
+
+def test_what_costs_more_counts_at_once():
+    sizer = Sizer(None)
+    sizer.learn(1_000, 1e-3, 1_000)
+    assert sizer.size(2) > 1_000
+    sizer.learn(10, 1.0, 10)
+    assert sizer.size(2) == 1
+
+
+def chunk(fn: Any, items: Any, kind: int = 0, errors: int = RETURN, retries: int = 0) -> tuple[Any, ...]:
+    """Run and read a chunk; failures as exceptions."""
+    values, failures, seconds, _ = load_chunk(Chunk(fn, Exception, kind, items, errors, retries).dump())
+    return values, {index: load_error([failure]) for index, failure in failures.items()}, seconds
+
+
+def test_each_item_keeps_its_own_failure():
+    values, failures, seconds = chunk(lambda x: 10 // x, [1, 0, 2, 0, 5])
+    assert values == [10, None, 5, None, 2] and sorted(failures) == [1, 3] and seconds is None
+    assert all(isinstance(error, ZeroDivisionError) for error in failures.values())
+
+
+def test_tuples_are_arguments_and_times_are_taken():
+    values, failures, seconds = chunk(divmod, [(7, 2), (1, 0), (9, 4)], TUPLES | TIMED)
+    assert values == [(3, 1), None, (2, 1)] and list(failures) == [1] and len(seconds) == 3
+
+
+def test_a_chunk_ends_with_the_first_failure_if_that_is_all_that_counts():
+    called = []
+
+    def fn(x: int) -> int:
+        called.append(x)
+        return 1 // x
+
+    values, failures, _ = chunk(fn, [1, 0, 2], FIRST)
+    assert values == [1, None] and list(failures) == [1] and called == [1, 0]
+
+
+def test_items_that_are_skipped_leave_no_gap():
+    assert chunk(lambda x: 10 // x, range(-1, 3), errors=SKIP)[0] == [-10, 10, 5]
+
+
+def test_a_chunk_that_raises_raises_the_first():
+    with pytest.raises(_executor._NoRetry) as caught:
+        Chunk(lambda x: 1 // x, Exception, 0, [1, 0, 0], RAISE, 0)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_function_that_raises_stop_iteration_fails_and_ends_nothing():
+    def fn(x: int) -> int:
+        if x in (0, 2, 5):
+            raise StopIteration
+        return x
+
+    values, failures, _ = chunk(fn, range(6))
+    assert values == [None, 1, None, 3, 4, None] and sorted(failures) == [0, 2, 5]
+    assert all(isinstance(error, StopIteration) for error in failures.values())
+
+
+def test_coroutines_are_awaited_wherever_they_come_from():
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return 10 // x
+
+    values, failures, _ = chunk(later, [5, 0, 1])
+    assert values == [2, None, 10] and list(failures) == [1]
+    values, failures, _ = chunk(lambda x: later(x) if x < 2 else x, [5, 0, 1])
+    assert values == [5, None, 10] and list(failures) == [1]
+
+
+def test_a_value_that_cannot_be_pickled_fails_alone():
+    values, failures, _ = chunk(lambda x: threading.Lock() if x == 1 else x, range(3))
+    assert values == [0, None, 2] and list(failures) == [1]
+    assert isinstance(failures[1], SerializationError)
+    assert chunk(lambda x: threading.Lock() if x == 1 else x, range(3), errors=SKIP)[0] == [0, 2]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_chunk_does_what_a_loop_does(seed):
+    draw = random.Random(seed)
+    plan = [draw.choice([0, 0, 0, 1, 2, 9]) for _ in range(draw.randrange(1, 60))]
+    retries, errors = draw.randrange(3), draw.choice([RETURN, SKIP])
+    left = list(plan)
+
+    def fn(index: int) -> int:
+        if left[index]:
+            left[index] -= 1
+            raise draw.choice([ValueError, KeyError, StopIteration])(index)
+        return index
+
+    values, failures, _ = chunk(fn, range(len(plan)), errors=errors, retries=retries)
+    good = [index for index, fails in enumerate(plan) if fails <= retries]
+    if errors == SKIP:
+        assert values == good
+    else:
+        assert [index for index, value in enumerate(values) if value is not None] == good
+        assert sorted(failures) == [index for index in range(len(plan)) if index not in good]
