@@ -16,6 +16,7 @@ from plait import _context
 from plait._errors import DependencyFailed, SerializationError, error_from, told
 from plait._native import ExecutorChannel
 from plait._serialize import (
+    BRIEF,
     FIRST,
     TIMED,
     TUPLES,
@@ -50,6 +51,12 @@ VALUE, ERROR = 5, 6
 RETURNED, RAISED, RAISED_FOR_GOOD, SKIPPED, CANCELLED = range(5)
 RAISE, RETURN, SKIP = range(3)
 FOREIGN, MEANT, STALE = range(3)
+
+#: A chunk that plait sized is planned as 10 ms of work. After this long it is cut off and the rest given back: it had
+#: longer items than could be foreseen, and others may be idle.
+BRIEF_SECONDS = 0.05
+#: Between two looks at the clock there are about so many seconds of work.
+STRIDE_SECONDS = 0.0001
 
 
 async def _coroutine() -> None:
@@ -89,6 +96,9 @@ class Interrupts:
 
     __slots__ = ("_channel",)
 
+    def __init__(self) -> None:
+        self._channel: ExecutorChannel | None = None
+
     def listen(self, channel: ExecutorChannel) -> None:
         """Handle SIGINT from here on."""
         self._channel = channel
@@ -97,15 +107,15 @@ class Interrupts:
     @property
     def cancelled(self) -> bool:
         """Whether the worker asked the task at hand to stop."""
-        return self._channel.cancelled
+        return self._channel is not None and self._channel.cancelled
 
     def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
-        meant = self._channel.interrupted()
-        if meant == STALE:
+        channel = self._channel
+        if channel is None or (meant := channel.interrupted()) == STALE:
             return
         if meant == MEANT:
-            self._channel.cancelled = True
-        if self._channel.inside:
+            channel.cancelled = True
+        if channel.inside:
             raise KeyboardInterrupt
 
 
@@ -180,8 +190,8 @@ def _run(
 class Chunk:
     """A function applied to many items, each with its own failure, retries and time.
 
-    Python runs once per failure, not once per item: `values.extend(map(fn, rest))` keeps what came before an exception,
-    so its length says which item it was.
+    Python runs once per stride and failure, not once per item: `values.extend(map(fn, rest))` keeps what came before an
+    exception, so its length says which item it was. Fewer values than items mean that the rest was not begun.
     """
 
     __slots__ = ("errors", "failures", "fn", "items", "kind", "retries", "retry_on", "seconds", "values")
@@ -208,11 +218,16 @@ class Chunk:
             first = self.values.pop()
             self.fn = Awaiting(self.fn)
             going = self._extend(map(_await, (first,)), 1)
+        began = now = perf_counter()
+        stride = total if not self.kind & (TIMED | BRIEF) else 1
         while going and (done := len(self.values)) < total:
-            if self.kind & TIMED:
-                going = self._extend(self._calls(islice(rest, 1)), done + 1)
-            else:
-                going = self._extend(self._calls(rest), total)
+            going = self._extend(self._calls(islice(rest, stride)), min(done + stride, total))
+            if self.kind & BRIEF:
+                before, now = now, perf_counter()
+                if now - began > BRIEF_SECONDS:
+                    return
+                if not self.kind & TIMED:
+                    stride = stride * 2 if now - before < STRIDE_SECONDS else max(1, stride // 2)
 
     def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
         return starmap(self.fn, some) if self.kind & TUPLES else map(self.fn, some)

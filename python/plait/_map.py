@@ -17,6 +17,7 @@ from plait._future import not_loadable, note_of
 from plait._native import Batches
 from plait._progress import size_of
 from plait._serialize import (
+    BRIEF,
     FIRST,
     TIMED,
     TUPLES,
@@ -51,7 +52,7 @@ _FINAL = frozenset({"value", "cancelled", "lost", "unknown"})
 class Sent:
     """A message on its way: its items, its ticket, or why it was never sent."""
 
-    __slots__ = ("chunk", "error", "items", "size", "ticket")
+    __slots__ = ("chunk", "error", "items", "rest", "size", "ticket")
 
     def __init__(self, items: Items, ticket: Ticket | None, size: int, error: BaseException | None = None) -> None:
         self.items = items
@@ -59,6 +60,8 @@ class Sent:
         self.size = size
         self.error = error
         self.chunk = False
+        #: Items that its executor gave back.
+        self.rest: Items = []
 
     def is_over(self) -> bool:
         """Whether there is something to take."""
@@ -122,6 +125,7 @@ class Results(Batches, Generic[T]):
             (0 if len(iterables) == 1 else TUPLES)
             | (TIMED if options.errors == "return" else 0)
             | (FIRST if options.errors == "raise" else 0)
+            | (BRIEF if chunksize is None else 0)
         )
         self._items: Iterable[Any] = iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False)
         self._source = iter(self._items)
@@ -314,9 +318,11 @@ class Results(Batches, Generic[T]):
         try:
             values, error = self._results(sent, outcome)
         except _NotTold:
-            self._send_apart(sent.items, place)
+            self._send_again(sent.items, place, 1)
             return
-        self._items_out -= len(sent.items)
+        if sent.rest and error is None:
+            self._send_again(sent.rest, place, self._sizer.size(self._core.slots()))
+        self._items_out -= len(sent.items) - len(sent.rest)
         if error is not None:
             self._stop(error)
         if self._buffersize is not None:
@@ -325,19 +331,22 @@ class Results(Batches, Generic[T]):
         else:
             self._pass_on(values)
 
-    def _send_apart(self, items: Items, place: int) -> None:
-        """Send the items of a chunk that failed as such again, in smaller chunks and at last alone: so that whatever it
-        was hits the one that brings it about.
+    def _send_again(self, items: Items, place: int, least: int) -> None:
+        """Send items in the place of their chunk, in smaller ones and at last alone.
+
+        So whatever made it fail hits the one that brings it about, and whatever made it take long holds up no other.
         """
-        size = 1 if len(items) <= _config.CHUNK_PARTS else -(-len(items) // _config.CHUNK_PARTS)
-        apart: list[Sent] = []
+        size = max(least, -(-len(items) // _config.CHUNK_PARTS))
+        if len(items) <= _config.CHUNK_PARTS:
+            size = 1
+        again: list[Sent] = []
         for start in range(0, len(items), size):
             part = items[start : start + size]
             sent = self._chunk(part) if size > 1 else None
-            apart += [sent] if sent is not None else [self._single(item) for item in part]
-        for sent in reversed(apart):
+            again += [sent] if sent is not None else [self._single(item) for item in part]
+        for sent in reversed(again):
             self._sent.insert(place, sent)
-        self._bytes_out += sum(sent.size for sent in apart)
+        self._bytes_out += sum(sent.size for sent in again)
 
     def _wait(self, sent: Sent) -> RawOutcome | None:
         """Wait for a message's outcome; if the map was stopped meanwhile there is none."""
@@ -373,7 +382,6 @@ class Results(Batches, Generic[T]):
             raise _NotTold
         if outcome[0] != "value":
             return self._failures(sent, error_from(outcome, load_error, note_of(sent.ticket.seq, sent.ticket.story())))
-        self._measure(sent, sent.ticket, outcome[1])
         try:
             if sent.chunk:
                 return self._results_of_chunk(sent, sent.ticket, outcome[1])
@@ -384,6 +392,7 @@ class Results(Batches, Generic[T]):
             if sent.chunk:
                 raise _NotTold from raised
             return self._failures(sent, not_loadable(raised))
+        self._measure(sent, sent.ticket, outcome[1])
         if self._options.errors == "return":
             value = self._outcome(sent.items[0], value, None, sent.ticket, None)
         return [value], None
@@ -391,6 +400,9 @@ class Results(Batches, Generic[T]):
     def _results_of_chunk(self, sent: Sent, ticket: Ticket, segments: Any) -> tuple[list[Any], BaseException | None]:
         values, failures, seconds, _ = load_chunk(segments)
         errors = self._options.errors
+        if len(values) < len(sent.items):
+            sent.rest = sent.items[len(values) :]
+        self._measure(sent, ticket, segments)
         if not failures and errors != "return":
             return values, None
         if errors == "raise":
@@ -399,7 +411,7 @@ class Results(Batches, Generic[T]):
         if errors == "skip":
             return [value for index, value in enumerate(values) if index not in failures], None
         outcomes = []
-        for index, item in enumerate(sent.items):
+        for index, item in enumerate(sent.items[: len(values)]):
             error = load_error([failures[index]], note_of(ticket.seq, ticket.story())) if index in failures else None
             took = seconds[index] if seconds else None
             outcomes.append(self._outcome(item, values[index], error, ticket, took))
@@ -415,7 +427,7 @@ class Results(Batches, Generic[T]):
 
     def _measure(self, sent: Sent, ticket: Ticket, segments: Any) -> None:
         if self._chunksize is None and (story := ticket.story()) is not None:
-            self._sizer.learn(len(sent.items), story[2] / 1e6, max(sent.size, sum(map(len, segments))))
+            self._sizer.learn(len(sent.items) - len(sent.rest), story[2] / 1e6, max(sent.size, sum(map(len, segments))))
 
     def _stop(self, error: BaseException) -> None:
         """Cancel the rest; the error follows what is ready."""

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 
 #: What the items of a chunk are, and what is wanted of them: tuples of arguments, each one's time, a halt at the first
-#: that fails.
-TUPLES, TIMED, FIRST = 1, 2, 4
+#: that fails, a halt when it takes longer than planned.
+TUPLES, TIMED, FIRST, BRIEF = 1, 2, 4, 8
 #: More out-of-band buffers than this stay in the stream: each costs a segment of its own.
 MAX_BUFFERS = 1_000
 #: The longest text of an error with its traceback, in characters.
@@ -127,7 +127,7 @@ def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict
 
 
 def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Pickle the items of a chunk with what they are: `TUPLES`, `TIMED`, `FIRST`; returns and raises as `dump_call`."""
+    """Pickle the items of a chunk with what they are and what is wanted of them; returns and raises as `dump_call`."""
     buffers: list[Any] = []
     try:
         stream = dumps((kind, items), 5, buffer_callback=buffers.append)

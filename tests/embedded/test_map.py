@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import operator
+import random
 import threading
 import weakref
 
@@ -455,3 +456,22 @@ def test_a_million_items_are_a_few_messages(client, errors):
     results = client.options(errors=errors).map(tasks.same, range(1_000_000))
     assert sum(1 for n, value in enumerate(results) if n == value) == 1_000_000
     assert client.submit(tasks.same, 1)._ticket.seq - before < 2_000
+
+
+@pytest.mark.parametrize("errors", ["raise", "return", "skip"])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_a_chunk_gives_back_is_sent_again_in_its_place(client, errors, ordered):
+    def work(n):
+        tasks.pause(0.1 if n in (3_000, 3_001, 3_200) else 0)
+        return n
+
+    results = client.options(errors=errors, ordered=ordered).map(work, range(6_000))
+    values = [result.value if errors == "return" else result for result in results]
+    assert (values if ordered else sorted(values)) == list(range(6_000))
+
+
+def test_chunks_of_any_cost_give_what_a_loop_gives(client):
+    draw = random.Random(5)
+    costs = [draw.choice([0, 0, 0, 0, 0, 1e-4, 1e-3, 0.06]) for _ in range(400)]
+    assert list(client.map(tasks.pause, costs, range(400))) == list(range(400))
+    assert client.run(tasks.pause, costs, range(400)) == list(range(400))

@@ -14,7 +14,7 @@ from plait import _config, _executor
 from plait._chunks import Sizer
 from plait._errors import SerializationError
 from plait._executor import RAISE, RETURN, SKIP, Chunk
-from plait._serialize import FIRST, TIMED, TUPLES, load_chunk, load_error
+from plait._serialize import BRIEF, FIRST, TIMED, TUPLES, load_chunk, load_error
 
 
 def sizes(sizer: Sizer, seconds: float, weight: float = 1.0, slots: int = 2, total: int = 1_000_000) -> list[int]:
@@ -114,6 +114,21 @@ def test_a_value_that_cannot_be_pickled_fails_alone():
     assert values == [0, None, 2] and list(failures) == [1]
     assert isinstance(failures[1], SerializationError)
     assert chunk(lambda x: threading.Lock() if x == 1 else x, range(3), errors=SKIP)[0] == [0, 2]
+
+
+@pytest.mark.parametrize("kind", [BRIEF, BRIEF | TIMED])
+def test_a_chunk_that_takes_longer_than_planned_gives_the_rest_back(kind, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(_executor, "perf_counter", lambda: clock[0])
+
+    def fn(x: int) -> int:
+        clock[0] += 1.0 if x == 700 else 1e-6
+        return x
+
+    values, failures, _ = chunk(fn, range(1_000), kind)
+    assert values == list(range(len(values))) and not failures
+    assert 700 < len(values) <= 700 + _executor.STRIDE_SECONDS * 2 / 1e-6
+    assert len(chunk(fn, range(700, 1_000))[0]) == 300, "one of a given size is not cut off"
 
 
 @pytest.mark.parametrize("seed", range(30))
