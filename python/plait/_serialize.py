@@ -82,6 +82,15 @@ def load_function(segments: Segments) -> tuple[Callable[..., Any], RetryOn]:
     return loaded
 
 
+def dump_simply(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """Pickle the arguments of one call by plain pickle, or return None where that is not all there is to it."""
+    try:
+        stream = dumps((args, kwargs), 5, buffer_callback=_out_of_band)
+    except Exception:  # a big array, a future, or something that cloudpickle may know
+        return None
+    return None if b"__main__" in stream else stream
+
+
 def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     """Pickle the arguments of one call.
 
@@ -249,6 +258,11 @@ def _input(index: int) -> Any:
     if inputs is None:
         raise PlaitError("a placeholder of a plait Future was unpickled outside its task")
     return inputs[index]
+
+
+def _out_of_band(_buffer: object) -> None:
+    """Stop the pickler at the first buffer."""
+    raise BufferError
 
 
 def _load_with_inputs(segments: Segments, inputs: Inputs) -> Any:

@@ -11,7 +11,7 @@ use plait_core::spec::{Call, Errors, Grouping};
 use plait_core::value::Value;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 use rustix::process::{Pid, getpid};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -73,36 +73,29 @@ impl ExecutorChannel {
         Ok(Self { inner: Mutex::new(inner), page, pid: getpid(), inside, cancelled, changed })
     }
 
-    /// Runs the plain orders among those at hand. Returns what it cannot finish, or None once nothing is at hand.
+    /// Runs the simple orders among those at hand. Returns what it cannot finish, or None once nothing is at hand.
     ///
     /// That is an order as a tuple `(call, function, args, inputs, detail)`; with 5 as its call a function's value, with 6
     /// its exception, in the place of the arguments.
     fn run<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         loop {
-            let Some((order, function)) = self.next(py) else { return Ok(None) };
-            let Some((function, args, kwargs)) = plain(py, &order, function.as_ref()) else {
+            let Some((order, loaded)) = self.next(py) else { return Ok(None) };
+            // Somebody may want it stopped before it has begun: that is for Python to say.
+            let (Some((function, stream)), false) = (simple(py, &order, loaded.as_ref()), self.cancelled()) else {
                 return self.inner().tuple(py, &order).map(Some);
             };
             self.inside.store(true, Relaxed);
-            // Somebody wants it stopped before it has begun: that is for Python to say.
-            if self.cancelled.load(Relaxed) {
-                self.inside.store(false, Relaxed);
-                return self.inner().tuple(py, &order).map(Some);
-            }
-            let called = function.call(args, kwargs.as_ref());
+            let call = pickle::load_any_call(py, stream);
+            let called = call.and_then(|(args, kwargs)| function.call(args, kwargs.as_ref()));
             let called = called.and_then(|value| py.check_signals().map(|()| value));
             let stream = called.as_ref().ok().and_then(pickle::Stream::of_value);
             self.inside.store(false, Relaxed);
-            match (called, stream) {
-                (Ok(_), Some(stream)) if self.end_plain(py, &stream) => {}
-                (Ok(value), _) => return (VALUE, function, value, py.None(), ()).into_pyobject(py).map(Some),
-                (Err(error), _) => {
-                    let error = error.into_value(py);
-                    return (ERROR, self.inner().loaded(py, order.function), error, py.None(), ())
-                        .into_pyobject(py)
-                        .map(Some);
-                }
-            }
+            let (what, left) = match (called, stream) {
+                (Ok(_), Some(stream)) if self.end_plain(py, &stream) => continue,
+                (Ok(value), _) => (VALUE, value.unbind()),
+                (Err(error), _) => (ERROR, error.into_value(py).into_any()),
+            };
+            return (what, loaded, left, py.None(), ()).into_pyobject(py).map(Some);
         }
     }
 
@@ -249,17 +242,16 @@ impl ExecutorChannel {
     }
 }
 
-/// A call that needs nothing but its function and plain arguments.
-type PlainCall<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
-
-/// The order as such a call, if it is one.
-fn plain<'py>(py: Python<'py>, order: &ExecutorOrder, loaded: Option<&Py<PyAny>>) -> Option<PlainCall<'py>> {
-    let (Call::Single, [], Some(stream)) = (order.call, &order.inputs[..], order.args.only_segment()) else {
-        return None;
-    };
+/// Function and arguments of an order that needs nothing else.
+fn simple<'a, 'py>(
+    py: Python<'py>,
+    order: &'a ExecutorOrder,
+    loaded: Option<&Py<PyAny>>,
+) -> Option<(Bound<'py, PyAny>, &'a [u8])> {
+    let (Call::Single, []) = (order.call, &order.inputs[..]) else { return None };
+    let stream = order.args.only_segment().filter(|stream| stream.len() as u64 <= COPIED_BYTES)?;
     let function = loaded?.bind(py).cast::<PyTuple>().ok()?.get_item(0).ok()?;
-    let (args, kwargs) = pickle::load_call(py, stream)?;
-    Some((function, args, kwargs))
+    Some((function, stream))
 }
 
 impl Inner {

@@ -54,7 +54,7 @@ impl FutureBase {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value, if it is here or can be loaded without Python.
+    /// The value, if it is here.
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match &*self.end() {
             End::Ahead => {}
@@ -62,7 +62,7 @@ impl FutureBase {
             End::Other(_) => return Ok(None),
         }
         let Some(hold) = self.hold.get() else { return Ok(None) };
-        let Some((value, story)) = hold.take_plain(py)? else { return Ok(None) };
+        let Some((value, story)) = hold.take_value(py)? else { return Ok(None) };
         let kept = self.keep(py, &End::Value(value.unbind()));
         // Only then: whoever finds the outcome told looks here.
         hold.settle(story);

@@ -1,12 +1,13 @@
 //! Pickle for what is plain: small builtins are written and read here, without a call of Python's pickler.
 //!
 //! What is written is ordinary pickle, protocol 5, that `pickle.loads` reads; only frames and the memo are left out, which
-//! short streams do not need. What is read is what is written here. Anything else is nobody's fault: the answer is `None`,
-//! and the caller goes to `_serialize.py`, which knows everything.
+//! short streams do not need. What is read is what is written here; anything else goes to Python's own unpickler. What is
+//! not plain is nobody's fault: the answer is `None`, and the caller goes to `_serialize.py`, which knows everything.
 //!
 //! Only exact types are plain: a subclass may pickle as it likes.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 /// Longest stream written here, in bytes: what is longer costs more to copy than a call of Python's pickler.
@@ -160,10 +161,7 @@ impl Stream {
 }
 
 /// What a call was made of, if its stream is plain.
-pub(super) fn load_call<'py>(
-    py: Python<'py>,
-    stream: &[u8],
-) -> Option<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
+fn load_call<'py>(py: Python<'py>, stream: &[u8]) -> Option<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
     if stream == EMPTY_CALL {
         return Some((PyTuple::empty(py), None));
     }
@@ -172,6 +170,23 @@ pub(super) fn load_call<'py>(
     let kwargs = kwargs.cast_into_exact::<PyDict>().ok()?;
     (call.len() == 2).then_some(())?;
     Some((args.cast_into_exact().ok()?, Some(kwargs)))
+}
+
+/// What a call was made of, by Python's unpickler where the stream is not plain.
+pub(super) fn load_any_call<'py>(
+    py: Python<'py>,
+    stream: &[u8],
+) -> PyResult<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
+    match load_call(py, stream) {
+        Some(call) => Ok(call),
+        None => Ok(unpickled(&PyBytes::new(py, stream))?.extract()?),
+    }
+}
+
+/// Any value, by Python's own unpickler.
+pub(super) fn unpickled<'py>(stream: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    LOADS.import(stream.py(), "_pickle", "loads")?.call1((stream,))
 }
 
 /// A value, if its stream is plain.

@@ -1,4 +1,4 @@
-//! Submitting what is plain: a known function, called with small builtins. One native call a task.
+//! Submitting what is simple: a known function, called with arguments that are one stream. One native call a task.
 
 use super::fork::Native;
 use super::future::FutureBase;
@@ -10,7 +10,7 @@ use plait_core::value::Value;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 /// Submits calls of one view of a client.
 #[pyclass(frozen, module = "plait._native")]
@@ -22,6 +22,8 @@ pub(super) struct Submitter {
     known: Py<PyDict>,
     /// `Future.__new__` and its arguments.
     make: (Py<PyAny>, Py<PyTuple>),
+    /// `_serialize.dump_simply`.
+    dump: Py<PyAny>,
 }
 
 #[pymethods]
@@ -37,13 +39,13 @@ impl Submitter {
         let Some(handle) = self.handle.get() else { return Ok(None) };
         // The entry is held until the task is queued: so long the session knows the function.
         let Some((function, _entry)) = self.find(function)? else { return Ok(None) };
-        let Some(stream) = Stream::of_call(args, kwargs) else { return Ok(None) };
+        let Some(args) = self.pickled(args, kwargs)? else { return Ok(None) };
         let future = self.make.0.bind(py).call1(self.make.1.bind(py))?;
         let task = NewTask {
             function,
             options: self.options,
             call: Call::Single,
-            args: Value::copied(stream.as_bytes()),
+            args,
             inputs: Box::default(),
             run: None,
             retention: Retention::Release,
@@ -69,9 +71,18 @@ impl Submitter {
         future: &Bound<'_, PyAny>,
         owner: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let make = future.getattr("__new__")?.unbind();
-        let arguments = PyTuple::new(future.py(), [future, owner])?.unbind();
-        Ok(Self { handle: Native::new(handle), options: OptionsId(options), known, make: (make, arguments) })
+        let make = (future.getattr("__new__")?.unbind(), PyTuple::new(future.py(), [future, owner])?.unbind());
+        let dump = future.py().import("plait._serialize")?.getattr("dump_simply")?.unbind();
+        Ok(Self { handle: Native::new(handle), options: OptionsId(options), known, make, dump })
+    }
+
+    /// The arguments of a call, if there is nothing more to them than a stream.
+    fn pickled(&self, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Option<Value>> {
+        if let Some(stream) = Stream::of_call(args, kwargs) {
+            return Ok(Some(Value::copied(stream.as_bytes())));
+        }
+        let stream = self.dump.bind(args.py()).call1((args, kwargs))?;
+        Ok(stream.cast::<PyBytes>().ok().map(|stream| Value::copied(stream.as_bytes())))
     }
 
     /// The number of a function that can be called as it is, and its entry: known, without pins, with nothing captured

@@ -13,6 +13,7 @@ use plait_core::outcome::{Outcome, Story};
 use plait_core::spec::{Cancel, Retention};
 use plait_core::value::Value;
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -83,8 +84,9 @@ impl Hold {
         Ok(story)
     }
 
-    /// Takes the value of a task that is over, if it is plain. [`settle`](Self::settle) follows, once Python has it.
-    pub(super) fn take_plain<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Story)>> {
+    /// Takes and loads the value of a task that is over, if it is short and can be loaded. [`settle`](Self::settle)
+    /// follows, once Python has it. What is in the way of another value is for Python to say.
+    pub(super) fn take_value<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Story)>> {
         let Some(handle) = self.handle.get().filter(|_| self.is_ahead()) else { return Ok(None) };
         let Some(completion) = handle.take(self.task) else { return Ok(None) };
         if let Ok(Outcome::Value(value)) = &completion.outcome
@@ -92,13 +94,21 @@ impl Hold {
         {
             return Ok(Some((value, completion.story)));
         }
-        self.file(py, completion)?;
-        Ok(None)
+        // Filed first: to load it may take long, and other threads must not wait for it.
+        let story = self.file(py, completion)?;
+        let told = self.told(py)?;
+        let Ok(stream) = told.cast::<PyBytes>() else { return Ok(None) };
+        match pickle::unpickled(stream) {
+            Ok(value) => Ok(Some((value, story))),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Python has the outcome.
     pub(super) fn settle(&self, story: Story) {
-        *self.end() = End::Told(story);
+        let dropped = std::mem::replace(&mut *self.end(), End::Told(story));
+        drop(dropped); // after the lock
     }
 
     fn is_ahead(&self) -> bool {

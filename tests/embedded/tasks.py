@@ -38,6 +38,14 @@ def first_of(items: list[Any]) -> Any:
     return next(iter(items))
 
 
+class Bomb:
+    """An object that goes off when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickle as a division by zero."""
+        return (divmod, (1, 0))
+
+
 class NotThere(LookupError):
     """An exception that can be referred to weakly."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http
 import math
+import os
 import threading
 import weakref
 from typing import Any
@@ -104,6 +105,24 @@ def test_what_cannot_be_pickled_is_the_error_of_its_own_future(client):
     futures = [client.submit(tasks.same, value) for value in (1, threading.Lock(), 2)]
     assert (futures[0].result(60), futures[2].result(60)) == (1, 2)
     assert isinstance(futures[1].exception(60), plait.SerializationError)
+
+
+def test_a_result_that_cannot_be_pickled_is_an_error_and_the_executor_lives(client):
+    before = client.submit(os.getpid).result(60)
+    failed = client.submit(threading.Lock).exception(60)
+    assert isinstance(failed, plait.SerializationError) and "lock" in str(failed)
+    assert before in {client.submit(os.getpid).result(60) for _ in range(20)}
+
+
+def test_arguments_that_cannot_be_unpickled_are_an_error_of_the_task(client):
+    failed = client.submit(tasks.same, tasks.Bomb()).exception(60)
+    assert isinstance(failed, ZeroDivisionError)
+    assert client.submit(tasks.same, [1]).result(60) == [1]
+
+
+def test_a_result_that_cannot_be_unpickled_is_an_error_of_its_future(client):
+    failed = client.submit(tasks.Bomb).exception(60)
+    assert isinstance(failed, plait.SerializationError) and isinstance(failed.__cause__, ZeroDivisionError)
 
 
 def test_plain_and_other_results_take_turns(client):
