@@ -84,6 +84,10 @@ bench-readme: $(STAMPS)/wheel ## writes the README's comparison from the last `m
 bench-detection: $(STAMPS)/wheel ## how soon deaths and silence are noticed, beside what is promised
 	$(BIN)/python -m bench.detection
 
+.PHONY: bench-threads
+bench-threads: $(STAMPS)/wheel ## what a no-op costs the caller, plait's own threads and the executors (ARGS="--rounds 9")
+	$(BIN)/python -m bench.threads $(ARGS)
+
 .PHONY: bench-scheduler
 bench-scheduler: needs ## the scheduler and the shells alone, without Python
 	cargo bench --locked
