@@ -16,6 +16,15 @@ pub const MESSAGE_BYTES: u64 = 64 << 30;
 pub const MESSAGE_PARTS: usize = 64;
 /// Largest data frame, in bytes: what a heartbeat may have to wait for.
 pub const DATA_FRAME_BYTES: usize = 256 << 10;
+/// Segments of at least this many bytes are passed between a worker and its executors as memory, smaller ones as bytes:
+/// below it a descriptor, a mapping and fresh pages cost more than the copies they spare.
+pub const PASSED_BYTES: usize = 256 << 10;
+/// Most descriptors that one write carries: what a receiver holds that has not read the frames behind them.
+pub const PASSED_AT_ONCE: usize = 16;
+/// A store holds at most this part of the descriptors that its process may have open: the rest is the user's.
+pub const DESCRIPTORS_PART: usize = 4;
+/// And never more than this: what is beyond them is mapped, or travels as bytes.
+pub const DESCRIPTORS: usize = 4_096;
 /// Most segments of one value: the pickle stream and its out-of-band buffers.
 pub const VALUE_SEGMENTS: usize = 64 << 10;
 /// Most messages of one kind batched into one control message: keeps a message under [`CONTROL_BYTES`].

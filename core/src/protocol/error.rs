@@ -71,6 +71,9 @@ pub enum FrameError {
     /// A message in too many parts.
     #[error("a message of more than {} parts", crate::limits::MESSAGE_PARTS)]
     TooManyParts,
+    /// A segment that was to come as memory, where there is none or not what was said.
+    #[error("passed memory that is not what was announced")]
+    BadMemory,
     /// The stream ended within a message.
     #[error("the stream ended within a message")]
     Truncated,
@@ -85,6 +88,8 @@ pub enum FramePart {
     Inline,
     /// One data frame.
     Data,
+    /// What says where a passed segment lies.
+    Passed,
     /// All data before one control message.
     Message,
     /// A hello.
@@ -97,6 +102,7 @@ impl core::fmt::Display for FramePart {
             Self::Control => "a control message",
             Self::Inline => "inline values",
             Self::Data => "a data frame",
+            Self::Passed => "a passed segment's place",
             Self::Message => "a message with values",
             Self::Hello => "a hello",
         })

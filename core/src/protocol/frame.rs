@@ -6,6 +6,9 @@
 //! Part     as Control; the message goes on in the next one
 //! Data     first = 0, second = bytes (1..=DATA_FRAME_BYTES) of a value too large to travel inline
 //! DataEnd  as Data; the value ends here
+//! Passed   first = PASSED_BODY_BYTES; a segment of such a value as memory whose descriptor travels along: offset and
+//!          length, u64 LE each. Only between a worker and its executors
+//! PassedEnd as Passed; the value ends here
 //! Heartbeat, both 0; between any two frames
 //! Hello    first = bytes; only before the first of the others (see `read_hello`)
 //! ```
@@ -18,8 +21,8 @@
 mod decode;
 mod encode;
 
-pub use decode::Decoder;
-pub use encode::{Encoder, advance};
+pub use decode::{Decoder, Receive};
+pub use encode::{Cargo, Encoder, Pass, advance};
 
 use super::codec;
 use super::error::{DecodeError, EncodeError, FrameError, FramePart};
@@ -29,6 +32,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 12;
+/// Bytes behind the header of a segment that is passed as memory: where it begins there, and its length.
+const PASSED_BODY_BYTES: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -37,6 +42,8 @@ enum Kind {
     Data = 3,
     DataEnd = 4,
     Heartbeat = 5,
+    Passed = 6,
+    PassedEnd = 7,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -68,6 +75,8 @@ impl Header {
             3 => Kind::Data,
             4 => Kind::DataEnd,
             5 => Kind::Heartbeat,
+            6 => Kind::Passed,
+            7 => Kind::PassedEnd,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -79,6 +88,7 @@ impl Header {
                 ((FramePart::Control, limits::CONTROL_BYTES), (FramePart::Inline, limits::INLINE_FRAME_BYTES))
             }
             Kind::Data | Kind::DataEnd => ((FramePart::Control, 0), (FramePart::Data, limits::DATA_FRAME_BYTES)),
+            Kind::Passed | Kind::PassedEnd => ((FramePart::Passed, PASSED_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Heartbeat => ((FramePart::Control, 0), (FramePart::Data, 0)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
@@ -86,6 +96,9 @@ impl Header {
         let second = within(second, second_limit)?;
         if matches!(kind, Kind::Data | Kind::DataEnd) && second == 0 {
             return Err(FrameError::EmptyData);
+        }
+        if matches!(kind, Kind::Passed | Kind::PassedEnd) && first != PASSED_BODY_BYTES {
+            return Err(FrameError::DamagedHeader);
         }
         Ok(Self { kind, first, second })
     }

@@ -1,6 +1,6 @@
 //! Bytes to messages, however they are split on the way.
 
-use super::{HEADER_BYTES, Header, Kind, Placement};
+use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::{FrameError, FramePart};
@@ -9,6 +9,9 @@ use crate::value::Value;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::Bytes;
+
+/// Asked for a segment that was passed as memory, by its offset there and its length; nothing if it is not to be had.
+pub type Receive<'a> = &'a mut dyn FnMut(u64, u64) -> Option<Bytes>;
 
 /// Takes bytes as they come and gives messages.
 ///
@@ -22,6 +25,9 @@ pub struct Decoder<M> {
     body: Vec<u8>,
     /// What is still to come of a data frame.
     data_left: usize,
+    /// What has arrived of a passed segment's place.
+    place: [u8; PASSED_BODY_BYTES],
+    place_filled: usize,
     data: Data,
     /// The parts so far of a message that was cut.
     parts: Option<(M, usize)>,
@@ -33,9 +39,22 @@ pub struct Decoder<M> {
 /// Values that came before their control message.
 #[derive(Debug, Default)]
 struct Data {
-    whole: VecDeque<Bytes>,
+    whole: VecDeque<Pieces>,
+    pieces: Pieces,
+    /// The data behind the last piece.
     current: Vec<u8>,
     bytes: u64,
+}
+
+/// A value that came in frames of its own: what was passed, and between that what was sent as data.
+#[derive(Debug, Default)]
+struct Pieces {
+    bytes: u64,
+    /// Of those, bytes that lie in memory of our own.
+    owned: usize,
+    /// The last one, by far most often the only one, apart from those before it.
+    before: VecDeque<Bytes>,
+    last: Bytes,
 }
 
 impl<M: Message> Default for Decoder<M> {
@@ -60,7 +79,9 @@ impl<M: Message> Decoder<M> {
             frame: None,
             body: Vec::new(),
             data_left: 0,
-            data: Data { whole: VecDeque::new(), current: Vec::new(), bytes: 0 },
+            place: [0; PASSED_BODY_BYTES],
+            place_filled: 0,
+            data: Data { whole: VecDeque::new(), pieces: Pieces::new(), current: Vec::new(), bytes: 0 },
             parts: None,
             message_bytes,
             failed: None,
@@ -73,10 +94,23 @@ impl<M: Message> Decoder<M> {
     /// # Errors
     /// If the peer broke the protocol; messages before that are still given.
     pub fn feed(&mut self, bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
+        self.feed_receiving(bytes, messages, &mut |_, _| None)
+    }
+
+    /// The same where segments may be passed as memory: `receive` is asked for each, in the order of their descriptors.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and if `receive` has not what was announced.
+    pub fn feed_receiving(
+        &mut self,
+        bytes: &[u8],
+        messages: &mut Vec<M>,
+        receive: Receive<'_>,
+    ) -> Result<(), FrameError> {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        self.consume(bytes, messages).inspect_err(|error| self.failed = Some(*error))
+        self.consume(bytes, messages, receive).inspect_err(|error| self.failed = Some(*error))
     }
 
     /// The stream is over.
@@ -95,10 +129,11 @@ impl<M: Message> Decoder<M> {
     /// Bytes that it holds for messages that are not complete.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.body.capacity() + self.data.current.capacity() + self.data.whole.iter().map(Bytes::len).sum::<usize>()
+        let whole = self.data.whole.iter().chain([&self.data.pieces]).map(|pieces| pieces.owned).sum::<usize>();
+        self.body.capacity() + self.data.current.capacity() + whole
     }
 
-    fn consume(&mut self, mut bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
+    fn consume(&mut self, mut bytes: &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<(), FrameError> {
         while !bytes.is_empty() {
             let Some(frame) = self.frame else {
                 self.take_header(&mut bytes)?;
@@ -106,6 +141,7 @@ impl<M: Message> Decoder<M> {
             };
             match frame.kind {
                 Kind::Data | Kind::DataEnd => self.take_data(frame, &mut bytes)?,
+                Kind::Passed | Kind::PassedEnd => self.take_passed(frame, &mut bytes, receive)?,
                 Kind::Control | Kind::Part => self.take_control(frame, &mut bytes, messages)?,
                 Kind::Heartbeat | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
             }
@@ -130,6 +166,7 @@ impl<M: Message> Decoder<M> {
                 self.data_left = header.second;
                 self.frame = Some(header);
             }
+            Kind::Passed | Kind::PassedEnd => self.frame = Some(header),
             // Every message has at least its variant, so a body never is empty.
             Kind::Control | Kind::Part if header.first == 0 => {
                 return Err(crate::protocol::error::DecodeError::Malformed.into());
@@ -148,6 +185,23 @@ impl<M: Message> Decoder<M> {
         }
         self.frame = None;
         if frame.kind == Kind::DataEnd { self.data.end_value() } else { Ok(()) }
+    }
+
+    fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<(), FrameError> {
+        let piece = take(bytes, PASSED_BODY_BYTES - self.place_filled);
+        self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
+        self.place_filled += piece.len();
+        if self.place_filled < PASSED_BODY_BYTES {
+            return Ok(());
+        }
+        (self.place_filled, self.frame) = (0, None);
+        let half = |at: usize| self.place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+        let (offset, length) = (half(0), half(8));
+        self.data.admit(usize::try_from(length).unwrap_or(usize::MAX), self.message_bytes)?;
+        let segment = receive(offset, length).filter(|segment| segment.len() as u64 == length && length > 0);
+        self.data.close();
+        self.data.pieces.push(segment.ok_or(FrameError::BadMemory)?);
+        if frame.kind == Kind::PassedEnd { self.data.end_value() } else { Ok(()) }
     }
 
     fn take_control(&mut self, frame: Header, bytes: &mut &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
@@ -178,7 +232,7 @@ impl<M: Message> Decoder<M> {
             }
         });
         result?;
-        let rest = !inline.is_empty() || !self.data.whole.is_empty() || !self.data.current.is_empty();
+        let rest = !inline.is_empty() || !self.data.is_empty();
         self.data.bytes = 0;
         if rest { Err(FrameError::ValueMismatch) } else { Ok(message) }
     }
@@ -195,7 +249,13 @@ impl<M: Message> Decoder<M> {
         };
         match kind {
             Kind::Part => self.parts = Some((message, count)),
-            Kind::Control | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Hello => messages.push(message),
+            Kind::Control
+            | Kind::Data
+            | Kind::DataEnd
+            | Kind::Passed
+            | Kind::PassedEnd
+            | Kind::Heartbeat
+            | Kind::Hello => messages.push(message),
         }
         Ok(())
     }
@@ -209,15 +269,52 @@ impl Data {
         if bytes > limit { Err(FrameError::TooLong { part: FramePart::Message, bytes, limit }) } else { Ok(()) }
     }
 
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.pieces.bytes == 0 && self.current.is_empty()
+    }
+
+    /// Makes a piece of the data so far.
+    fn close(&mut self) {
+        let mut data = core::mem::take(&mut self.current);
+        data.shrink_to_fit();
+        self.pieces.owned += data.len();
+        self.pieces.push(data.into());
+    }
+
     fn end_value(&mut self) -> Result<(), FrameError> {
         // A control message names each value with at least one byte.
         if self.whole.len() == limits::CONTROL_BYTES {
             return Err(FrameError::ValueMismatch);
         }
-        let mut value = core::mem::take(&mut self.current);
-        value.shrink_to_fit();
-        self.whole.push_back(value.into());
+        self.close();
+        self.whole.push_back(core::mem::replace(&mut self.pieces, Pieces::new()));
         Ok(())
+    }
+}
+
+impl Pieces {
+    const fn new() -> Self {
+        Self { bytes: 0, owned: 0, before: VecDeque::new(), last: Bytes::new() }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len() as u64;
+        let before = core::mem::replace(&mut self.last, piece);
+        if !before.is_empty() {
+            self.before.push_back(before);
+        }
+    }
+
+    /// Splits the next segment off. What was passed is a segment by itself.
+    fn split(&mut self, length: usize) -> Option<Bytes> {
+        if self.before.front().is_some_and(Bytes::is_empty) {
+            self.before.pop_front();
+        }
+        let next = self.before.front_mut().unwrap_or(&mut self.last);
+        (length <= next.len()).then(|| next.split_to(length))
     }
 }
 
@@ -227,27 +324,26 @@ fn attach(
     value: &mut Value,
     placement: &mut Placement,
     inline: &mut &[u8],
-    data: &mut VecDeque<Bytes>,
+    data: &mut VecDeque<Pieces>,
 ) -> Result<(), FrameError> {
     let segments = value.stored().map_or(value.announced().len(), |stored| stored.lengths.len());
     if segments > limits::VALUE_SEGMENTS {
         return Err(FrameError::TooManySegments);
     }
     let length = value.carried();
-    let mut bytes = if placement.is_inline(length) {
+    let mut pieces = Pieces::new();
+    if placement.is_inline(length) {
         let length = usize::try_from(length).map_err(|_| FrameError::ValueMismatch)?;
         let bytes = inline.split_off(..length).ok_or(FrameError::ValueMismatch)?;
         if value.announced().len() == 1 {
             *value = Value::copied(bytes);
             return Ok(());
         }
-        Bytes::copy_from_slice(bytes)
+        pieces.push(Bytes::copy_from_slice(bytes));
     } else {
-        data.pop_front().filter(|bytes| bytes.len() as u64 == length).ok_or(FrameError::ValueMismatch)?
-    };
-    value
-        .attach(|n| usize::try_from(n).ok().filter(|n| *n <= bytes.len()).map(|n| bytes.split_to(n)))
-        .ok_or(FrameError::ValueMismatch)
+        pieces = data.pop_front().filter(|pieces| pieces.bytes == length).ok_or(FrameError::ValueMismatch)?;
+    }
+    value.attach(|n| pieces.split(usize::try_from(n).ok()?)).ok_or(FrameError::ValueMismatch)
 }
 
 /// Splits up to `most` bytes off the front.

@@ -1,6 +1,6 @@
 //! Messages to chunks of bytes, ready for a vectored write.
 
-use super::{HEADER_BYTES, Header, Kind, Placement};
+use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::EncodeError;
@@ -13,9 +13,13 @@ use bytes::{Bytes, BytesMut};
 /// Segments up to this many bytes are copied next to their frame; a chunk of their own would cost more.
 const COPIED_BYTES: usize = 8 << 10;
 
+/// Asked for a large segment: where it begins in memory that can be passed instead of its bytes, if there is such.
+pub type Pass<'a> = &'a mut dyn FnMut(&Bytes) -> Option<u64>;
+
 /// Turns messages into chunks, in order. Large segments are shared, never copied.
 ///
-/// Put messages in, take chunks out with [`chunks`](Self::chunks), drop what was written with [`advance`].
+/// Put messages in, take chunks out with [`chunks`](Self::chunks), drop what was written with [`advance`] (or, where
+/// segments are passed as memory, with [`written`](Self::written)).
 #[derive(Debug, Default)]
 pub struct Encoder {
     chunks: VecDeque<Bytes>,
@@ -23,6 +27,29 @@ pub struct Encoder {
     tail: BytesMut,
     /// The control message at hand.
     control: Vec<u8>,
+    /// Segments whose descriptors have not left yet.
+    passed: VecDeque<Passed>,
+    /// Bytes of all chunks that ever were.
+    sealed: u64,
+    /// Bytes that were written, of what is counted in `sealed`.
+    written: u64,
+}
+
+/// A segment that goes as memory.
+#[derive(Debug)]
+struct Passed {
+    /// Where its frame begins, in bytes from the start of the stream.
+    at: u64,
+    segment: Bytes,
+}
+
+/// What the next write may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cargo {
+    /// Descriptors: those of the next so many passed segments.
+    pub descriptors: usize,
+    /// Bytes at the most, for the next descriptor must not come later than its frame.
+    pub bytes: usize,
 }
 
 impl Encoder {
@@ -40,15 +67,26 @@ impl Encoder {
     /// [`limits::VALUE_SEGMENTS`] segments. Long vectors and long lists of inputs are cut here and put together again
     /// by the [`Decoder`](super::Decoder).
     pub fn message<M: Message>(&mut self, message: M) -> Result<(), EncodeError> {
+        self.message_passing(message, &mut |_| None)
+    }
+
+    /// The same, but `pass` is asked for every segment of at least [`limits::PASSED_BYTES`] whether its memory can be
+    /// passed. Its descriptor then must travel as [`cargo`](Self::cargo) says.
+    ///
+    /// # Errors
+    /// As [`message`](Self::message).
+    pub fn message_passing<M: Message>(&mut self, message: M, pass: Pass<'_>) -> Result<(), EncodeError> {
         self.control.clear();
         codec::encode(&message, &mut self.control)?;
         if self.control.len() <= limits::CONTROL_BYTES {
-            return self.frame(&message, Kind::Control);
+            return self.frame(&message, Kind::Control, pass);
         }
         self.seal();
-        let before = self.chunks.len();
-        self.parts(message, Kind::Control).inspect_err(|_| {
-            self.chunks.truncate(before);
+        let (chunks, passed, sealed) = (self.chunks.len(), self.passed.len(), self.sealed);
+        self.parts(message, Kind::Control, pass).inspect_err(|_| {
+            self.chunks.truncate(chunks);
+            self.passed.truncate(passed);
+            self.sealed = sealed;
             self.tail.clear();
         })
     }
@@ -70,22 +108,80 @@ impl Encoder {
         self.chunks.is_empty() && self.tail.is_empty()
     }
 
+    /// What the next write may carry; all of it is in [`chunks`](Self::chunks).
+    #[must_use]
+    pub fn cargo(&self) -> Cargo {
+        let ahead = |passed: &Passed| usize::try_from(passed.at - self.written).unwrap_or(usize::MAX);
+        let due = self.passed.front().is_some_and(|passed| passed.at == self.written);
+        let descriptors = if due { self.passed.len().min(limits::PASSED_AT_ONCE) } else { 0 };
+        Cargo { descriptors, bytes: self.passed.get(descriptors).map_or(usize::MAX, ahead) }
+    }
+
+    /// Drops what a write has taken.
+    pub fn written(&mut self, bytes: usize, descriptors: usize) {
+        self.written += bytes as u64;
+        self.passed.drain(..descriptors);
+        advance(&mut self.chunks, bytes);
+    }
+
+    /// Drops all that was not written: there is nobody to read it.
+    pub fn discard(&mut self) {
+        self.seal();
+        self.chunks.clear();
+        self.passed.clear();
+        self.written = self.sealed;
+    }
+
+    /// Sends the next `count` passed segments as bytes after all: their descriptors cannot travel.
+    pub fn unpass(&mut self, count: usize) {
+        self.seal();
+        for _ in 0..count {
+            let Some(Passed { at, segment }) = self.passed.pop_front() else { return };
+            let grown = self.replace(at, &segment);
+            self.sealed += grown;
+            self.passed.iter_mut().for_each(|passed| passed.at += grown);
+        }
+    }
+
+    /// Puts data frames in the place of a passed segment's frame. Says by how many bytes the stream has grown.
+    fn replace(&mut self, at: u64, segment: &Bytes) -> u64 {
+        let mut ahead = usize::try_from(at - self.written).expect("what waits lies in memory");
+        let mut index = 0;
+        while ahead >= self.chunks[index].len() {
+            ahead -= self.chunks[index].len();
+            index += 1;
+        }
+        let mut behind = self.chunks.split_off(index);
+        let mut holding = behind.pop_front().expect("a frame lies in a chunk");
+        let before = holding.split_to(ahead);
+        let frame = holding.split_to(HEADER_BYTES + PASSED_BODY_BYTES);
+        let end = frame[0] == Kind::PassedEnd as u8;
+        self.chunks.extend([before].into_iter().filter(|bytes| !bytes.is_empty()));
+        let (sealed, ending) = (self.sealed, if end { segment.len() as u64 } else { u64::MAX });
+        self.data_frames(core::slice::from_ref(segment), segment.len() as u64, ending);
+        self.seal();
+        let grown = core::mem::replace(&mut self.sealed, sealed) - sealed - frame.len() as u64;
+        self.chunks.extend([holding].into_iter().filter(|bytes| !bytes.is_empty()));
+        self.chunks.append(&mut behind);
+        grown
+    }
+
     /// Cuts a message until each part fits.
-    fn parts<M: Message>(&mut self, message: M, last: Kind) -> Result<(), EncodeError> {
+    fn parts<M: Message>(&mut self, message: M, last: Kind, pass: Pass<'_>) -> Result<(), EncodeError> {
         self.control.clear();
         codec::encode(&message, &mut self.control)?;
         let bytes = self.control.len();
         if bytes <= limits::CONTROL_BYTES {
-            return self.frame(&message, last);
+            return self.frame(&message, last, pass);
         }
         let too_long = EncodeError::ItemTooLong { bytes, limit: limits::CONTROL_BYTES };
         let (first, rest) = message.cut().map_err(|_| too_long)?;
-        self.parts(first, Kind::Part)?;
-        self.parts(rest, last)
+        self.parts(first, Kind::Part, pass)?;
+        self.parts(rest, last, pass)
     }
 
     /// Adds the data frames and the control frame of a message whose control part is at hand.
-    fn frame<M: Message>(&mut self, message: &M, kind: Kind) -> Result<(), EncodeError> {
+    fn frame<M: Message>(&mut self, message: &M, kind: Kind, pass: Pass<'_>) -> Result<(), EncodeError> {
         let (mut placement, mut bulk, mut segments) = (Placement::default(), 0_u64, 0);
         message.each_value(&mut |value| {
             segments = segments.max(value.segments().len());
@@ -103,7 +199,7 @@ impl Encoder {
             let mut placement = Placement::default();
             message.each_value(&mut |value| {
                 if !placement.is_inline(value.carried()) {
-                    self.data(value);
+                    self.data(value, pass);
                 }
             });
         }
@@ -128,19 +224,44 @@ impl Encoder {
         }
     }
 
-    /// Adds one value as data frames.
-    fn data(&mut self, value: &Value) {
+    /// Adds one value in frames of its own: segments that are passed each in one, what lies between them as data.
+    fn data(&mut self, value: &Value, pass: Pass<'_>) {
         let mut left = value.carried();
         if value.shared().is_empty() {
             let header = Header { kind: Kind::DataEnd, first: 0, second: value.segments().map(<[u8]>::len).sum() };
             self.tail.extend_from_slice(&header.to_bytes());
             return self.inline(value);
         }
-        let mut segments = value.shared().iter();
+        let (mut between, mut bytes) = (0, 0);
+        for (index, segment) in value.shared().iter().enumerate() {
+            let large = segment.len() >= limits::PASSED_BYTES;
+            let Some(offset) = large.then(|| pass(segment)).flatten() else {
+                bytes += segment.len() as u64;
+                continue;
+            };
+            self.data_frames(&value.shared()[between..index], bytes, left);
+            left -= bytes + segment.len() as u64;
+            self.passed(segment, offset, if left == 0 { Kind::PassedEnd } else { Kind::Passed });
+            (between, bytes) = (index + 1, 0);
+        }
+        self.data_frames(&value.shared()[between..], bytes, left);
+    }
+
+    fn passed(&mut self, segment: &Bytes, offset: u64, kind: Kind) {
+        let at = self.sealed + self.tail.len() as u64;
+        self.tail.extend_from_slice(&Header { kind, first: PASSED_BODY_BYTES, second: 0 }.to_bytes());
+        self.tail.extend_from_slice(&offset.to_le_bytes());
+        self.tail.extend_from_slice(&(segment.len() as u64).to_le_bytes());
+        self.passed.push_back(Passed { at, segment: segment.clone() });
+    }
+
+    /// Adds segments of so many `bytes` as data frames; `left` bytes of the value are still to come with them.
+    fn data_frames(&mut self, segments: &[Bytes], mut bytes: u64, mut left: u64) {
+        let mut segments = segments.iter();
         let mut segment = Bytes::new();
-        while left > 0 {
-            let mut room = usize::try_from(left).map_or(limits::DATA_FRAME_BYTES, |n| n.min(limits::DATA_FRAME_BYTES));
-            left -= room as u64;
+        while bytes > 0 {
+            let mut room = usize::try_from(bytes).map_or(limits::DATA_FRAME_BYTES, |n| n.min(limits::DATA_FRAME_BYTES));
+            (bytes, left) = (bytes - room as u64, left - room as u64);
             let kind = if left == 0 { Kind::DataEnd } else { Kind::Data };
             self.tail.extend_from_slice(&Header { kind, first: 0, second: room }.to_bytes());
             while room > 0 {
@@ -160,14 +281,20 @@ impl Encoder {
             self.tail.extend_from_slice(bytes);
         } else {
             self.seal();
-            self.chunks.push_back(bytes.clone());
+            self.push(bytes.clone());
         }
     }
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
+            let tail = self.tail.split().freeze();
+            self.push(tail);
         }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.sealed += chunk.len() as u64;
+        self.chunks.push_back(chunk);
     }
 }
 

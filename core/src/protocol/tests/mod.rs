@@ -3,6 +3,7 @@
 mod arbitrary;
 mod frame;
 mod golden;
+mod passing;
 
 use super::message::Message;
 use super::message::client::{FromClient, ToClient};
