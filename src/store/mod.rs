@@ -1,8 +1,10 @@
 //! Memory shared between a worker and its executors, and the passing of descriptors between them.
 //!
-//! [`shm`] has the page that each executor shares with its worker; [`passing`] sends a descriptor over a Unix socket.
+//! [`shm`] has the page that each executor shares with its worker, and mappings; [`blob`] keeps large segments in memory
+//! that is passed instead of copied; [`passing`] sends descriptors over a Unix socket.
 //! Nothing here has a name in a file system: what is shared is a sealed memfd, which nobody else can open and which
 //! is gone with its last holder.
 
+pub mod blob;
 pub mod passing;
 pub mod shm;
