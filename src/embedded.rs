@@ -119,7 +119,7 @@ impl Household {
         let parting = tokio::spawn(driver);
         send(&arrivals, client).await;
         if config.capacity.cpus > 0 {
-            hire(&mut crew, config, &arrivals).await;
+            hire(&mut crew, config, &handle, &arrivals).await;
         }
         if let Some(port) = port {
             crew.spawn(port.serve(arrivals, ending.clone()));
@@ -142,10 +142,10 @@ impl Household {
 }
 
 /// Starts the worker.
-async fn hire(crew: &mut JoinSet<()>, config: Config, arrivals: &mpsc::Sender<Arrival>) {
+async fn hire(crew: &mut JoinSet<()>, config: Config, client: &Handle, arrivals: &mpsc::Sender<Arrival>) {
     let (near, far) = link::memory();
     let Config { capacity, launch, name, python, .. } = config;
-    let config = worker::Config { name, capacity, python, launch, place: Place::Guest };
+    let config = worker::Config { name, capacity, python, launch, place: Place::Guest, store: client.store().cloned() };
     send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
     crew.spawn(async {
         // Nobody tells it to end but the coordinator's goodbye.

@@ -5,7 +5,8 @@ Whatever waits here does so without the GIL and looks for signals every 50 ms. O
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, final
+from pickle import PickleBuffer
+from typing import Any, Self, SupportsIndex, final
 
 from typing_extensions import Buffer as SupportsBuffer
 from typing_extensions import disjoint_base
@@ -50,6 +51,7 @@ class Buffer:
     """Bytes that arrived, seen without a copy through the buffer protocol; writable, and nobody else's."""
 
     def __len__(self) -> int: ...
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[type[bytearray], tuple[PickleBuffer]]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final

@@ -4,6 +4,7 @@ use super::inbox::{End, Inbox};
 use super::outgoing::{Batch, Gate, Outgoing, Question};
 use super::waiter::{Waiter, Wish};
 use super::{Close, Completion, NewTask, State, SubmitError};
+use crate::store::blob::Store;
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, WorkerId};
 use plait_core::protocol::message::client::Status;
 use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion};
@@ -20,12 +21,19 @@ pub struct Handle(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) outgoing: Outgoing,
     pub(super) inbox: Inbox,
+    store: Option<Arc<Store>>,
 }
 
 impl Handle {
     /// A client that has no driver yet.
-    pub(super) fn new() -> Self {
-        Self(Arc::default())
+    pub(super) fn new(store: Option<Arc<Store>>) -> Self {
+        Self(Arc::new(Shared { store, ..Shared::default() }))
+    }
+
+    /// Where large values are kept that need not leave this machine; none if the coordinator is elsewhere.
+    #[must_use]
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.0.store.as_ref()
     }
 
     /// Makes a function known; `python` is where it must run if it travels by value.

@@ -3,6 +3,7 @@
 use super::Handle;
 use super::driver::{Dialled, Driver, Ended, Resumption, Uplink, Upstream};
 use crate::clock::draw_seed;
+use crate::store::blob::Store;
 use plait_core::client::Resume;
 use plait_core::id::Epoch;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::pin::Pin;
 /// the client has lost its coordinator. `value_limit` is what the coordinator will say when it welcomes the client, known
 /// here before that.
 pub fn over(epoch: Epoch, value_limit: u64, link: Uplink) -> (Handle, impl Future<Output = Ended> + Send + use<>) {
-    let handle = Handle::new();
+    let handle = Handle::new(Some(Store::new()));
     handle.0.outgoing.limit_values(value_limit);
     let driver = Driver::new(&handle, Local(Some((epoch, link))), draw_seed());
     (handle, driver.run())

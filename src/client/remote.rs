@@ -71,7 +71,7 @@ impl Connecting {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(line: JoinLine, config: ClientConfig) -> Result<Self, ConnectError> {
-        let handle = Handle::new();
+        let handle = Handle::new(None);
         let (ready, answer) = mpsc::sync_channel(1);
         let answering = Answering { last: Mutex::default(), ready };
         let dialler = Dialler { line, config, token: draw(), answering: Arc::new(answering) };

@@ -1,7 +1,8 @@
 //! Orders in, endings out, over one blocking socket.
 
 use super::results::Results;
-use crate::store::passing::receive_descriptor;
+use crate::store::blob::{Keep, Store};
+use crate::store::passing::{Arrivals, receive_descriptor};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{FunctionKey, SessionId};
 use plait_core::outcome::Ending;
@@ -45,7 +46,9 @@ pub enum Left {
 pub struct Channel {
     socket: Arc<OwnedFd>,
     page: Arc<ExecutorPage>,
+    store: Arc<Store>,
     results: Arc<Results>,
+    arrivals: Arrivals,
     decoder: Decoder<ToExecutor>,
     arrived: Vec<ToExecutor>,
     buffer: Vec<u8>,
@@ -82,12 +85,15 @@ impl Channel {
         let memory = receive_descriptor(&socket)?;
         let page = ExecutorPage::open(memory.as_fd())?;
         let socket = Arc::new(socket);
-        let results = Results::new(Arc::clone(&socket));
+        let store = Store::new();
+        let results = Results::new(Arc::clone(&socket), Arc::clone(&store));
         results.send(FromExecutor::Ready)?;
         Ok(Self {
             socket,
             page: Arc::new(page),
+            store,
             results,
+            arrivals: Arrivals::default(),
             decoder: Decoder::new(),
             arrived: Vec::new(),
             buffer: vec![0; READ_BYTES],
@@ -104,6 +110,12 @@ impl Channel {
     #[must_use]
     pub fn page(&self) -> Arc<ExecutorPage> {
         Arc::clone(&self.page)
+    }
+
+    /// Where large segments lie.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The next order, if one is at hand; never waits.
@@ -135,7 +147,7 @@ impl Channel {
             if !self.open || self.results.flush().is_err() {
                 return Next::End;
             }
-            match rustix::io::read(&self.socket, &mut self.buffer) {
+            match self.arrivals.read(&self.socket, &mut self.buffer) {
                 Ok(0) => self.open = false,
                 Ok(read) => {
                     self.feed(read);
@@ -183,7 +195,11 @@ impl Channel {
 
     fn feed(&mut self, read: usize) {
         // What came before the damage is still good; behind it there is nothing more to read.
-        self.open = self.decoder.feed(&self.buffer[..read], &mut self.arrived).is_ok();
+        // Descriptors are not kept: a task may close any, and there may be many orders.
+        let Self { store, arrivals, .. } = self;
+        let mut receive = |offset, length| store.adopt(arrivals.take()?, offset, length, Keep::Mapping).ok();
+        let fed = self.decoder.feed_receiving(&self.buffer[..read], &mut self.arrived, &mut receive);
+        self.open = fed.is_ok();
         for message in self.arrived.drain(..) {
             match message {
                 ToExecutor::Define { function, body } => {

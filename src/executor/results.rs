@@ -3,13 +3,16 @@
 //! A batch goes when nothing is left to do, when it is large or old, or when the flusher finds it: a thread that exists
 //! from the first time that a result stays behind a task, and needs no interpreter lock.
 
+use crate::store::blob::Store;
+use crate::store::passing::Departures;
+use bytes::Bytes;
 use plait_core::limits;
 use plait_core::outcome::Ending;
-use plait_core::protocol::frame::{Encoder, advance};
+use plait_core::protocol::frame::{Cargo, Encoder};
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-use std::io::{self, IoSlice};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,8 +22,6 @@ use std::time::{Duration, Instant};
 const BATCH_BYTES: u64 = 64 << 10;
 /// The thread that runs tasks sends by itself what is this old when it comes by, so that the flusher seldom has to.
 const SEND_AFTER: Duration = limits::FLUSH_AFTER.checked_div(2).expect("two is not zero");
-/// Most pieces of one vectored write.
-const SLICES: usize = 64;
 
 /// What has ended and was not sent yet, and the socket's sending side.
 #[derive(Debug)]
@@ -55,11 +56,15 @@ enum Flusher {
 struct Out {
     socket: Arc<OwnedFd>,
     encoder: Encoder,
+    store: Arc<Store>,
+    /// The memory of large segments that the encoder passes.
+    departures: Departures,
 }
 
 impl Results {
-    pub(super) fn new(socket: Arc<OwnedFd>) -> Arc<Self> {
-        let out = Mutex::new(Out { socket, encoder: Encoder::new() });
+    pub(super) fn new(socket: Arc<OwnedFd>, store: Arc<Store>) -> Arc<Self> {
+        let out = Out { socket, encoder: Encoder::new(), store, departures: Departures::default() };
+        let out = Mutex::new(out);
         Arc::new(Self { pending: Mutex::default(), stays_behind: Condvar::new(), out })
     }
 
@@ -141,16 +146,28 @@ fn run(results: &Results) {
 
 impl Out {
     fn send(&mut self, message: FromExecutor) -> io::Result<()> {
-        self.encoder.message(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let chunks = self.encoder.chunks();
-        while !chunks.is_empty() {
-            let slices: Vec<IoSlice<'_>> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
-            let mut nothing = SendAncillaryBuffer::default();
-            match retry_on_intr(|| sendmsg(&self.socket, &slices, &mut nothing, SendFlags::NOSIGNAL)) {
-                Ok(written) => advance(chunks, written),
+        let Self { socket, encoder, store, departures } = self;
+        let before = departures.count();
+        let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
+        let encoded = encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before));
+        encoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        while !encoder.is_empty() {
+            let Cargo { descriptors, bytes } = encoder.cargo();
+            match departures.send(&*socket, encoder.chunks(), (descriptors, bytes), SendFlags::empty()) {
+                Ok(written) => {
+                    encoder.written(written, descriptors);
+                    departures.forget(descriptors);
+                }
+                Err(Errno::INTR) => {}
+                // Too many are on the way already.
+                Err(Errno::TOOMANYREFS) if descriptors > 0 => {
+                    encoder.unpass(descriptors);
+                    departures.forget(descriptors);
+                }
                 Err(error) => {
-                    chunks.clear();
-                    return Err(Errno::into(error));
+                    encoder.discard();
+                    departures.truncate(0);
+                    return Err(error.into());
                 }
             }
         }

@@ -1,23 +1,30 @@
 //! The channel against a worker that is played here.
 
 use super::channel::{Channel, Forgotten, Left, Next};
-use crate::store::passing::send_descriptor;
+use crate::store::blob::{Keep, Store};
+use crate::store::passing::{Arrivals, Departures, send_descriptor};
 use crate::store::shm::{Interrupt, WorkerPage};
 use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, FunctionKey, SessionId};
+use plait_core::limits::PASSED_BYTES;
 use plait_core::outcome::{Ending, Outcome};
-use plait_core::protocol::frame::{Decoder, Encoder};
+use plait_core::protocol::frame::{Cargo, Decoder, Encoder};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::spec::Call;
 use plait_core::value::Value;
-use std::io::{Read, Write};
+use rustix::net::SendFlags;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 struct Worker {
     page: WorkerPage,
     socket: UnixStream,
+    store: Arc<Store>,
+    departures: Departures,
+    arrivals: Arrivals,
     decoder: Decoder<FromExecutor>,
     heard: Vec<FromExecutor>,
 }
@@ -29,7 +36,15 @@ fn connect() -> (Worker, Channel) {
     send_descriptor(&near, page.memory()).expect("sent");
     near.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline");
     let channel = Channel::open(far.into()).expect("a channel");
-    let mut worker = Worker { page, socket: near, decoder: Decoder::new(), heard: Vec::new() };
+    let mut worker = Worker {
+        page,
+        socket: near,
+        store: Store::new(),
+        departures: Departures::default(),
+        arrivals: Arrivals::default(),
+        decoder: Decoder::new(),
+        heard: Vec::new(),
+    };
     assert_eq!(worker.hear(), FromExecutor::Ready);
     (worker, channel)
 }
@@ -37,9 +52,14 @@ fn connect() -> (Worker, Channel) {
 impl Worker {
     fn say(&mut self, message: ToExecutor) {
         let mut encoder = Encoder::new();
-        encoder.message(message).expect("encodable");
-        for chunk in encoder.chunks() {
-            self.socket.write_all(chunk).expect("written");
+        let Self { socket, store, departures, .. } = self;
+        let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
+        encoder.message_passing(message, &mut pass).expect("encodable");
+        while !encoder.is_empty() {
+            let Cargo { descriptors, bytes } = encoder.cargo();
+            let sent = departures.send(&*socket, encoder.chunks(), (descriptors, bytes), SendFlags::empty());
+            encoder.written(sent.expect("written"), descriptors);
+            departures.forget(descriptors);
         }
     }
 
@@ -52,9 +72,11 @@ impl Worker {
     fn hear(&mut self) -> FromExecutor {
         while self.heard.is_empty() {
             let mut buffer = [0; 4096];
-            let read = self.socket.read(&mut buffer).expect("in time");
+            let Self { arrivals, store, .. } = self;
+            let read = arrivals.read(&self.socket, &mut buffer).expect("in time");
             assert!(read > 0, "the executor hung up");
-            self.decoder.feed(&buffer[..read], &mut self.heard).expect("well-formed");
+            let mut receive = |offset, length| store.adopt(arrivals.take()?, offset, length, Keep::Descriptor).ok();
+            self.decoder.feed_receiving(&buffer[..read], &mut self.heard, &mut receive).expect("well-formed");
         }
         self.heard.remove(0)
     }
@@ -198,6 +220,45 @@ fn forgotten_functions_are_dropped_though_nothing_else_is_to_be_done() {
     };
     assert_eq!(forgotten, Forgotten { sessions: Vec::new(), functions: vec![function(1)] });
     assert_eq!(channel.take_body(function(1)), None);
+}
+
+#[test]
+fn large_segments_go_as_memory_both_ways_and_small_ones_between_them() {
+    let (mut worker, mut channel) = connect();
+    let large = |byte| Bytes::from(vec![byte; PASSED_BYTES + usize::from(byte)]);
+    let args =
+        Value::from_segments((0..60).map(|n| if n % 3 == 2 { Bytes::from(vec![n; 9]) } else { large(n) }).collect());
+    worker.page.offer(0);
+    worker.say(ToExecutor::Orders(vec![ExecutorOrder { args: args.clone(), ..order(0) }]));
+    let order = next(&mut channel);
+    assert_eq!(order.args, args);
+    assert_eq!(channel.store().mapped_bytes() as u64, args.len() - 20 * 9, "none of it was copied");
+    let _ = channel.finish(Instant::now(), Ending::Returned(order.args), Left::Nothing);
+    let sending = thread::spawn(move || {
+        channel.flush();
+        channel
+    });
+    let ended = worker.hear_ended(1);
+    let channel = sending.join().expect("sent");
+    assert_eq!(ended[0].ending, Ending::Returned(args.clone()));
+    assert_eq!(worker.store.mapped_bytes() as u64, args.len() - 20 * 9);
+    drop(ended);
+    assert_eq!((worker.store.mapped_bytes(), channel.store().mapped_bytes()), (0, 0), "nothing is left behind");
+}
+
+#[test]
+fn an_order_may_come_as_bytes_where_memory_cannot_be_passed() {
+    let (worker, mut channel) = connect();
+    let mut encoder = Encoder::new();
+    let args = Value::from(Bytes::from(vec![3; PASSED_BYTES]));
+    worker.page.offer(0);
+    encoder.message(ToExecutor::Orders(vec![ExecutorOrder { args: args.clone(), ..order(0) }])).expect("encodable");
+    let chunks: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    let mut socket = worker.socket.try_clone().expect("a socket");
+    let writing = thread::spawn(move || socket.write_all(&chunks).expect("written"));
+    assert_eq!(next(&mut channel).args, args);
+    writing.join().expect("written");
+    assert_eq!(channel.store().mapped_bytes(), 0);
 }
 
 #[test]

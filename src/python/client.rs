@@ -82,7 +82,8 @@ impl Session {
     ) -> PyResult<FunctionTicket> {
         let python = python.map(|(major, minor)| PythonVersion { major, minor });
         let handle = self.0.own(py)?;
-        let function = handle.define_function(python, value_from(body)?).map_err(|error| submit_error(py, error))?;
+        let function =
+            handle.define_function(python, value_from(body, None)?).map_err(|error| submit_error(py, error))?;
         Ok(FunctionTicket { handle: Native::new(handle.clone()), function })
     }
 
@@ -125,7 +126,15 @@ impl Session {
         args: &Bound<'_, PyAny>,
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
     ) -> PyResult<()> {
-        let task = new_task((function, options), Call::Single, args, inputs, Retention::Release, None)?;
+        let task = new_task(
+            self.0.own(future.py())?,
+            (function, options),
+            Call::Single,
+            args,
+            inputs,
+            Retention::Release,
+            None,
+        )?;
         let (handle, task) = self.admit(future.py(), task)?;
         future.get().adopt(handle, task)
     }
@@ -140,7 +149,8 @@ impl Session {
         args: &Bound<'_, PyAny>,
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
     ) -> PyResult<Ticket> {
-        let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, None)?;
+        let task =
+            new_task(self.0.own(py)?, (function, options), Call::Single, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
@@ -158,7 +168,7 @@ impl Session {
         retries: u32,
     ) -> PyResult<Ticket> {
         let call = Call::Chunk { errors: errors_from(errors)?, retries };
-        let task = new_task((function, options), call, args, inputs, Retention::Delivery, None)?;
+        let task = new_task(self.0.own(py)?, (function, options), call, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
@@ -172,7 +182,7 @@ impl Session {
         errors: &str,
         options: u32,
     ) -> PyResult<(u32, Ticket)> {
-        let initial = initial.map(value_from).transpose()?;
+        let initial = initial.map(|initial| value_from(initial, self.0.own(py)?.store())).transpose()?;
         self.open(py, Finish::Reduce { function: FunctionId(function), initial }, errors, options)
     }
 
@@ -193,7 +203,15 @@ impl Session {
         args: &Bound<'_, PyAny>,
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
     ) -> PyResult<()> {
-        let task = new_task((function, options), Call::Single, args, inputs, Retention::Delivery, Some(RunId(run)))?;
+        let task = new_task(
+            self.0.own(py)?,
+            (function, options),
+            Call::Single,
+            args,
+            inputs,
+            Retention::Delivery,
+            Some(RunId(run)),
+        )?;
         self.admit(py, task).map(drop)
     }
 
@@ -279,6 +297,7 @@ impl Session {
 }
 
 fn new_task(
+    handle: &Handle,
     (function, options): (u32, u32),
     call: Call,
     args: &Bound<'_, PyAny>,
@@ -289,7 +308,8 @@ fn new_task(
     let inputs = inputs.unwrap_or_default();
     let inputs = inputs.iter().map(|future| future.get().seq()).collect::<PyResult<_>>()?;
     let (function, options) = (FunctionId(function), OptionsId(options));
-    Ok(NewTask { function, options, call, args: value_from(args)?, inputs, run, retention })
+    let args = value_from(args, handle.store())?;
+    Ok(NewTask { function, options, call, args, inputs, run, retention })
 }
 
 fn errors_from(word: &str) -> PyResult<Errors> {

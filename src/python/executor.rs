@@ -1,9 +1,10 @@
 //! The executor's channel for `_executor.py`: orders as tuples, endings as a number and segments.
 
-use super::buffer::{segments_of, value_from};
-use super::outcome::outcome_of;
+use super::buffer::{segments_into, value_from};
+use super::outcome::outcome_into;
 use super::pickle;
 use crate::executor::{Channel, ExecutorOrder, Forgotten, Left, Next, remains, setup};
+use crate::store::blob::Store;
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
 use plait_core::outcome::{Ending, Retry};
@@ -34,6 +35,7 @@ const FORK_TAKES: Duration = Duration::from_micros(20);
 pub(super) struct ExecutorChannel {
     inner: Mutex<Inner>,
     page: Arc<ExecutorPage>,
+    store: Arc<Store>,
     pid: Pid,
     inside: AtomicBool,
     cancelled: AtomicBool,
@@ -61,7 +63,7 @@ impl ExecutorChannel {
             setup::settle(&socket)?;
             Channel::open(socket)
         })?;
-        let page = channel.page();
+        let (page, store) = (channel.page(), Arc::clone(channel.store()));
         let inner = Inner {
             channel,
             next: None,
@@ -70,7 +72,7 @@ impl ExecutorChannel {
             attempt: AttemptId::default(),
         };
         let [inside, cancelled, changed] = [const { AtomicBool::new(false) }; 3];
-        Ok(Self { inner: Mutex::new(inner), page, pid: getpid(), inside, cancelled, changed })
+        Ok(Self { inner: Mutex::new(inner), page, store, pid: getpid(), inside, cancelled, changed })
     }
 
     /// Runs the simple orders among those at hand. Returns what it cannot finish, or None once nothing is at hand.
@@ -82,7 +84,7 @@ impl ExecutorChannel {
             let Some((order, loaded)) = self.next(py) else { return Ok(None) };
             // Somebody may want it stopped before it has begun: that is for Python to say.
             let (Some((function, stream)), false) = (simple(py, &order, loaded.as_ref()), self.cancelled()) else {
-                return self.inner().tuple(py, &order).map(Some);
+                return self.inner().tuple(py, order).map(Some);
             };
             self.inside.store(true, Relaxed);
             let call = pickle::load_any_call(py, stream);
@@ -156,7 +158,8 @@ impl ExecutorChannel {
         let mut inner = self.inner();
         let function = inner.function(which)?;
         let body = inner.channel.take_body(function);
-        segments_of(py, &body.ok_or_else(|| PyRuntimeError::new_err("the worker did not send the function"))?)
+        let body = body.ok_or_else(|| PyRuntimeError::new_err("the worker did not send the function"))?;
+        segments_into(py, body, Some(inner.channel.store()))
     }
 
     /// Keeps the unpickled function of the order at hand: later orders come with it.
@@ -173,10 +176,11 @@ impl ExecutorChannel {
     fn finish(&self, py: Python<'_>, ending: u8, segments: &Bound<'_, PyAny>) -> PyResult<bool> {
         let now = Instant::now();
         let Some(left) = self.left(now) else { return Ok(false) };
+        let value = || value_from(segments, Some(&self.store));
         let ending = match ending {
-            0 => Ending::Returned(value_from(segments)?),
-            1 => Ending::Raised { error: value_from(segments)?, retry: Retry::Allowed },
-            2 => Ending::Raised { error: value_from(segments)?, retry: Retry::Denied },
+            0 => Ending::Returned(value()?),
+            1 => Ending::Raised { error: value()?, retry: Retry::Allowed },
+            2 => Ending::Raised { error: value()?, retry: Retry::Denied },
             3 => Ending::Skipped,
             4 => Ending::Cancelled,
             _ => return Err(PyValueError::new_err("an ending is a number from 0 to 4")),
@@ -256,14 +260,18 @@ fn simple<'a, 'py>(
 
 impl Inner {
     /// `(call, function, args, inputs, detail)`; a function that is not loaded yet is None.
-    fn tuple<'py>(&mut self, py: Python<'py>, order: &ExecutorOrder) -> PyResult<Bound<'py, PyTuple>> {
+    fn tuple<'py>(&mut self, py: Python<'py>, order: ExecutorOrder) -> PyResult<Bound<'py, PyTuple>> {
         self.functions[0] = order.function;
         self.attempt = order.task;
         let function = self.loaded(py, order.function);
-        let args = args_of(py, &order.args)?;
-        let inputs = match &order.inputs[..] {
-            [] => None,
-            inputs => Some(inputs.iter().map(|input| outcome_of(py, input)).collect::<PyResult<Vec<_>>>()?),
+        let store = Some(self.channel.store());
+        let args = args_into(py, order.args, store)?;
+        let inputs = match order.inputs {
+            none if none.is_empty() => None,
+            inputs => {
+                let inputs = inputs.into_iter().map(|input| outcome_into(py, input, store));
+                Some(inputs.collect::<PyResult<Vec<_>>>()?)
+            }
         };
         match order.call {
             Call::Single => (0, function, args, inputs, ()).into_pyobject(py),
@@ -302,10 +310,10 @@ impl Inner {
 }
 
 /// One short segment as `bytes`, anything else as a list.
-fn args_of<'py>(py: Python<'py>, args: &Value) -> PyResult<Bound<'py, PyAny>> {
+fn args_into<'py>(py: Python<'py>, args: Value, store: Option<&Arc<Store>>) -> PyResult<Bound<'py, PyAny>> {
     match args.only_segment() {
         Some(segment) if args.len() <= COPIED_BYTES => Ok(PyBytes::new(py, segment).into_any()),
-        _ => Ok(segments_of(py, args)?.into_any()),
+        _ => Ok(segments_into(py, args, store)?.into_any()),
     }
 }
 

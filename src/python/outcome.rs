@@ -1,19 +1,25 @@
 //! What a task came to, in the form that Python takes apart (see `_errors.error_from`).
 
-use super::buffer::segments_of;
+use super::buffer::segments_into;
+use crate::store::blob::Store;
 use plait_core::outcome::{Death, Exit, Failure, Outcome};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::Arc;
 
-/// An outcome as a tuple: a word, and what belongs to it.
-pub(crate) fn outcome_of<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Bound<'py, PyTuple>> {
+/// An outcome as a tuple: a word, and what belongs to it. Large values that lie in `store` are not copied.
+pub(crate) fn outcome_into<'py>(
+    py: Python<'py>,
+    outcome: Outcome,
+    store: Option<&Arc<Store>>,
+) -> PyResult<Bound<'py, PyTuple>> {
     match outcome {
-        Outcome::Value(value) => ("value", segments_of(py, value)?).into_pyobject(py),
-        Outcome::Raised(error) => ("raised", segments_of(py, error)?).into_pyobject(py),
+        Outcome::Value(value) => ("value", segments_into(py, value, store)?).into_pyobject(py),
+        Outcome::Raised(error) => ("raised", segments_into(py, error, store)?).into_pyobject(py),
         Outcome::Skipped => ("skipped",).into_pyobject(py),
         Outcome::Cancelled => ("cancelled",).into_pyobject(py),
-        Outcome::Failed(failure) => failure_of(py, failure),
+        Outcome::Failed(failure) => failure_of(py, &failure),
     }
 }
 
@@ -23,7 +29,9 @@ fn failure_of<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, Py
             let deaths = deaths.iter().map(|death| death_of(py, death)).collect::<PyResult<Vec<_>>>()?;
             ("crashed", PyList::new(py, deaths)?).into_pyobject(py)
         }
-        Failure::Dependency { task, cause } => ("dependency", task.seq.0, outcome_of(py, cause)?).into_pyobject(py),
+        Failure::Dependency { task, cause } => {
+            ("dependency", task.seq.0, outcome_into(py, cause.clone(), None)?).into_pyobject(py)
+        }
         Failure::Unschedulable { asked, best, missing } => {
             ("unschedulable", &**asked, &**best, &**missing).into_pyobject(py)
         }

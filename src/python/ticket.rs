@@ -4,7 +4,7 @@
 use super::buffer::{COPIED_BYTES, segments_into};
 use super::error::loss_text;
 use super::fork::Native;
-use super::outcome::outcome_of;
+use super::outcome::outcome_into;
 use super::pickle;
 use super::wait::{Deadline, wait_until};
 use crate::client::{Completion, Handle, State};
@@ -67,17 +67,17 @@ impl Hold {
             return Ok(Some(*story));
         }
         let Some(completion) = handle.take(self.task) else { return Ok(None) };
-        self.file(py, completion).map(Some)
+        self.file(py, handle, completion).map(Some)
     }
 
     /// Keeps an end in Python's form. The lock is not held while Python objects are made: that may run any code.
-    fn file(&self, py: Python<'_>, Completion { outcome, story }: Completion) -> PyResult<Story> {
+    fn file(&self, py: Python<'_>, handle: &Handle, Completion { outcome, story }: Completion) -> PyResult<Story> {
         let told = match outcome {
             Ok(Outcome::Value(value)) => match short_stream(&value) {
                 Some(stream) => PyBytes::new(py, stream).into_any(),
-                None => (intern!(py, "value"), segments_into(py, value)?).into_bound_py_any(py)?,
+                None => (intern!(py, "value"), segments_into(py, value, handle.store())?).into_bound_py_any(py)?,
             },
-            Ok(outcome) => outcome_of(py, &outcome)?.into_any(),
+            Ok(outcome) => outcome_into(py, outcome, handle.store())?.into_any(),
             Err(loss) => ("lost", loss_text(loss)).into_bound_py_any(py)?,
         };
         *self.end() = End::Here(told.unbind(), story);
@@ -95,7 +95,7 @@ impl Hold {
             return Ok(Some((value, completion.story)));
         }
         // Filed first: to load it may take long, and other threads must not wait for it.
-        let story = self.file(py, completion)?;
+        let story = self.file(py, handle, completion)?;
         let told = self.told(py)?;
         let Ok(stream) = told.cast::<PyBytes>() else { return Ok(None) };
         match pickle::unpickled(stream) {

@@ -10,6 +10,7 @@ use super::translate::{self, Meaning};
 use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
+use crate::store::blob::Store;
 use plait_core::id::{ExecutorId, FunctionKey};
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
@@ -40,7 +41,12 @@ impl Driver {
         let supervision = Supervision::default();
         Self {
             brain: Brain::new(BrainConfig { slots, capacity: config.capacity, supervision }),
-            supervisor: Supervisor::new(config.launch, config.place, stderr::ours()),
+            supervisor: Supervisor::new(
+                config.launch,
+                config.place,
+                config.store.unwrap_or_else(Store::new),
+                stderr::ours(),
+            ),
             uplink: Uplink::new(upstream, offer),
             control,
             clock: Clock::start(),

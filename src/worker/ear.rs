@@ -2,6 +2,8 @@
 
 use super::executor::Executor;
 use super::supervisor::Said;
+use crate::store::blob::Keep;
+use crate::store::passing::Arrivals;
 use plait_core::id::ExecutorId;
 use plait_core::protocol::frame::Decoder;
 use plait_core::protocol::message::executor::FromExecutor;
@@ -59,6 +61,7 @@ enum Read {
 struct Ear {
     executor: Arc<Executor>,
     buffer: Vec<u8>,
+    arrivals: Arrivals,
     decoder: Decoder<FromExecutor>,
     heard: Vec<FromExecutor>,
     open: bool,
@@ -66,7 +69,14 @@ struct Ear {
 
 impl Ear {
     fn new(executor: Arc<Executor>) -> Self {
-        Self { executor, buffer: vec![0; READ_BYTES], decoder: Decoder::new(), heard: Vec::new(), open: true }
+        Self {
+            executor,
+            buffer: vec![0; READ_BYTES],
+            arrivals: Arrivals::default(),
+            decoder: Decoder::new(),
+            heard: Vec::new(),
+            open: true,
+        }
     }
 
     /// Reads once, if there is something, or sees that the process has ended.
@@ -87,8 +97,8 @@ impl Ear {
         if !self.open {
             return Read::Over;
         }
-        match rustix::io::read(self.executor.socket.get_ref(), &mut self.buffer) {
-            Ok(read) if read > 0 && self.decoder.feed(&self.buffer[..read], &mut self.heard).is_ok() => Read::Some,
+        match self.arrivals.read(self.executor.socket.get_ref(), &mut self.buffer) {
+            Ok(read) if read > 0 && self.take(read) => Read::Some,
             Err(Errno::INTR) => Read::Some,
             Err(Errno::AGAIN) => Read::Nothing,
             // It talks nonsense, or closed its channel (a task may close any descriptor): of no use any more.
@@ -98,5 +108,13 @@ impl Ear {
                 Read::Over
             }
         }
+    }
+
+    /// Makes messages of what was read. False if it is nonsense.
+    fn take(&mut self, read: usize) -> bool {
+        let Self { executor, arrivals, .. } = self;
+        let mut receive =
+            |offset, length| executor.store.adopt(arrivals.take()?, offset, length, Keep::Descriptor).ok();
+        self.decoder.feed_receiving(&self.buffer[..read], &mut self.heard, &mut receive).is_ok()
     }
 }

@@ -6,17 +6,20 @@
 use super::launch::Launch;
 use super::process::{Process, watched};
 use super::stderr::Stderr;
-use crate::store::passing::send_descriptor;
+use crate::store::blob::Store;
+use crate::store::passing::{Departures, send_descriptor};
 use crate::store::shm::WorkerPage;
+use bytes::Bytes;
 use plait_core::id::ExecutorId;
 use plait_core::limits::LOOK_EVERY;
 use plait_core::outcome::{Death, Exit};
-use plait_core::protocol::frame::{Encoder, advance};
+use plait_core::protocol::error::EncodeError;
+use plait_core::protocol::frame::{Cargo, Encoder};
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::worker::{Entry, Signal};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-use std::io::{self, IoSlice};
+use rustix::net::SendFlags;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,8 +27,6 @@ use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Most pieces of one vectored write.
-const SLICES: usize = 64;
 /// An executor that was started and not given up yet.
 #[derive(Debug)]
 pub(super) struct Executor {
@@ -39,12 +40,15 @@ pub(super) struct Executor {
     process: Mutex<Process>,
     out: Mutex<Out>,
     memory: Mutex<Memory>,
+    pub(super) store: Arc<Store>,
     pub(super) stderr: Stderr,
 }
 
 #[derive(Debug, Default)]
 struct Out {
     encoder: Encoder,
+    /// The memory of large segments that the encoder passes.
+    departures: Departures,
     /// Somebody waits for room and will write the rest.
     blocked: bool,
 }
@@ -66,7 +70,7 @@ pub(super) enum Written {
 
 impl Executor {
     /// Starts the process and passes it its page.
-    pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, host: &str) -> io::Result<Self> {
+    pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, host: &str, store: Arc<Store>) -> io::Result<Self> {
         let page = WorkerPage::create()?;
         let (near, far) = UnixStream::pair()?;
         send_descriptor(&near, page.memory())?;
@@ -82,6 +86,7 @@ impl Executor {
             process: Mutex::new(process),
             out: Mutex::default(),
             memory: Mutex::default(),
+            store,
             stderr: Stderr::new(started.stderr)?,
         })
     }
@@ -93,7 +98,7 @@ impl Executor {
     /// Sends a message, or keeps what does not fit.
     pub(super) fn send(&self, message: ToExecutor) -> Written {
         let mut out = lock(&self.out);
-        if out.encoder.message(message).is_err() {
+        if out.add(message, &self.store).is_err() {
             // What came over a link fits into frames again; if ever not, this executor cannot do its work.
             self.kill();
             return Written::Settled;
@@ -101,7 +106,7 @@ impl Executor {
         if out.blocked {
             return Written::Settled;
         }
-        out.blocked = !self.write(&mut out.encoder);
+        out.blocked = !out.write(self.socket.get_ref());
         if out.blocked { Written::Blocked } else { Written::Settled }
     }
 
@@ -112,29 +117,12 @@ impl Executor {
         loop {
             let Ok(mut ready) = socket.writable().await else { return };
             let mut out = lock(&self.out);
-            if self.write(&mut out.encoder) {
+            if out.write(self.socket.get_ref()) {
                 out.blocked = false;
                 return;
             }
             ready.clear_ready();
         }
-    }
-
-    /// Writes what the socket takes. False if something is left.
-    fn write(&self, encoder: &mut Encoder) -> bool {
-        let chunks = encoder.chunks();
-        while !chunks.is_empty() {
-            let slices: Vec<IoSlice<'_>> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
-            let mut nothing = SendAncillaryBuffer::default();
-            match sendmsg(self.socket.get_ref(), &slices, &mut nothing, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(written) => advance(chunks, written),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return false,
-                // It hung up: its end is on the way.
-                Err(_) => chunks.clear(),
-            }
-        }
-        true
     }
 
     /// Stops what an executor runs. The milder signals are meant for one entry: if another one runs by now, they are not
@@ -195,6 +183,41 @@ impl Executor {
         let log_tail = self.stderr.finish().into();
         let peak_memory = lock(&self.memory).peak_bytes;
         Death { host: self.host.clone(), pid: process.pid(), exit, peak_memory, log_tail }
+    }
+}
+
+impl Out {
+    fn add(&mut self, message: ToExecutor, store: &Arc<Store>) -> Result<(), EncodeError> {
+        let Self { encoder, departures, .. } = self;
+        let before = departures.count();
+        let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
+        encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before))
+    }
+
+    /// Writes what the socket takes. False if something is left.
+    fn write(&mut self, socket: &OwnedFd) -> bool {
+        while !self.encoder.is_empty() {
+            let Cargo { descriptors, bytes } = self.encoder.cargo();
+            match self.departures.send(socket, self.encoder.chunks(), (descriptors, bytes), SendFlags::DONTWAIT) {
+                Ok(written) => {
+                    self.encoder.written(written, descriptors);
+                    self.departures.forget(descriptors);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                // Too many are on the way already.
+                Err(Errno::TOOMANYREFS) if descriptors > 0 => {
+                    self.encoder.unpass(descriptors);
+                    self.departures.forget(descriptors);
+                }
+                // It hung up: its end is on the way.
+                Err(_) => {
+                    self.encoder.discard();
+                    self.departures.truncate(0);
+                }
+            }
+        }
+        true
     }
 }
 

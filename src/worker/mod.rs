@@ -30,10 +30,12 @@ pub use launch::Launch;
 pub use uplink::Upstream;
 
 use crate::net::dial::DialError;
+use crate::store::blob::Store;
 use driver::Driver;
 use plait_core::limits::WORKER_QUEUE_PER_SLOT;
 use plait_core::resource::Resources;
 use plait_core::spec::{Offer, PythonVersion};
+use std::sync::Arc;
 
 /// What a worker is.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub launch: Launch,
     /// Whose process it lives in.
     pub place: Place,
+    /// The store of the client in the same process, if there is one: then large values are not copied on their way.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Whose process a worker lives in.

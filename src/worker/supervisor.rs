@@ -5,6 +5,7 @@ use super::ear::attend;
 use super::executor::{Executor, Written};
 use super::launch::Launch;
 use super::process::end_orphans;
+use crate::store::blob::Store;
 use plait_core::id::ExecutorId;
 use plait_core::outcome::Death;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
@@ -45,6 +46,7 @@ pub(crate) struct Supervisor {
     launch: Launch,
     place: Place,
     host: Box<str>,
+    store: Arc<Store>,
     /// Where the executors' stderr goes, if anywhere.
     stderr: Option<Arc<OwnedFd>>,
     executors: BTreeMap<ExecutorId, Arc<Executor>>,
@@ -55,13 +57,14 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(launch: Launch, place: Place, stderr: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(launch: Launch, place: Place, store: Arc<Store>, stderr: Option<OwnedFd>) -> Self {
         let (say, said) = mpsc::channel(WAITING);
         let host = rustix::system::uname().nodename().to_string_lossy().into();
         Self {
             launch,
             place,
             host,
+            store,
             stderr: stderr.map(Arc::new),
             executors: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -72,7 +75,7 @@ impl Supervisor {
 
     /// Starts an executor. The death signal follows the thread that does this: it must live as long as the worker.
     pub(crate) fn spawn(&mut self, id: ExecutorId, cpus: u32) -> io::Result<()> {
-        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.host)?);
+        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.host, Arc::clone(&self.store))?);
         self.tasks.spawn(executor.stderr.clone().pass_on(self.stderr.clone()));
         self.tasks.spawn(attend(Arc::clone(&executor), self.say.clone()));
         self.executors.insert(id, executor);

@@ -4,9 +4,10 @@ use super::launch::tests::script;
 use super::supervisor::{Said, Supervisor};
 use super::{Config, Place, Stop, Upstream, WorkerExit, control};
 use crate::net::link;
+use crate::store::blob::Store;
 use bytes::Bytes;
 use plait_core::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId, WorkerId};
-use plait_core::limits::{LOG_TAIL_BYTES, WORKER_QUEUE_PER_SLOT};
+use plait_core::limits::{LOG_TAIL_BYTES, PASSED_BYTES, WORKER_QUEUE_PER_SLOT};
 use plait_core::outcome::{Death, Ending, Exit};
 use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
@@ -29,7 +30,7 @@ fn run(test: impl Future<Output = ()>) {
 
 /// A supervisor with one executor, which runs `text`.
 fn supervise(text: &str) -> Supervisor {
-    let mut supervisor = Supervisor::new(script(text), Place::Guest, None);
+    let mut supervisor = Supervisor::new(script(text), Place::Guest, Store::new(), None);
     supervisor.spawn(X, 1).expect("a shell");
     supervisor
 }
@@ -84,8 +85,8 @@ fn all_that_an_executor_said_is_told_before_its_death() {
 fn what_the_socket_does_not_take_is_written_later() {
     run(async {
         let mut supervisor = supervise("head -c 20000000 | wc -c >&2; exit 4");
-        let body = Bytes::from(vec![7; 1 << 20]);
-        for _ in 0..21 {
+        let body = Bytes::from(vec![7; PASSED_BYTES - 1]);
+        for _ in 0..80 {
             supervisor.send(X, ToExecutor::Define { function: FunctionKey::default(), body: body.clone().into() });
         }
         let death = death(&mut supervisor).await;
@@ -147,8 +148,12 @@ fn no_executor_outlives_its_supervisor() {
 #[test]
 fn a_program_that_does_not_exist_cannot_be_started() {
     run(async {
-        let mut supervisor =
-            Supervisor::new(super::Launch::python("/no/such/python".into(), Vec::new(), &[]), Place::Guest, None);
+        let mut supervisor = Supervisor::new(
+            super::Launch::python("/no/such/python".into(), Vec::new(), &[]),
+            Place::Guest,
+            Store::new(),
+            None,
+        );
         assert!(supervisor.spawn(X, 1).is_err());
         assert!(supervisor.revoke(X, &[Entry(0)]).is_empty());
     });
@@ -159,8 +164,14 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
     let (near, far) = link::memory();
     let (stop, control) = control();
     let python = PythonVersion { major: 3, minor: 11 };
-    let config =
-        Config { name: "test".into(), capacity: Resources::cpus(1), python, launch: script(text), place: Place::Guest };
+    let config = Config {
+        name: "test".into(),
+        capacity: Resources::cpus(1),
+        python,
+        launch: script(text),
+        place: Place::Guest,
+        store: None,
+    };
     assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
     let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));
     let welcome = ToWorker::Welcome { worker: WorkerId(0), result_limit: u64::MAX };

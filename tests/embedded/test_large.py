@@ -1,0 +1,226 @@
+"""Large values: shared as memory where they stay on this machine, never seen half, never kept too long."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import gc
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import plait
+from rig import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Far above what is passed as memory, and so much that a client keeps no copy of what it sent until later.
+LARGE = 4 << 20
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+def held() -> tuple[int, int]:
+    """Descriptors of this process that are blobs, and how many of them it maps."""
+    links = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    maps = Path("/proc/self/maps").read_text()
+    return sum("plait-blob" in link for link in links), maps.count("plait-blob")
+
+
+@pytest.fixture
+def client() -> Iterator[plait.Client]:
+    """A client with two slots that leaves no memory behind."""
+    with plait.Client(slots=2) as client:
+        yield client
+        gc.collect()
+        eventually(lambda: held() == (0, 0), "no blob is held or mapped")
+
+
+def values() -> dict[str, Any]:
+    ramp = np.arange(LARGE // 8, dtype=np.float64)
+    return {
+        "plain": ramp,
+        "Fortran order": np.asfortranarray(ramp.reshape(1024, -1)),
+        "not contiguous": np.arange(LARGE // 2)[::3],
+        "transposed": ramp.reshape(1024, -1).T,
+        "read-only": np.broadcast_to(ramp[:1], (LARGE,)),
+        "of objects": np.array([{"n": n} for n in range(1000)] * 40, dtype=object),
+        "empty": np.zeros((0, 7)),
+        "structured": np.zeros(LARGE // 12, dtype=[("a", "i4"), ("b", "f8")]),
+        "bytes": b"x" * LARGE,
+        "bytearray": bytearray(b"y" * LARGE),
+        "array.array": array.array("d", [1.5]) * (LARGE // 8),
+        "many": [np.full(400_000, n, dtype=np.uint8) for n in range(60)],
+        "mixed": {"small": np.ones(3), "large": [ramp, ramp], "stream": "z" * LARGE},
+        "buffer": pickle.PickleBuffer(bytearray(b"w" * LARGE)),
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return bool(one.dtype == other.dtype and one.shape == other.shape and np.array_equal(one, other))
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("kind", values())
+def test_a_large_value_comes_back_as_pickle_would_make_it(client: plait.Client, kind: str) -> None:
+    value = values()[kind]
+    if isinstance(value, pickle.PickleBuffer):
+        value = bytes(value)
+        assert bytes(client.submit(echo, pickle.PickleBuffer(value)).result()) == value
+    plain = pickle.loads(pickle.dumps(value, 5))
+    assert same(client.submit(echo, value).result(), plain)
+    assert same(client.submit(echo, client.submit(echo, value)).result(), plain), "and through another task"
+
+
+def test_a_result_is_writable_and_nobody_elses(client: plait.Client) -> None:
+    future = client.submit(np.zeros, LARGE, np.uint8)
+    first = client.submit(echo, future)
+    first.result()[:] = 7
+    assert not future.result().any()
+    assert not client.submit(echo, future).result().any()
+
+
+def overwrite(value: Any) -> int:
+    before = int(value.sum())
+    value[:] = 9
+    return before
+
+
+def test_what_a_task_writes_to_its_argument_stays_there(client: plait.Client) -> None:
+    shared = client.submit(np.zeros, LARGE, np.uint8)
+    assert [client.submit(overwrite, shared).result() for _ in range(6)] == [0] * 6
+    assert not shared.result().any()
+
+
+def test_a_task_sees_its_argument_as_it_was_at_submit(client: plait.Client) -> None:
+    value = np.zeros(LARGE, np.uint8)
+    futures = []
+    for n in range(8):
+        value[:] = n
+        futures.append(client.submit(np.mean, value))
+    assert [future.result() for future in futures] == list(range(8))
+
+
+def twice(one: Any, other: Any) -> bool:
+    one[0] = 5
+    return bool(other[0] == 5)
+
+
+def test_an_argument_repeated_in_a_call_is_one_object_there(client: plait.Client) -> None:
+    value = np.zeros(LARGE, np.uint8)
+    assert client.submit(twice, value, value).result()
+
+
+def fork_and_change(value: Any) -> int:
+    if (child := os.fork()) == 0:
+        value[:] = 1
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(value.sum())
+
+
+def test_a_fork_in_a_task_keeps_its_writes(client: plait.Client) -> None:
+    shared = client.submit(np.zeros, LARGE, np.uint8)
+    assert client.submit(fork_and_change, shared).result() == 0
+
+
+def test_a_fork_of_the_user_keeps_what_it_inherited(client: plait.Client) -> None:
+    value = client.submit(np.full, LARGE, 3, np.uint8).result()
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, bytes([int(value.max())]))
+        os._exit(0)
+    del value
+    assert client.submit(np.full, LARGE, 4, np.uint8).result().max() == 4
+    assert os.read(reader, 1) == b"\x03"
+    os.waitpid(child, 0)
+    os.close(reader)
+    os.close(writer)
+
+
+def die_with(value: Any) -> None:
+    os.kill(os.getpid(), 9)
+
+
+def test_an_executor_that_dies_with_a_large_argument_leaves_nothing(client: plait.Client) -> None:
+    doomed = client.options(crash_limit=1).submit(die_with, np.zeros(LARGE, np.uint8))
+    with pytest.raises(plait.TaskCrashed):
+        doomed.result()
+
+
+def read_all(value: Any) -> int:
+    """Read it all; return how much memory of this process is its own."""
+    value.sum()
+    text = Path("/proc/self/smaps_rollup").read_text()
+    own = [int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Anonymous:")]
+    return own[0]
+
+
+def test_an_array_given_to_many_tasks_is_not_copied_there(client: plait.Client) -> None:
+    size = 64 << 20
+    idle = max(client.submit(read_all, np.zeros(1)).result() for _ in range(4))
+    shared = client.submit(np.ones, size, np.uint8)
+    assert max(client.submit(read_all, shared).result() for _ in range(6)) < idle + size // 4
+
+
+def lie(kind: str) -> None:
+    """Be a hostile executor: announce memory on the channel that is not what it should be."""
+    links = {int(entry.name): os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+    channel = socket.socket(fileno=os.dup(next(fd for fd, link in links.items() if link.startswith("socket:"))))
+    memory = os.memfd_create("plait-blob", os.MFD_ALLOW_SEALING)
+    os.write(memory, b"x" * 400_000)
+    if kind != "unsealed":
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, 0b1111)
+    announced = {"short": 500_000, "endless": 1 << 50}.get(kind, 400_000)
+    frame = struct.pack("<B3xIIQQ", 6, 16, 0, 0, announced)
+    descriptors = {"none": [], "too many": [memory] * 60}.get(kind, [memory])
+    socket.send_fds(channel, [frame], descriptors)
+    signal.pause()
+
+
+@pytest.mark.parametrize("kind", ["unsealed", "short", "endless", "none", "too many"])
+def test_an_executor_that_lies_about_memory_costs_itself_alone(client: plait.Client, kind: str) -> None:
+    doomed = client.options(crash_limit=1).submit(lie, kind)
+    with pytest.raises(plait.TaskCrashed):
+        doomed.result(60)
+    assert client.submit(np.ones, LARGE, np.uint8).result().all()
+
+
+FEW_DESCRIPTORS = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+import numpy as np, plait
+with plait.Client(slots=2) as client:
+    futures = [client.submit(np.full, 300_000, n % 256, np.uint8) for n in range(1_000)]
+    total = sum(int(future.result()[-1]) for future in futures)
+    again = [client.submit(np.mean, future) for future in futures[::10]]
+    print(total, sum(int(future.result()) for future in again))
+"""
+
+
+def test_many_large_values_live_with_few_descriptors() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert run.stdout.split() == [
+        str(sum(n % 256 for n in range(1_000))),
+        str(sum(n % 256 for n in range(0, 1_000, 10))),
+    ]
+    assert run.stderr == ""
