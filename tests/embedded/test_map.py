@@ -452,10 +452,10 @@ def test_a_value_that_cannot_be_loaded_here_fails_alone(client):
 
 @pytest.mark.parametrize("errors", ["raise", "skip"])
 def test_a_million_items_are_a_few_messages(client, errors):
-    before = client.submit(tasks.same, 1)._ticket.seq
+    before = client.submit(tasks.same, 1)._seq
     results = client.options(errors=errors).map(tasks.same, range(1_000_000))
     assert sum(1 for n, value in enumerate(results) if n == value) == 1_000_000
-    assert client.submit(tasks.same, 1)._ticket.seq - before < 2_000
+    assert client.submit(tasks.same, 1)._seq - before < 2_000
 
 
 @pytest.mark.parametrize("errors", ["raise", "return", "skip"])
