@@ -88,21 +88,22 @@ impl Functions {
         Some(slot)
     }
 
-    /// A session is over. Returns the slots of its functions, known so far or not used by now.
+    /// A session is over. Returns the slots of its functions, known, used or neither by now.
     pub(super) fn forget_session(&mut self, session: SessionId) -> Vec<FunctionSlot> {
         self.recent = None;
-        let all =
-            FunctionKey { session, function: FunctionId(0) }..=FunctionKey { session, function: FunctionId(u32::MAX) };
-        let gone: Vec<_> = self.by_key.range(all).map(|(key, slot)| (*key, *slot)).collect();
-        for (key, slot) in &gone {
-            self.by_key.remove(key);
+        let slots = (0..).map(FunctionSlot).zip(&self.slots);
+        let of_session = slots.filter(|(_, function)| function.as_ref().is_some_and(|f| f.session == session));
+        let gone: Vec<_> = of_session.map(|(slot, _)| slot).collect();
+        for slot in &gone {
             let function = self.get_mut(*slot);
             function.standing = Standing::Forgotten;
-            if function.uses == 0 {
+            let (key, uses) = (FunctionKey { session, function: function.spec.id }, function.uses);
+            self.by_key.remove(&key);
+            if uses == 0 {
                 self.free(*slot);
             }
         }
-        gone.into_iter().map(|(_, slot)| slot).collect()
+        gone
     }
 
     /// Sessions with a function here, in order.
