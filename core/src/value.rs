@@ -153,13 +153,21 @@ impl Value {
     /// Total bytes, wherever they are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.stored().map_or_else(|| self.carried(), Stored::len)
+        match &self.0 {
+            Repr::One(segment) => segment.len() as u64,
+            Repr::Other(Other::InPlace(length, _)) => u64::from(*length),
+            Repr::Other(Other::AnnouncedOne(length)) => *length,
+            Repr::Other(Other::Rare(rare)) => rare.len(),
+        }
     }
 
     /// Bytes that travel with it and live where it is held, announced or present; none for a reference.
     #[must_use]
     pub fn carried(&self) -> u64 {
-        sum(self.announced()).saturating_add(self.segments().map(|s| s.len() as u64).sum())
+        match self.rare() {
+            Some(Rare::Stored(_)) => 0,
+            Some(Rare::Many(_) | Rare::Announced(_)) | None => self.len(),
+        }
     }
 
     /// Whether there are no bytes.
@@ -196,6 +204,16 @@ impl Value {
         match &self.0 {
             Repr::Other(Other::Rare(rare)) => Some(rare),
             Repr::One(_) | Repr::Other(_) => None,
+        }
+    }
+}
+
+impl Rare {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Many(segments) => segments.iter().map(|segment| segment.len() as u64).sum(),
+            Self::Announced(lengths) => sum(lengths),
+            Self::Stored(stored) => stored.len(),
         }
     }
 }

@@ -382,8 +382,12 @@ impl Queue {
                 tasks.push(spec);
                 self.submit_bytes += bytes;
             }
-            _ => {
-                self.batch.requests.push(Request::Submit(vec![spec]));
+            last => {
+                // Behind a full request the next one will be full too.
+                let more = if matches!(last, Some(Request::Submit(_))) { limits::BATCH_ITEMS } else { 1 };
+                let mut tasks = Vec::with_capacity(more);
+                tasks.push(spec);
+                self.batch.requests.push(Request::Submit(tasks));
                 self.submit_bytes = bytes;
             }
         }
