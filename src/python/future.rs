@@ -7,12 +7,12 @@ use super::ticket::{Hold, Told};
 use crate::client::Handle;
 use plait_core::id::Seq;
 use plait_core::spec::Retention;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 /// What `Future` adds methods to. When it is dropped, nobody can ask for its task any more.
 #[pyclass(frozen, subclass, module = "plait._native")]
@@ -22,16 +22,16 @@ pub(super) struct FutureBase {
     owner: Py<PyAny>,
     /// Empty in a future that ended before its task was submitted.
     hold: OnceLock<Hold>,
-    end: Mutex<End>,
+    /// What it has come to, for good. No lock: the collector looks here, and so may any code that an object runs.
+    end: OnceLock<End>,
 }
 
-/// What a future has come to, for good.
+/// What a future has come to.
 #[derive(Debug)]
 enum End {
-    Ahead,
     Value(Py<PyAny>),
     /// In the form of `_future.End`: an error and None.
-    Other(Py<PyAny>),
+    Other(Py<PyTuple>),
 }
 
 impl FutureBase {
@@ -50,54 +50,39 @@ impl FutureBase {
         self.hold.get().ok_or_else(|| PyRuntimeError::new_err("this future stands for no task"))
     }
 
-    fn end(&self) -> MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The value, if it is here.
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match &*self.end() {
-            End::Ahead => {}
-            End::Value(value) => return Ok(Some(value.bind(py).clone())),
-            End::Other(_) => return Ok(None),
+        if let Some(end) = self.end.get() {
+            return Ok(end.value(py));
         }
         let Some(hold) = self.hold.get() else { return Ok(None) };
         let Some((value, story)) = hold.take_value(py)? else { return Ok(None) };
-        let kept = self.keep(py, &End::Value(value.unbind()));
+        let kept = self.keep(End::Value(value.unbind()));
         // Only then: whoever finds the outcome told looks here.
         hold.settle(story);
-        Ok(match kept {
-            End::Value(value) => Some(value.into_bound(py)),
-            End::Ahead | End::Other(_) => None,
-        })
+        Ok(kept.value(py))
     }
 
-    /// Keeps `end` unless there is one already; returns the one that is kept. No object is made or dropped under the
-    /// lock: that may run any code, which may ask for this very future.
-    fn keep(&self, py: Python<'_>, end: &End) -> End {
-        let mut kept = self.end();
-        if matches!(*kept, End::Ahead) {
-            *kept = end.clone_ref(py);
-        }
-        kept.clone_ref(py)
+    /// Keeps `end` unless there is one already; returns the one that is kept.
+    fn keep(&self, end: End) -> &End {
+        drop(self.end.set(end));
+        self.end.get().expect("it was just set, if not before")
     }
 }
 
 impl End {
-    fn clone_ref(&self, py: Python<'_>) -> Self {
+    fn value<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         match self {
-            Self::Ahead => Self::Ahead,
-            Self::Value(value) => Self::Value(value.clone_ref(py)),
-            Self::Other(end) => Self::Other(end.clone_ref(py)),
+            Self::Value(value) => Some(value.bind(py).clone()),
+            Self::Other(_) => None,
         }
     }
 
     /// In the form of `_future.End`.
-    fn told<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         match self {
-            Self::Ahead => Ok(None),
-            Self::Value(value) => (py.None(), value).into_pyobject(py).map(Some),
-            Self::Other(end) => Ok(Some(end.bind(py).cast::<PyTuple>()?.clone())),
+            Self::Value(value) => (py.None(), value).into_pyobject(py),
+            Self::Other(end) => Ok(end.bind(py).clone()),
         }
     }
 }
@@ -107,9 +92,9 @@ impl FutureBase {
     /// A future of the client with this core; one that has an `end` already stands for no task.
     #[new]
     #[pyo3(signature = (owner, end=None))]
-    fn new(owner: Py<PyAny>, end: Option<Bound<'_, PyTuple>>) -> Self {
-        let end = end.map_or(End::Ahead, |end| End::Other(end.into_any().unbind()));
-        Self { owner, hold: OnceLock::new(), end: Mutex::new(end) }
+    fn new(owner: Py<PyAny>, end: Option<Py<PyTuple>>) -> Self {
+        let end = end.map_or_else(OnceLock::new, |end| OnceLock::from(End::Other(end)));
+        Self { owner, hold: OnceLock::new(), end }
     }
 
     /// Wait for the task and return its value.
@@ -134,8 +119,7 @@ impl FutureBase {
 
     /// Whether the task is over or cancelled.
     fn done(&self, py: Python<'_>) -> PyResult<bool> {
-        let ahead = matches!(*self.end(), End::Ahead);
-        Ok(!ahead || self.hold()?.state(py)? == "done")
+        Ok(self.end.get().is_some() || self.hold()?.state(py)? == "done")
     }
 
     /// The client's core.
@@ -153,17 +137,14 @@ impl FutureBase {
     /// What it has come to: an exception (or None) and a value; None as long as nobody has loaded it.
     #[getter]
     fn _end<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let end = self.end().clone_ref(py);
-        end.told(py)
+        self.end.get().map(|end| end.told(py)).transpose()
     }
 
     /// Keeps an end unless there is one already, and returns the one that is kept.
     fn _keep<'py>(&self, py: Python<'py>, end: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
         let (error, value) = (end.get_item(0)?, end.get_item(1)?);
-        let end =
-            if error.is_none() { End::Value(value.unbind()) } else { End::Other(end.clone().into_any().unbind()) };
-        let kept = self.keep(py, &end).told(py)?;
-        kept.ok_or_else(|| PyTypeError::new_err("an end that is kept is there"))
+        let end = if error.is_none() { End::Value(value.unbind()) } else { End::Other(end.clone().unbind()) };
+        self.keep(end).told(py)
     }
 
     /// Where the task is: "pending", "running" or "done".
@@ -204,11 +185,10 @@ impl FutureBase {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.owner)?;
-        // Held for a few instructions by threads that hold the interpreter's lock too; if ever not, what is not visited
-        // is taken for reachable.
-        match self.end.try_lock().as_deref() {
-            Ok(End::Value(object) | End::Other(object)) => visit.call(object),
-            Ok(End::Ahead) | Err(_) => Ok(()),
+        match self.end.get() {
+            Some(End::Value(value)) => visit.call(value),
+            Some(End::Other(end)) => visit.call(end),
+            None => Ok(()),
         }
     }
 }
