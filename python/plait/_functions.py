@@ -47,9 +47,10 @@ class Captures(NamedTuple):
 
     def unchanged(self) -> bool:
         """Whether each still holds the same object."""
-        return all(names.get(name, _GONE) is value for names, name, value in self.names) and all(
-            _content(cell) is value for cell, value in self.cells
-        )
+        for names, name, value in self.names:  # asked before each task: no generator
+            if names.get(name, _GONE) is not value:
+                return False
+        return not self.cells or all(_content(cell) is value for cell, value in self.cells)
 
 
 class Known(NamedTuple):
