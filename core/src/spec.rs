@@ -275,6 +275,14 @@ pub enum Request {
     Release(Vec<Seq>),
     /// These will not be named again; what was asked for still runs.
     ReleaseFunctions(Vec<FunctionId>),
+    /// A value to be kept until it is released, for whoever names it: a task that is over from the start. Its outcome is
+    /// delivered as that of any task, but without the bytes, which its client has.
+    Put {
+        /// Its number, as that of a task.
+        seq: Seq,
+        /// What is to be kept.
+        value: Value,
+    },
 }
 
 impl Request {
@@ -283,6 +291,7 @@ impl Request {
     pub fn len(&self) -> u64 {
         match self {
             Self::DefineFunction(function) => function.body.carried(),
+            Self::Put { value, .. } => value.carried(),
             Self::Submit(tasks) => tasks.iter().map(|t| t.args.carried() + 8 * t.inputs.len() as u64 + 48).sum(),
             Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.carried(),
             Self::Cancel { tasks, .. } | Self::Release(tasks) => 8 * tasks.len() as u64,

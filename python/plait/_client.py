@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from plait import _config, _native
 from plait._context import refuse_in_executor
-from plait._core import Core, at_fork, submit_call
+from plait._core import Core, at_fork, put_value, submit_call
 from plait._errors import ConnectError, CoordinatorLost, SerializationError
 from plait._future import Future
 from plait._map import Results
@@ -152,6 +152,33 @@ class Client(Executor):
             self._option_number if entry.pins is None else self._core.define_options(self._options.over(entry.pins))
         )
         return submit_call(self._core, entry.number, options, args, kwargs)
+
+    def put(self, value: T) -> Future[T]:
+        """Keep a value where every task can have it: pickled and stored once, however many tasks it is given to.
+
+        On one machine large arrays in it are not copied to the tasks: they map the same memory, and what a task writes
+        to them stays with that task. The value is kept as it is now; later changes are not seen.
+
+        Args:
+            value: Anything that can be pickled; futures in it are not.
+
+        Returns:
+            A future that is done: give it to tasks as an argument. Once it is dropped, the value goes with the last
+            task that needs it. A value that cannot be pickled is its `SerializationError`, one larger than may be held
+            its `ResultTooLarge`.
+
+        Raises:
+            RuntimeError: After `shutdown`.
+            CoordinatorLost: When the coordinator is lost for good.
+
+        Example:
+            >>> import plait
+            >>> with plait.Client(slots=2) as client:
+            ...     table = client.put(list(range(1_000)))
+            ...     sum(future.result() for future in [client.submit(sum, table) for _ in range(3)])
+            1498500
+        """
+        return put_value(self._core, value)
 
     def map(
         self,

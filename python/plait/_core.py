@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from plait import _config
 from plait._dispatch import Dispatcher
-from plait._errors import DependencyFailed, SerializationError, told
+from plait._errors import DependencyFailed, ResultTooLarge, SerializationError, told
 from plait._functions import Functions
 from plait._future import CANCELLED, Future
-from plait._serialize import dump_call, too_large
+from plait._serialize import dump_call, dump_value, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,6 +159,16 @@ def submit_call(core: Core, function: int, options: int, args: tuple[Any, ...], 
         core.session.submit(future, function, options, segments, inputs)
     except SerializationError as refused:
         return Future(core, (too_large(refused, args, kwargs), None))
+    return future
+
+
+def put_value(core: Core, value: Any) -> Future[Any]:
+    """Put a value where the tasks of this client can have it."""
+    future: Future[Any] = Future(core)
+    try:
+        core.session.put(future, dump_value(value, "value"))
+    except (SerializationError, ResultTooLarge) as refused:
+        return Future(core, (refused, None))
     return future
 
 

@@ -144,11 +144,11 @@ class SerializationError(PlaitError):
 
 
 class ResultTooLarge(PlaitError):
-    """The result is larger than may be held.
+    """A result, or what was put, is larger than may be held.
 
     Args:
         message: The fields below in one sentence.
-        size: Bytes of the pickled result.
+        size: Bytes of the pickled value.
         limit: Bytes allowed.
     """
 
@@ -277,7 +277,7 @@ def _unschedulable(outcome: RawOutcome, _load: object) -> BaseException:
 
 def _too_large(outcome: RawOutcome, _load: object) -> BaseException:
     _, size, limit = outcome
-    return ResultTooLarge(f"the result takes {size} bytes pickled; {limit} are allowed", size=size, limit=limit)
+    return ResultTooLarge(f"the value takes {size} bytes pickled; {limit} are allowed", size=size, limit=limit)
 
 
 def _cancelled(_outcome: RawOutcome, _load: object) -> BaseException:

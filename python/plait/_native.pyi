@@ -253,6 +253,15 @@ class Session:
             owner: The client's core, which they keep.
         """
 
+    def put(self, future: FutureBase, segments: SupportsBuffer | Sequence[SupportsBuffer], /) -> None:
+        """Put a value where tasks can have it, until its future is dropped; return once it is over.
+
+        Raises:
+            RuntimeError: After the session was closed.
+            CoordinatorLost: When the coordinator is lost for good.
+            ResultTooLarge: If it is larger than the coordinator takes.
+        """
+
     def submit(
         self,
         future: FutureBase,

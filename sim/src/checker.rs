@@ -239,7 +239,7 @@ impl Ledger {
             }
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
             Request::ReleaseFunctions(functions) => facts.released.extend(functions),
-            Request::SealRun { .. } | Request::Release(_) => {}
+            Request::SealRun { .. } | Request::Release(_) | Request::Put { .. } => {}
         }
     }
 

@@ -133,7 +133,7 @@ impl Judge<'_> {
             Kind::Chunk { items, errors, .. } | Kind::ChunkFold { items, errors, .. } => {
                 *errors == Errors::Raise && items.iter().any(fails)
             }
-            Kind::Result(_) => false,
+            Kind::Result(_) | Kind::Put(_) => false,
         };
         ensure(known, &format!("it never raises {text:?}"))
     }
@@ -171,7 +171,11 @@ impl Judge<'_> {
     }
 
     fn may_be_too_large(&self, task: &TaskRecord) -> bool {
-        let heavy = matches!(&task.kind, Kind::Single(script) if script.ballast + 64 > self.plan.result_limit);
+        let heavy = match &task.kind {
+            Kind::Single(script) => script.ballast + 64 > self.plan.result_limit,
+            Kind::Put(text) => text.len() as u64 > self.plan.result_limit,
+            Kind::Chunk { .. } | Kind::ChunkFold { .. } | Kind::Result(_) => false,
+        };
         heavy || self.is_tight()
     }
 
@@ -194,6 +198,7 @@ impl Judge<'_> {
                 Prospects { texts: all.items.iter().map(|items| items.concat()).collect(), fails: all.fails }
             }
             Kind::Result(_) => Prospects::default(),
+            Kind::Put(text) => Prospects { texts: vec![text.clone()], fails: false },
         };
         let limit = self.options(task).crash_limit as usize;
         let deaths = self.ledger.executions.falls(TaskId::new(self.session, seq)).len();

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     },
     /// The result of a run.
     Result(usize),
+    /// A value with this text that was put.
+    Put(String),
 }
 
 /// A task as its program knows it.
@@ -187,7 +189,9 @@ impl Program {
             Stage::Finishing => self.finish(now),
             Stage::Through => Vec::new(),
         };
-        if let Some(submitted) = requests.iter().find(|request| matches!(request, Request::Submit(_))) {
+        if let Some(submitted) =
+            requests.iter().find(|request| matches!(request, Request::Submit(_) | Request::Put { .. }))
+        {
             self.submitted = Some(submitted.clone());
         }
         Step::Ask(requests)
@@ -226,7 +230,8 @@ impl Program {
         let closed = self.admission == Admission::Closed;
         let choice = if closed { 70 + self.rng.below(30) } else { self.rng.below(100) };
         match choice {
-            0..45 => requests.extend(self.submit(now)),
+            0..40 => requests.extend(self.submit(now)),
+            40..45 => requests.push(self.put()),
             45..55 => requests.extend(self.open_run()),
             55..70 => requests.extend(self.feed_run()),
             70..76 => requests.extend(self.seal_run()),
@@ -299,7 +304,7 @@ impl Program {
             Kind::ChunkFold { items, errors, retries, merge } => {
                 (Call::ChunkFold { errors: *errors, retries: *retries, merge: *merge }, items.as_slice())
             }
-            Kind::Result(_) => unreachable!("a run's result is not submitted"),
+            Kind::Result(_) | Kind::Put(_) => unreachable!("only what runs is submitted"),
         };
         let spec = TaskSpec {
             seq: self.next_seq(),
@@ -313,6 +318,23 @@ impl Program {
         };
         self.tasks.push(record);
         spec
+    }
+
+    fn put(&mut self) -> Request {
+        let seq = self.next_seq();
+        let text = self.draw.put(seq, &mut self.rng);
+        self.tasks.push(TaskRecord {
+            kind: Kind::Put(text.clone()),
+            function: self.plain[0],
+            options: OptionsId(0),
+            inputs: Vec::new(),
+            run: None,
+            retention: Retention::Release,
+            cancel: None,
+            released: false,
+            told: None,
+        });
+        Request::Put { seq, value: Value::from(bytes::Bytes::from(text)) }
     }
 
     fn draw_function(&mut self) -> FunctionId {
@@ -343,7 +365,7 @@ impl Program {
         let drawn: Vec<u64> = (0..count).map(|_| self.rng.below(self.tasks.len() as u64)).collect();
         let usable = |n: &u64| {
             let task = &self.tasks[*n as usize];
-            let makes_text = matches!(task.kind, Kind::Single(_) | Kind::Result(_));
+            let makes_text = matches!(task.kind, Kind::Single(_) | Kind::Result(_) | Kind::Put(_));
             makes_text && !task.released && task.run.is_none()
         };
         drawn.into_iter().filter(usable).map(Seq).collect()
@@ -516,10 +538,14 @@ impl Program {
 
     /// Takes an outcome, exactly once per task.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { seq, outcome, story } = delivery;
+        let Delivery { seq, mut outcome, story } = delivery;
         let task = self.tasks.get_mut(seq.index()).unwrap_or_else(|| panic!("an outcome of {seq}, never submitted"));
         assert!(task.run.is_none(), "the outcome of {seq}, a piece, reached the client");
         assert!(task.told.is_none(), "a second outcome of {seq}: {outcome:?} after {:?}", task.told);
+        if let (Kind::Put(text), Outcome::Value(value)) = (&task.kind, &mut outcome) {
+            assert!(value.is_empty(), "the bytes of {seq} came back");
+            *value = Value::from(bytes::Bytes::from(text.clone()));
+        }
         task.told = Some((outcome, story));
     }
 

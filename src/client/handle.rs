@@ -60,6 +60,12 @@ impl Handle {
         self.0.outgoing.offer(task)
     }
 
+    /// Puts the value in `value` where tasks can have it, and leaves nothing there; one that is not admitted stays, for the
+    /// next try. It is over, like a task, once it is known that it is kept.
+    pub fn put(&self, value: &mut Option<Value>) -> Result<Seq, SubmitError> {
+        self.0.outgoing.put(value)
+    }
+
     /// Opens a run: its name, and the task whose outcome is the run's.
     pub fn open_run(&self, finish: Finish, errors: Errors, options: OptionsId) -> Result<(RunId, Seq), SubmitError> {
         self.0.outgoing.open_run(finish, errors, options)

@@ -9,6 +9,7 @@ use super::{Completion, Loss, State};
 use plait_core::id::{RunId, Seq, WorkerId};
 use plait_core::outcome::{Delivery, Outcome, Story};
 use plait_core::spec::Request;
+use plait_core::value::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,8 @@ struct Contents {
     idlers: Vec<Arc<Waiter>>,
     runs: HashMap<u64, Run, FixedState>,
     results: HashMap<u32, Seq, FixedState>,
+    /// Values that were put and are not known to be kept: what is delivered of them is without its bytes.
+    puts: HashMap<u64, Value, FixedState>,
     workers: HashMap<u32, Arc<str>, FixedState>,
     end: Option<End>,
 }
@@ -240,6 +243,7 @@ impl Inbox {
                 End::Lost(loss) => Err(loss),
             };
             let completion = Completion { outcome, story: Story::default() };
+            contents.puts.clear();
             contents.table.complete_all(&completion, |task| contents.told.push(task));
             waking.extend(contents.waiters.drain().flat_map(|(_, waiters)| waiters));
             waking.append(&mut contents.dispatchers);
@@ -277,6 +281,11 @@ impl Contents {
                     self.registered = task.seq.0 + 1;
                 }
             }
+            Request::Put { seq, value } => {
+                self.table.register(*seq);
+                self.puts.insert(seq.0, value.clone());
+                self.registered = seq.0 + 1;
+            }
             Request::OpenRun(run) => {
                 self.table.register(run.result);
                 self.runs.insert(run.result.0, Run { id: run.id, done: 0 });
@@ -292,7 +301,13 @@ impl Contents {
         }
     }
 
-    fn file(&mut self, task: Seq, completion: Completion, waking: &mut Vec<Arc<Waiter>>) {
+    fn file(&mut self, task: Seq, mut completion: Completion, waking: &mut Vec<Arc<Waiter>>) {
+        if !self.puts.is_empty()
+            && let Some(put) = self.puts.remove(&task.0)
+            && let Ok(Outcome::Value(value)) = &mut completion.outcome
+        {
+            *value = put;
+        }
         let filed = self.table.complete(task, completion);
         if self.table.pending() == 0 {
             waking.append(&mut self.idlers);

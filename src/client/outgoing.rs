@@ -133,6 +133,20 @@ impl Outgoing {
         Ok(seq)
     }
 
+    /// Adds a value to be kept; takes it only then.
+    pub(super) fn put(&self, value: &mut Option<Value>) -> Result<Seq, SubmitError> {
+        let mut queue = self.lock();
+        queue.gate.check()?;
+        queue.value_limit.check(value.as_ref().expect("a value is offered until it is taken"))?;
+        if queue.is_full() {
+            return Err(SubmitError::Full);
+        }
+        let (seq, value) = (self.number(), value.take().expect("it was just there"));
+        queue.push(Request::Put { seq, value });
+        self.ring(queue, Alertness::Dozing);
+        Ok(seq)
+    }
+
     /// Adds a run.
     pub(super) fn open_run(
         &self,

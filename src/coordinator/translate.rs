@@ -56,7 +56,8 @@ pub(super) fn weight(event: &Event) -> usize {
             Request::DefineFunction(_)
             | Request::DefineOptions { .. }
             | Request::OpenRun(_)
-            | Request::SealRun { .. } => 1,
+            | Request::SealRun { .. }
+            | Request::Put { .. } => 1,
         },
         Event::AttemptsEnded { reports, .. } => reports.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),

@@ -1,7 +1,7 @@
 //! The client's door for Python: define, submit, open runs, wait.
 
 use super::buffer::value_from;
-use super::error::submit_error;
+use super::error::{result_too_large, submit_error};
 use super::fork::Native;
 use super::future::FutureBase;
 use super::submitter::Submitter;
@@ -114,6 +114,26 @@ impl Session {
         owner: &Bound<'_, PyAny>,
     ) -> PyResult<Submitter> {
         Submitter::new(self.0.own(future.py())?.clone(), options, known, future, owner)
+    }
+
+    /// Puts a value where tasks can have it, until its future is dropped; returns once it is known whether it is kept.
+    #[pyo3(signature = (future, segments, /))]
+    fn put(&self, future: &Bound<'_, FutureBase>, segments: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = future.py();
+        let handle = self.0.own(py)?;
+        let mut value = Some(value_from(segments, handle.store())?);
+        let task = loop {
+            match handle.put(&mut value) {
+                Ok(task) => break task,
+                Err(SubmitError::Full) => {
+                    wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+                }
+                Err(SubmitError::TooLarge { size, limit }) => return Err(result_too_large(py, size, limit)),
+                Err(error) => return Err(submit_error(py, error)),
+            }
+        };
+        future.get().adopt(handle.clone(), task)?;
+        wait_until(py, Deadline::after(None), |slice| handle.wait(task, slice)).map(drop)
     }
 
     /// Submits a call whose value is kept until its future is dropped; `inputs` are the futures among its arguments.

@@ -41,6 +41,15 @@ fn too_large(py: Python<'_>, size: u64, limit: u64) -> PyErr {
     make().map_or_else(|error| error, PyErr::from_value)
 }
 
+/// A value that may not be held.
+pub(super) fn result_too_large(py: Python<'_>, size: u64, limit: u64) -> PyErr {
+    let make = || {
+        let errors = py.import("plait._errors")?;
+        errors.getattr("error_from")?.call1((("too_large", size, limit), py.None()))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
+}
+
 /// How a coordinator was lost, in words.
 pub(super) const fn loss_text(loss: Loss) -> &'static str {
     match loss {

@@ -11,6 +11,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import plait
 import rig
@@ -80,6 +83,25 @@ def test_a_line_comes_from_stdin_the_argument_a_file_or_the_key_file(cluster: ri
         workers(client, 5)
         assert sorted(worker.resources for worker in client.workers()) == ["", "", "", "", "gpu=0.5"]
         assert client.options(resources={"gpu": 0.5}).submit(operator.add, 1, 2).result(rig.PATIENCE) == 3
+
+
+def double(array: Any) -> Any:
+    array *= 2  # its own copy, wherever it lies
+    return array
+
+
+def test_large_values_cross_the_network(cluster: rig.Cluster) -> None:
+    for _ in range(2):
+        cluster.worker()
+    array = np.arange(1 << 20, dtype=np.float64)
+    with plait.Client(cluster.client_line) as client:
+        workers(client, 2)
+        shared = client.put(array)
+        assert shared.done()
+        for _ in range(4):
+            assert np.array_equal(client.submit(double, client.submit(double, shared)).result(), 4 * array)
+        assert np.array_equal(client.submit(double, array).result(), 2 * array)
+        assert np.array_equal(shared.result(), array)
 
 
 def test_status_shows_the_workers(cluster: rig.Cluster) -> None:

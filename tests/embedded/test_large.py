@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,49 @@ def test_an_executor_that_lies_about_memory_costs_itself_alone(client: plait.Cli
     with pytest.raises(plait.TaskCrashed):
         doomed.result(60)
     assert client.submit(np.ones, LARGE, np.uint8).result().all()
+
+
+def test_a_put_is_done_and_shared_by_every_task_it_is_given_to(client: plait.Client) -> None:
+    array = np.arange(LARGE, dtype=np.uint8)
+    shared = client.put(array)
+    assert shared.done()
+    array[:] = 0
+    expected = np.arange(LARGE, dtype=np.uint8)
+    sums = [client.submit(np.sum, shared) for _ in range(20)]
+    assert {int(future.result()) for future in sums} == {int(expected.sum())}
+    assert np.array_equal(shared.result(), expected), "as it was when it was put"
+    assert held() == (1, 2), "one memory, mapped by the store and by the array"
+
+
+def test_a_put_outlives_its_future_as_long_as_a_task_needs_it(client: plait.Client) -> None:
+    late = client.submit(np.sum, client.put(np.ones(LARGE, np.uint8)))
+    assert late.result() == LARGE
+
+
+def test_small_and_nested_puts_are_inputs_like_any_others(client: plait.Client) -> None:
+    two, three = client.put(2), client.put([3])
+    assert client.submit(pow, two, two).result() == 4
+    assert client.submit(echo, {"a": [two, three]}).result() == {"a": [2, [3]]}
+    assert list(client.map(pow, [two, two], [3, 4])) == [8, 16]
+    assert not two.cancel()
+
+
+def test_what_cannot_be_put_is_the_error_of_its_future(client: plait.Client) -> None:
+    hidden = client.put({"lock": threading.Lock()})
+    assert hidden.done()
+    with pytest.raises(plait.SerializationError, match=r"value\['lock'\]"):
+        hidden.result()
+    with pytest.raises(plait.DependencyFailed):
+        client.submit(echo, hidden).result()
+    with pytest.raises(plait.SerializationError):
+        client.put(client.put(1)).result()
+
+
+def test_a_put_after_shutdown_is_refused() -> None:
+    with plait.Client(slots=1) as client:
+        client.put(1)
+    with pytest.raises(RuntimeError):
+        client.put(2)
 
 
 FEW_DESCRIPTORS = """

@@ -56,6 +56,23 @@ fn values_reach_the_tasks_that_wait_for_them() {
 }
 
 #[test]
+fn what_was_put_is_told_with_its_bytes_and_reaches_the_tasks_that_name_it() {
+    let (rig, client) = Rig::pair(2);
+    define(&client);
+    let put = |text: &'static str| {
+        let mut offered = Some(Value::from(bytes::Bytes::from_static(text.as_bytes())));
+        client.put(&mut offered).expect("it is admitted")
+    };
+    let (a, b, unasked) = (put("a"), put("b"), put("c"));
+    let ab = submit(&client, NewTask { inputs: [a, b, a].into(), ..task("+") });
+    assert_eq!([value(&client, ab), value(&client, b), value(&client, a)], ["+aba", "b", "a"]);
+    [a, b, unasked].iter().for_each(|task| client.release(*task));
+    await_empty(&client);
+    rig.end();
+    assert!(client.put(&mut Some(Value::empty())).is_err(), "nobody is there to keep it");
+}
+
+#[test]
 fn a_fold_is_in_order() {
     let (rig, client) = Rig::pair(2);
     define(&client);

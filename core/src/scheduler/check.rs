@@ -90,6 +90,11 @@ impl Scheduler {
         let session = &self.sessions[task.session];
         assert!(task.id.session == session.id && session.index.peek(task.id.seq) == Some(slot), "one number, one task");
         assert!(task.ticket < self.ticket, "tickets ascend");
+        if let Role::Put(retention) = task.role {
+            let wanted = retention == Retention::Release || task.dependents != NONE;
+            assert!(task.is_done() && wanted && task.inputs.is_empty(), "what was put is over, and wanted");
+            return;
+        }
         let options = &session.options(task.options).expect("a task's options are defined").options;
         assert!(task.raised <= options.retries, "exceptions are retried as often as allowed");
         assert!(
@@ -109,7 +114,7 @@ impl Scheduler {
                 self.check_functions_known(session, task, lease.worker);
             }
             State::Done(_) => {
-                let (Role::Plain(retention) | Role::Result { retention, .. }) = task.role else {
+                let (Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. }) = task.role else {
                     panic!("pieces and folds go when they are over");
                 };
                 let wanted = retention == Retention::Release || task.dependents != NONE;
@@ -121,7 +126,7 @@ impl Scheduler {
     fn check_waiting(&self, task: &Task, missing: u32) {
         let expected = match task.role {
             Role::Result { .. } => 1,
-            Role::Plain(_) | Role::Piece { .. } | Role::Fold { .. } => {
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } => {
                 task.inputs.iter().filter(|edge| !self.tasks[self.edges[**edge].input].is_done()).count()
             }
         };
@@ -138,7 +143,9 @@ impl Scheduler {
     fn inputs_are_there(&self, task: &Task) -> bool {
         let is_value = |input: u32| matches!(self.tasks[input].state, State::Done(Outcome::Value(_)));
         match task.role {
-            Role::Plain(_) | Role::Piece { .. } => task.inputs.iter().all(|edge| is_value(self.edges[*edge].input)),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => {
+                task.inputs.iter().all(|edge| is_value(self.edges[*edge].input))
+            }
             Role::Fold { run, start } => !self.runs[run].fold_inputs(start).is_empty(),
             Role::Result { run, .. } => {
                 let run = &self.runs[run];

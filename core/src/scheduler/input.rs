@@ -25,7 +25,8 @@ impl Scheduler {
         let mut found = Vec::with_capacity(inputs.len());
         for seq in inputs {
             let input = self.sessions[session].index.find(*seq).filter(|input| *input != slot);
-            let nameable = |input: &u32| matches!(self.tasks[*input].role, Role::Plain(_) | Role::Result { .. });
+            let nameable =
+                |input: &u32| matches!(self.tasks[*input].role, Role::Plain(_) | Role::Put(_) | Role::Result { .. });
             let Some(input) = input.filter(nameable) else {
                 let text = format!("its input {seq} is not held here");
                 return Err(Outcome::Failed(Box::new(Failure::Unknown(text.into()))));

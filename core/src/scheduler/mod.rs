@@ -26,7 +26,7 @@
 //!
 //! The rooms, by what they decide:
 //! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
-//! - tasks: `task`, `input` (dependencies), `retry`, `delivery` (outcomes to clients);
+//! - tasks: `task`, `input` (dependencies), `retry`, `put`, `delivery` (outcomes to clients);
 //! - runs: `run`, `fold`, `combine`;
 //! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
@@ -44,6 +44,7 @@ mod index;
 mod input;
 mod liveness;
 mod placement;
+mod put;
 mod ready;
 mod report;
 mod request;

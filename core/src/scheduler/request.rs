@@ -37,6 +37,7 @@ impl Scheduler {
             Request::DefineFunction(function) => self.define_function(slot, function),
             Request::DefineOptions { id, options } => self.define_options(slot, id, options),
             Request::Submit(tasks) => self.submit(slot, tasks),
+            Request::Put { seq, value } => self.put(slot, seq, value),
             Request::OpenRun(spec) => self.open_run(slot, spec),
             Request::SealRun { run, pieces } => self.seal_run(slot, run, pieces),
             Request::Cancel { tasks, cancel } => {
@@ -193,7 +194,9 @@ impl Scheduler {
             return;
         };
         match &mut self.tasks[slot].role {
-            Role::Plain(retention) | Role::Result { retention, .. } => *retention = Retention::Delivery,
+            Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
+                *retention = Retention::Delivery;
+            }
             Role::Piece { .. } | Role::Fold { .. } => self.ignored += 1,
         }
         self.free_if_unwanted(slot);

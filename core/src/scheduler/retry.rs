@@ -62,15 +62,17 @@ impl Scheduler {
 
     /// A result or an exception, if it may be held once the task's arguments have gone.
     fn keep(&self, slot: u32, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
-        let size = value.carried();
-        if size > self.config.result_limit {
-            return too_large(size, self.config.result_limit);
+        match self.refuse(value.carried(), self.tasks[slot].args.carried()) {
+            Some(failure) => failure,
+            None => outcome(value),
         }
-        let room = self.results_limit().saturating_sub(self.held - self.tasks[slot].args.carried());
-        if size > room {
-            return too_large(size, room);
-        }
-        outcome(value)
+    }
+
+    /// Why a value of so many bytes may not be held here, once `leaving` bytes have gone.
+    pub(super) fn refuse(&self, size: u64, leaving: u64) -> Option<Outcome> {
+        let room = self.results_limit().saturating_sub(self.held - leaving);
+        let limit = [self.config.result_limit, room].into_iter().find(|limit| size > *limit)?;
+        Some(too_large(size, limit))
     }
 }
 

@@ -13,7 +13,7 @@ impl Scheduler {
     pub(super) fn input_count(&self, slot: u32) -> usize {
         let task = &self.tasks[slot];
         match task.role {
-            Role::Plain(_) | Role::Piece { .. } => task.inputs.len(),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => task.inputs.len(),
             Role::Fold { run, start } => self.runs[run].fold_inputs(start).len(),
             Role::Result { run, .. } => self.runs[run].combine_inputs().len(),
         }
@@ -23,7 +23,9 @@ impl Scheduler {
     fn input(&self, slot: u32, n: usize) -> Outcome {
         let task = &self.tasks[slot];
         match task.role {
-            Role::Plain(_) | Role::Piece { .. } => value_of(&self.tasks, self.edges[task.inputs[n]].input),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => {
+                value_of(&self.tasks, self.edges[task.inputs[n]].input)
+            }
             Role::Fold { run, start } => Outcome::Value(self.runs[run].fold_inputs(start)[n].clone()),
             Role::Result { run, .. } => {
                 self.runs[run].combine_inputs()[n].clone().expect("what vanished has been taken out")

@@ -45,6 +45,8 @@ pub(super) struct Task {
 pub(super) enum Role {
     /// A client named it and hears of its end.
     Plain(Retention),
+    /// A client put its value here: it is over from the start.
+    Put(Retention),
     /// A piece of a run: its value goes there.
     Piece { run: u32, piece: u64 },
     /// A fold of a run, over what begins at this position.
@@ -163,7 +165,7 @@ impl Scheduler {
         self.sessions[session].pending -= 1;
         self.touch(session);
         match self.tasks[slot].role {
-            Role::Plain(retention) => self.publish(slot, outcome, place, retention),
+            Role::Plain(retention) | Role::Put(retention) => self.publish(slot, outcome, place, retention),
             Role::Result { run, retention } => {
                 self.close_run(run);
                 self.publish(slot, outcome, place, retention);
@@ -208,7 +210,9 @@ impl Scheduler {
         let task = &self.tasks[slot];
         let State::Done(outcome) = &task.state else { return };
         let kept = match task.role {
-            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
+            Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
+                retention == Retention::Release
+            }
             Role::Piece { .. } | Role::Fold { .. } => false,
         };
         if !kept && task.dependents == NONE {

@@ -56,6 +56,12 @@ impl Draw {
         Script { tag: Self::tag(seq, 0), behaviour, micros: self.micros(rng), ballast }
     }
 
+    /// The text of a value to be put.
+    pub(super) fn put(&self, seq: Seq, rng: &mut Rng) -> String {
+        let ballast = if rng.chance(self.heavy, 1000) { log_uniform(rng, 16, self.ballast_max) } else { 0 };
+        format!("put{seq};{}", "x".repeat(ballast as usize))
+    }
+
     /// The items of a chunk.
     pub(super) fn items(&self, seq: Seq, rng: &mut Rng) -> Vec<Script> {
         let count = 1 + rng.below(5) as u32;

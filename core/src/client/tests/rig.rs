@@ -72,6 +72,10 @@ fn event(text: &str) -> Event {
         ["options", id] => {
             Event::Asked(Request::DefineOptions { id: OptionsId(number(&id[1..])), options: Options::default() })
         }
+        ["put", word] => {
+            let (seq, value) = sized(word);
+            Event::Asked(Request::Put { seq, value })
+        }
         ["seal", run] => Event::Asked(Request::SealRun { run: RunId(number(&run[1..])), pieces: 1 }),
         ["release", ref tasks @ ..] => Event::Asked(Request::Release(seqs(tasks))),
         ["welcome", session, taken] => {
@@ -154,6 +158,7 @@ fn request(request: &Request) -> String {
     match request {
         Request::Submit(tasks) => format!("submit {}", list(tasks, |task| format!("t{}", task.seq))),
         Request::DefineOptions { id, .. } => format!("options {id}"),
+        Request::Put { seq, .. } => format!("put t{seq}"),
         Request::SealRun { run, .. } => format!("seal {run}"),
         Request::Release(tasks) => format!("release {}", list(tasks, |seq| format!("t{seq}"))),
         Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } | Request::ReleaseFunctions(_) => {

@@ -126,6 +126,7 @@ impl Message for FromClient {
     fn each_value(&self, show: &mut dyn FnMut(&Value)) {
         match self {
             Self::Request(Request::DefineFunction(function)) => show(&function.body),
+            Self::Request(Request::Put { value, .. }) => show(value),
             Self::Request(Request::Submit(tasks)) => tasks.iter().for_each(|task| show(&task.args)),
             Self::Request(Request::OpenRun(run)) => match &run.finish {
                 Finish::Reduce { initial, .. } => initial.iter().for_each(show),
@@ -147,6 +148,7 @@ impl Message for FromClient {
     fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
         match self {
             Self::Request(Request::DefineFunction(function)) => fill(&mut function.body),
+            Self::Request(Request::Put { value, .. }) => fill(value),
             Self::Request(Request::Submit(tasks)) => tasks.iter_mut().for_each(|task| fill(&mut task.args)),
             Self::Request(Request::OpenRun(run)) => match &mut run.finish {
                 Finish::Reduce { initial, .. } => initial.iter_mut().for_each(fill),

@@ -114,6 +114,10 @@ impl Cook {
             75..86 => Request::Release(self.seqs(&book).collect()),
             86..88 => self.renew(session, &mut book),
             88..90 => Request::ReleaseFunctions([self.gone(&book)].into()),
+            90..100 => {
+                book.seq += 1 + self.rng.below(2) - self.lie();
+                Request::Put { seq: Seq(book.seq), value: value_of("put") }
+            }
             _ => Request::Submit((0..self.rng.below(8)).map(|_| self.task(&mut book)).collect()),
         };
         self.books.insert(session, book);
