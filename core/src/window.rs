@@ -22,6 +22,8 @@ pub const fn cost(payload_bytes: u64) -> u64 {
 pub struct Credit {
     window: u64,
     used: u64,
+    /// What was spent last.
+    last: u64,
 }
 
 impl Default for Credit {
@@ -34,7 +36,7 @@ impl Credit {
     /// A window of `bytes`.
     #[must_use]
     pub const fn new(bytes: u64) -> Self {
-        Self { window: bytes, used: 0 }
+        Self { window: bytes, used: 0, last: 0 }
     }
 
     /// Whether a message of `cost` may go now.
@@ -43,9 +45,10 @@ impl Credit {
         self.used == 0 || self.used < self.window / OWED_PARTS || self.used.saturating_add(cost) <= self.window
     }
 
-    /// Spends `cost`, allowed or not: some messages must go (a goodbye, a cancel) and cost little.
+    /// Spends `cost`, which is allowed.
     pub const fn spend(&mut self, cost: u64) {
         self.used = self.used.saturating_add(cost);
+        self.last = cost;
     }
 
     /// The receiver has taken messages worth `cost`; more than was spent is a peer's error and ignored.
@@ -57,6 +60,13 @@ impl Credit {
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Panics unless what is on the way was allowed.
+    pub fn check(&self) {
+        let before = self.used.saturating_sub(self.last);
+        let alone = before == 0 || before < self.window / OWED_PARTS;
+        assert!(self.used <= self.window || alone, "{} bytes on the way, {} of them last", self.used, self.last);
     }
 }
 
@@ -77,6 +87,37 @@ impl Owed {
         }
         Some(core::mem::replace(&mut self.0, 0))
     }
+
+    /// What is owed.
+    #[must_use]
+    pub const fn amount(&self) -> u64 {
+        self.0
+    }
+
+    /// Panics if something that is worth a message was not settled.
+    pub fn check(&self) {
+        assert!(self.0 < limits::CREDIT_RETURN_BYTES, "{} bytes are owed and not returned", self.0);
+    }
+}
+
+/// What a machine believes of one connection without a counted stream, for whoever compares both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Cost of what it sent, as far as it knows not taken.
+    pub spent: u64,
+    /// Cost of what it took and has not returned.
+    pub owed: u64,
+}
+
+/// What a machine believes of a session's two counted streams, for whoever compares both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages sent, each once.
+    pub sent: u64,
+    /// Of those, the ones that the other end is known to have taken.
+    pub acknowledged: u64,
+    /// Messages taken.
+    pub taken: u64,
 }
 
 /// A counted, ordered stream of messages that survives its connection: what was not taken is kept and sent again.
@@ -108,14 +149,20 @@ impl<M: Clone> Outbox<M> {
 
     /// The next message to send, if credit allows.
     pub fn pop(&mut self) -> Option<M> {
-        let (cost, message) = self.kept.get(self.sent)?;
-        if !self.credit.allows(*cost) {
+        if !self.can_send() {
             return None;
         }
+        let (cost, message) = self.kept.get(self.sent)?;
         self.credit.spend(*cost);
         self.waiting_cost = self.waiting_cost.saturating_sub(*cost);
         self.sent += 1;
         Some(message.clone())
+    }
+
+    /// Whether there is a next message and credit allows it.
+    #[must_use]
+    pub fn can_send(&self) -> bool {
+        self.kept.get(self.sent).is_some_and(|(cost, _)| self.credit.allows(*cost))
     }
 
     /// The receiver has taken the first `taken` messages of the stream. False if it claims more than was sent.
@@ -169,6 +216,21 @@ impl<M: Clone> Outbox<M> {
     pub const fn used(&self) -> u64 {
         self.credit.used()
     }
+
+    /// How the stream stands at an end that has taken `taken` messages of the other one.
+    #[must_use]
+    pub const fn tally(&self, taken: u64) -> Tally {
+        Tally { sent: self.first + self.sent as u64, acknowledged: self.first, taken }
+    }
+
+    /// Panics unless credit and costs are those of the messages kept.
+    pub fn check(&self) {
+        assert!(self.sent <= self.kept.len(), "what was sent and not taken is kept");
+        let cost = |from, to| self.kept.range(from..to).map(|(cost, _)| cost).sum::<u64>();
+        assert_eq!(self.credit.used(), cost(0, self.sent), "what is on the way has spent its credit");
+        assert_eq!(self.waiting_cost, cost(self.sent, self.kept.len()), "what waits is counted");
+        self.credit.check();
+    }
 }
 
 #[cfg(test)]
@@ -217,5 +279,46 @@ mod tests {
         assert!(outbox.rewind(2));
         assert_eq!((outbox.waiting(), outbox.waiting_cost()), (3, 3 * cost(0)));
         assert_eq!([outbox.pop(), outbox.pop(), outbox.pop(), outbox.pop()], [Some(2), Some(3), Some(4), None]);
+    }
+
+    fn half_sent() -> Outbox<u32> {
+        let mut outbox = Outbox::new(Credit::new(3 * cost(0)));
+        (0..5).for_each(|n| outbox.push(n, 0));
+        while outbox.pop().is_some() {}
+        outbox.check();
+        outbox
+    }
+
+    #[test]
+    #[should_panic(expected = "what is on the way has spent its credit")]
+    fn credit_that_was_not_spent_is_noticed() {
+        let mut outbox = half_sent();
+        outbox.credit.give_back(1);
+        outbox.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "what waits is counted")]
+    fn a_wrong_sum_of_what_waits_is_noticed() {
+        let mut outbox = half_sent();
+        outbox.waiting_cost += 1;
+        outbox.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes on the way")]
+    fn credit_spent_beyond_the_window_is_noticed() {
+        let mut credit = Credit::new(100);
+        [60, 41].into_iter().for_each(|cost| credit.spend(cost));
+        credit.check();
+    }
+
+    #[test]
+    fn an_oversized_message_is_no_overdraft() {
+        let mut credit = Credit::new(100);
+        [5, 1_000].into_iter().for_each(|cost| credit.spend(cost));
+        credit.check();
+        credit.give_back(1_000);
+        credit.check();
     }
 }

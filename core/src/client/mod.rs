@@ -25,6 +25,7 @@ pub use action::{Action, Loss};
 pub use event::Event;
 
 use crate::time::Time;
+use crate::window::Tally;
 use alloc::vec::Vec;
 use link::Link;
 use notice::Notices;
@@ -125,6 +126,12 @@ impl Session {
             return self.notices.due().map(|at| (at, Wake::Acknowledge));
         }
         self.link.deadline()
+    }
+
+    /// How it believes the session's two streams to stand, for whoever compares both ends.
+    #[must_use]
+    pub const fn tally(&self) -> Tally {
+        self.submissions.tally(self.notices.taken())
     }
 
     fn on_event(&mut self, now: Time, event: Event, begin: usize, actions: &mut Vec<Action>) {

@@ -52,6 +52,9 @@ impl Notices {
 
     pub(super) fn check(&self) {
         assert!(self.acknowledged <= self.taken, "only what was taken is acknowledged");
+        if self.due.is_none() {
+            assert_eq!(self.owed.amount(), 0, "what is acknowledged is not owed");
+        }
         assert_eq!(self.due.is_some(), self.acknowledged < self.taken, "what is not acknowledged has its time");
     }
 }

@@ -5,7 +5,7 @@ use super::link::Claim;
 use crate::limits;
 use crate::outcome::{Admission, Notice};
 use crate::spec::Request;
-use crate::window::{Credit, Outbox};
+use crate::window::{Credit, Outbox, Tally};
 use alloc::vec::Vec;
 
 /// What the coordinator has not taken yet.
@@ -66,6 +66,11 @@ impl Submissions {
         }
     }
 
+    /// Whether there is a request that credit allows to go.
+    pub(super) fn can_send(&self) -> bool {
+        self.outbox.can_send()
+    }
+
     pub(super) fn all_sent(&self) -> bool {
         self.outbox.waiting() == 0
     }
@@ -76,18 +81,10 @@ impl Submissions {
         }
     }
 
-    /// Tells the program whether it may submit, if that has changed: closed above the bound, open again below half.
+    /// Tells the program whether it may submit, if that has changed.
     pub(super) fn admit(&mut self, actions: &mut Vec<Action>) {
-        let (cost, count) = (self.outbox.waiting_cost(), self.outbox.waiting());
-        if cost > limits::CLIENT_UNSENT_BYTES || count > limits::CLIENT_UNSENT_REQUESTS {
-            self.room = Admission::Closed;
-        } else if cost <= limits::CLIENT_UNSENT_BYTES / 2 && count <= limits::CLIENT_UNSENT_REQUESTS / 2 {
-            self.room = Admission::Open;
-        }
-        let admission = match (self.coordinator, self.room) {
-            (Admission::Open, Admission::Open) => Admission::Open,
-            (Admission::Closed, _) | (_, Admission::Closed) => Admission::Closed,
-        };
+        self.room = judge(self.room, self.outbox.waiting_cost(), self.outbox.waiting());
+        let admission = both(self.coordinator, self.room);
         if core::mem::replace(&mut self.told, admission) != admission {
             actions.push(Action::Admit { admission });
         }
@@ -98,12 +95,57 @@ impl Submissions {
         self.outbox = Outbox::new(Credit::default());
     }
 
+    /// How the stream of requests stands, with the notices taken.
+    pub(super) const fn tally(&self, taken: u64) -> Tally {
+        self.outbox.tally(taken)
+    }
+
+    /// Panics if a sum is wrong, or if the program was told something else than the sums say.
     pub(super) fn check(&self) {
-        let (waiting, kept) = (self.outbox.waiting(), self.outbox.kept());
-        assert!(waiting <= kept, "what waits is kept");
-        let window = limits::CONNECTION_CREDIT_BYTES;
-        assert!(self.outbox.used() <= window || kept - waiting < window as usize, "credit bounds what is on the way");
-        assert_eq!(self.outbox.used() == 0, kept == waiting, "what is on the way has spent credit");
-        assert_eq!(self.outbox.waiting_cost() == 0, waiting == 0, "what waits costs something");
+        self.outbox.check();
+        let (cost, count) = (self.outbox.waiting_cost(), self.outbox.waiting());
+        assert_eq!(judge(self.room, cost, count), self.room, "room for {count} requests of {cost} bytes is judged");
+        assert_eq!(self.told, both(self.coordinator, self.room), "the program is told whether it may submit");
+    }
+}
+
+/// Whether more is welcome behind so much: not above the bound, and again below half of it.
+fn judge(room: Admission, cost: u64, count: usize) -> Admission {
+    if cost > limits::CLIENT_UNSENT_BYTES || count > limits::CLIENT_UNSENT_REQUESTS {
+        Admission::Closed
+    } else if cost <= limits::CLIENT_UNSENT_BYTES / 2 && count <= limits::CLIENT_UNSENT_REQUESTS / 2 {
+        Admission::Open
+    } else {
+        room
+    }
+}
+
+fn both(coordinator: Admission, room: Admission) -> Admission {
+    match (coordinator, room) {
+        (Admission::Open, Admission::Open) => Admission::Open,
+        (Admission::Closed, _) | (_, Admission::Closed) => Admission::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "is judged")]
+    fn a_bound_that_was_passed_over_is_noticed() {
+        let mut submissions = Submissions::default();
+        for _ in 0..=limits::CLIENT_UNSENT_REQUESTS {
+            submissions.push(Request::Release(Vec::new()));
+        }
+        submissions.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "the program is told")]
+    fn a_program_that_was_not_told_is_noticed() {
+        let mut submissions = Submissions::default();
+        submissions.hear(&Notice::Admission(Admission::Closed));
+        submissions.check();
     }
 }

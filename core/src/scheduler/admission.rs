@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::request::Misbehaved;
+use super::session::Session;
 use crate::limits;
 use crate::outcome::{Admission, Notice};
 
@@ -57,8 +58,7 @@ impl Scheduler {
         session.crowd = session.crowd.judge(session.pending, self.config.session_tasks);
         session.function_crowd =
             session.function_crowd.judge(session.functions.len() as u64, limits::SESSION_FUNCTIONS);
-        let full = [self.crowded, session.crowd, session.function_crowd].contains(&Crowd::Full);
-        let admission = if full && session.pending > 0 { Admission::Closed } else { Admission::Open };
+        let admission = admission(self.crowded, session);
         if admission != session.admission {
             session.admission = admission;
             session.outbox.push(Notice::Admission(admission), 0);
@@ -72,5 +72,64 @@ impl Scheduler {
         let session = &self.sessions[slot];
         let overrun = session.admission == Admission::Closed && (session.pending > tasks || self.held > bytes);
         if overrun { Err(Misbehaved) } else { Ok(()) }
+    }
+
+    /// Panics unless the bounds were judged by what is there, and clients told.
+    pub(super) fn check_admission(&self) {
+        // What clients have just been told came after this was judged: it can only be more by now.
+        let held = self.held_bytes();
+        let crowded = self.crowded == Crowd::Full;
+        assert!(
+            !crowded || self.crowded.judge(held, self.config.held_bytes_limit) == Crowd::Full,
+            "{held} bytes crowd"
+        );
+        for (_, session) in self.sessions.iter() {
+            let judged = session.crowd.judge(session.pending, self.config.session_tasks);
+            assert_eq!(session.crowd, judged, "{} pending tasks of {}", session.pending, session.id);
+            let functions = session.functions.len() as u64;
+            let judged = session.function_crowd.judge(functions, limits::SESSION_FUNCTIONS);
+            assert_eq!(session.function_crowd, judged, "{functions} functions of {}", session.id);
+            assert!(functions <= limits::SESSION_FUNCTIONS_MOST, "functions are bounded");
+            assert_eq!(session.admission, admission(self.crowded, session), "{} is told", session.id);
+        }
+    }
+}
+
+fn admission(crowded: Crowd, session: &Session) -> Admission {
+    let full = [crowded, session.crowd, session.function_crowd].contains(&Crowd::Full);
+    if full && session.pending > 0 { Admission::Closed } else { Admission::Open }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Event, World};
+    use super::*;
+    use crate::id::SessionId;
+    use crate::time::Time;
+    use std::vec::Vec;
+
+    fn with_a_session() -> Scheduler {
+        let config = Config { held_bytes_limit: 1_000, result_limit: 100, session_tasks: 10, world: World::Open };
+        let mut scheduler = Scheduler::new(config, 0);
+        scheduler.step(Time::ZERO, [Event::SessionOpened { session: SessionId(0), token: 1 }], &mut Vec::new());
+        scheduler.check();
+        scheduler
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes crowd")]
+    fn a_crowd_where_there_is_none_is_noticed() {
+        let mut scheduler = with_a_session();
+        scheduler.crowded = Crowd::Full;
+        scheduler.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "s0 is told")]
+    fn an_admission_that_no_bound_asks_for_is_noticed() {
+        let mut scheduler = with_a_session();
+        let slot = scheduler.sessions.slot_at(0);
+        scheduler.sessions[slot].admission = Admission::Closed;
+        scheduler.check();
     }
 }

@@ -21,6 +21,7 @@ impl Scheduler {
         self.check_between_steps();
         self.check_counts();
         self.check_held_bytes();
+        self.check_admission();
         self.check_ready();
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task));
         self.check_edges();
@@ -199,6 +200,8 @@ impl Scheduler {
         assert!(counted.eq(priorities), "small attempts at {} by priority", worker.id);
         assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
         assert!(worker.starts.is_empty() && worker.forgets.is_empty(), "starts and forgets leave with their step");
+        worker.credit.check();
+        worker.owed.check();
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id)).count();
         assert_eq!(timers, usize::from(worker.watch == Watch::Heartbeat), "silence is judged where it can be");
     }
@@ -216,10 +219,14 @@ impl Scheduler {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
-        assert!(session.outbox.waiting() <= session.outbox.kept(), "what waits is kept");
+        session.outbox.check();
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();
         match session.link {
-            Link::Up => assert_eq!(timers, 0, "a connected session has no deadline"),
+            Link::Up => {
+                assert_eq!(timers, 0, "a connected session has no deadline");
+                assert!(!session.outbox.can_send(), "what may go goes");
+                session.owed.check();
+            }
             Link::Cut(until) => {
                 assert!(timers == 1 && self.timers.contains(&(until, Timer::DropSession(session.id))), "a cut one has");
             }

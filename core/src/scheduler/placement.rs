@@ -255,14 +255,14 @@ impl Scheduler {
         w.queued() < w.offer.queue && u64::from(w.queued_from(priority)) < depth
     }
 
-    /// Whether the worker's credit allows the task's start, with the functions that go before it. If not, it gets nothing
-    /// more in this pass.
+    /// Spends the worker's credit on the task's start and the functions that go before it. If that is not allowed, it gets
+    /// nothing more in this pass.
     fn afford(&mut self, slot: u32, worker: u32) -> bool {
         let (_, bytes) = self.input_batch(slot, 0);
         let cost = window::cost(bytes + self.tasks[slot].args.carried());
-        let functions = self.untold_bytes(slot, worker);
+        let cost = cost.saturating_add(self.untold_cost(slot, worker));
         let w = &mut self.workers[worker];
-        w.choked = !w.credit.allows(cost.saturating_add(functions));
+        w.choked = !w.credit.allows(cost);
         if !w.choked {
             w.credit.spend(cost);
         }
@@ -299,10 +299,13 @@ impl Scheduler {
     }
 
     /// What the functions of a task that the worker does not have take of its credit.
-    fn untold_bytes(&self, slot: u32, worker: u32) -> u64 {
+    fn untold_cost(&self, slot: u32, worker: u32) -> u64 {
         let task = &self.tasks[slot];
         let session = &self.sessions[task.session];
-        let functions = called(task.function, task.call).filter_map(|id| session.functions.get(id));
+        // One that is called twice is told once.
+        let mut before = None;
+        let called = called(task.function, task.call).filter(|id| before.replace(*id) != Some(*id));
+        let functions = called.filter_map(|id| session.functions.get(id));
         functions.filter(|f| !f.known_at.contains(worker)).map(|f| window::cost(f.spec.body.carried())).sum()
     }
 
@@ -314,7 +317,6 @@ impl Scheduler {
             let function = session.functions.get_mut(id).expect("a task's functions are defined");
             if function.known_at.insert(worker) {
                 session.known_at.insert(worker);
-                self.workers[worker].credit.spend(window::cost(function.spec.body.carried()));
                 actions.push(Action::DefineFunction {
                     worker: self.workers[worker].id,
                     session: session.id,

@@ -2,9 +2,10 @@
 
 use super::Scheduler;
 use super::worker::{Health, Worker};
-use crate::id::WorkerId;
+use crate::id::{SessionId, WorkerId};
 use crate::resource::Resources;
 use crate::spec::PythonVersion;
+use crate::window::{Flow, Tally};
 
 /// A read-only view of a scheduler between two steps.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,20 @@ impl<'a> Snapshot<'a> {
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.0.held_bytes()
+    }
+
+    /// What is believed of a worker's credit, if it is there.
+    #[must_use]
+    pub fn flow(&self, worker: WorkerId) -> Option<Flow> {
+        let worker = &self.0.workers[self.0.workers.find(worker.0)?];
+        Some(Flow { spent: worker.credit.used(), owed: worker.owed.amount() })
+    }
+
+    /// How a session's two streams are believed to stand, if it is there.
+    #[must_use]
+    pub fn tally(&self, session: SessionId) -> Option<Tally> {
+        let session = &self.0.sessions[self.0.sessions.find(session.0)?];
+        Some(session.outbox.tally(session.taken))
     }
 
     /// Events, or parts of them, that were unknown, late or repeated.

@@ -2,6 +2,7 @@
 
 use super::attempt::{Class, Place};
 use super::{Brain, Stay};
+use crate::window::Flow;
 
 impl Brain {
     /// Panics if an invariant is broken. Tests and the simulator call it after each step.
@@ -14,6 +15,7 @@ impl Brain {
         self.check_resources();
         if !self.linked {
             assert!(self.attempts.is_empty() && self.reports.is_empty(), "without a link nothing is held");
+            assert_eq!(self.flow(), Flow { spent: 0, owed: 0 }, "without a link nobody is owed anything");
         }
         if self.stay == Stay::Left {
             assert!(self.attempts.is_empty() && self.deadline().is_none(), "who has left holds nothing");

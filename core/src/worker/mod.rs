@@ -41,6 +41,7 @@ pub use event::{Condition, Ended, Event};
 use crate::limits;
 use crate::resource::Resources;
 use crate::time::Time;
+use crate::window::Flow;
 use alloc::vec::Vec;
 use attempt::Attempts;
 use core::fmt;
@@ -215,6 +216,12 @@ impl Brain {
             (Age::Born, Stay::Left) => None,
             (Age::Born, Stay::Working | Stay::Draining { .. } | Stay::Breaking) => self.next_due(),
         }
+    }
+
+    /// What it believes of its connection's credit, for whoever compares both ends.
+    #[must_use]
+    pub const fn flow(&self) -> Flow {
+        self.reports.flow()
     }
 
     fn on_event(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {

@@ -5,7 +5,7 @@ use super::{Action, Brain};
 use crate::id::AttemptId;
 use crate::limits;
 use crate::outcome::{Death, Ending, Exit, Report};
-use crate::window::{self, Credit, Owed};
+use crate::window::{self, Credit, Flow, Owed};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -109,6 +109,13 @@ impl Reports {
         assert!(self.started.is_empty() && self.returned.is_empty(), "a step leaves nothing to say");
         let next = self.waiting.front().map(|report| window::cost(report.len()));
         assert!(next.is_none_or(|cost| !self.credit.allows(cost)), "what waits has no credit");
+        self.credit.check();
+        self.owed.check();
+    }
+
+    /// What it believes of the connection.
+    pub(super) const fn flow(&self) -> Flow {
+        Flow { spent: self.credit.used(), owed: self.owed.amount() }
     }
 }
 
@@ -142,5 +149,45 @@ impl Brain {
         let death =
             Death { host: Box::default(), pid: 0, exit: Exit::Unknown, peak_memory: 0, log_tail: reason.into() };
         self.reports.push(Report { attempt, ending: Ending::Crashed(Box::new(death)), run_micros: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_of_three_sent() -> Reports {
+        let mut reports = Reports { credit: Credit::new(2 * window::cost(0)), ..Reports::default() };
+        for n in 0..3 {
+            let attempt = AttemptId { attempt: crate::id::Attempt(n), ..AttemptId::default() };
+            reports.push(Report { attempt, ending: Ending::Skipped, run_micros: 0 });
+        }
+        reports.flush(&mut Vec::new());
+        reports.check();
+        reports
+    }
+
+    #[test]
+    #[should_panic(expected = "what waits has no credit")]
+    fn credit_that_is_left_unused_is_noticed() {
+        let mut reports = two_of_three_sent();
+        reports.give_back(window::cost(0));
+        reports.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes on the way")]
+    fn credit_beyond_the_window_is_noticed() {
+        let mut reports = two_of_three_sent();
+        reports.credit.spend(window::cost(0));
+        reports.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "what waits is counted")]
+    fn a_wrong_cost_of_what_waits_is_noticed() {
+        let mut reports = two_of_three_sent();
+        reports.waiting_cost = 0;
+        reports.check();
     }
 }

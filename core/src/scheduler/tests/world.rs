@@ -8,7 +8,7 @@ use crate::resource::Resources;
 use crate::spec::{Call, Errors, FunctionSpec, Grouping, Offer, Options, PythonVersion, Request, Start, TaskSpec};
 use crate::time::Time;
 use crate::value::Value;
-use crate::window;
+use crate::window::{self, Flow};
 use bytes::Bytes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,6 +38,8 @@ pub(super) struct Hand {
     pub(super) held: VecDeque<Held>,
     functions: BTreeSet<FunctionKey>,
     taken: u64,
+    /// What it reported and was not given back, by its cost.
+    reported: u64,
 }
 
 impl Hand {
@@ -94,7 +96,8 @@ impl Rig {
     pub(super) fn join(&mut self, worker: WorkerId, slots: u32, queue: u32) {
         let offer =
             Offer { name: format!("host-{worker}").into(), capacity: Resources::cpus(slots), queue, python: PYTHON };
-        let hand = Hand { offer: offer.clone(), held: VecDeque::new(), functions: BTreeSet::new(), taken: 0 };
+        let hand =
+            Hand { offer: offer.clone(), held: VecDeque::new(), functions: BTreeSet::new(), taken: 0, reported: 0 };
         self.hands.insert(worker, hand);
         self.step([Event::WorkerJoined { worker, offer, watch: Watch::None }]);
     }
@@ -108,12 +111,27 @@ impl Rig {
         self.now = self.now + Duration::from_micros(10);
         let mut actions = Vec::new();
         let events: Vec<Event> = self.pending.drain(..).chain(events).collect();
+        events.iter().for_each(|event| self.spend(event));
         self.scheduler.step(self.now, events, &mut actions);
         self.scheduler.check();
         for action in &actions {
             self.perform(action);
         }
         self.log.append(&mut actions);
+        for (worker, hand) in &self.hands {
+            let flow = self.scheduler.snapshot().flow(*worker);
+            let expected = Flow { spent: hand.taken, owed: hand.reported };
+            assert_eq!(flow, Some(expected), "credit is what both ends say");
+        }
+    }
+
+    /// A worker's reports take of its credit.
+    fn spend(&mut self, event: &Event) {
+        if let Event::AttemptsEnded { worker, reports } = event
+            && let Some(hand) = self.hands.get_mut(worker)
+        {
+            hand.reported += reports.iter().map(|report| window::cost(report.len())).sum::<u64>();
+        }
     }
 
     /// Ends the n-th attempt that a worker runs.
@@ -161,10 +179,8 @@ impl Rig {
             }
             Action::FenceWorker { worker } | Action::DismissWorker { worker } => drop(self.hands.remove(worker)),
             Action::Notify { session, notices } => notices.iter().for_each(|notice| self.hear(*session, notice)),
-            Action::AcknowledgeReports { .. }
-            | Action::Welcome { .. }
-            | Action::AcknowledgeRequests { .. }
-            | Action::EndSession { .. } => {}
+            Action::AcknowledgeReports { worker, cost } => self.hand(*worker).reported -= cost,
+            Action::Welcome { .. } | Action::AcknowledgeRequests { .. } | Action::EndSession { .. } => {}
         }
     }
 
