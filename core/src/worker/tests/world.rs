@@ -10,14 +10,13 @@ use crate::rng::Rng;
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
 use crate::time::Time;
 use crate::value::Value;
-use crate::window;
+use crate::window::{self, Flow};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 const SLOTS: u32 = 3;
-const SESSION: SessionId = SessionId(0);
 
 /// An executor as it really is.
 #[derive(Default)]
@@ -39,7 +38,9 @@ struct World {
     processes: BTreeMap<ExecutorId, Process>,
     /// Taken by the worker and not answered.
     open: BTreeSet<AttemptId>,
-    /// What the coordinator has tasks call: a function, and one that merges. The next number.
+    /// The session that lives.
+    session: SessionId,
+    /// What the coordinator has its tasks call: a function, and one that merges. The next number.
     functions: [u32; 2],
     next_function: u32,
     /// Which functions each open attempt needs.
@@ -50,6 +51,8 @@ struct World {
     assigned: u64,
     /// Credit for reports that the coordinator has not given back.
     owed: u64,
+    /// What was sent to the worker over this link and not returned, by its cost.
+    sent: u64,
     linked: bool,
     draining: bool,
     left: bool,
@@ -62,6 +65,16 @@ fn called(start: &Start) -> impl Iterator<Item = FunctionKey> + use<> {
     [Some(start.function), merge].into_iter().flatten().map(move |function| FunctionKey { session, function })
 }
 
+/// What an event from the coordinator took of its credit.
+fn cost(event: &Event) -> u64 {
+    match event {
+        Event::FunctionDefined { function, .. } => window::cost(function.body.carried()),
+        Event::AttemptsAssigned { starts } => starts.iter().map(|start| window::cost(start.len())).sum(),
+        Event::InputsAppended { inputs, .. } => window::cost(inputs.iter().map(Outcome::len).sum()),
+        _ => 0,
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let capacity = Resources::new(SLOTS, [("gpu".into(), Amount(2))]);
@@ -71,6 +84,7 @@ impl World {
             rng: Rng::new(seed),
             processes: BTreeMap::new(),
             open: BTreeSet::new(),
+            session: SessionId(0),
             functions: [0, 1],
             next_function: 2,
             calls: BTreeMap::new(),
@@ -78,6 +92,7 @@ impl World {
             events: VecDeque::new(),
             assigned: 0,
             owed: 0,
+            sent: 0,
             linked: false,
             draining: false,
             left: false,
@@ -107,6 +122,18 @@ impl World {
         let gpus = running().filter(|process| !process.killed).filter_map(|process| process.running.as_ref());
         let gpus: u64 = gpus.map(|order| order.start.request.amount("gpu").0).sum();
         assert!(gpus <= 2, "running attempts share what there is");
+        self.check_credit();
+    }
+
+    /// What one end has spent is on the way, or taken and not returned.
+    fn check_credit(&self) {
+        if self.left || self.events.iter().any(|event| matches!(event, Event::LinkOpened { .. } | Event::LinkLost)) {
+            return;
+        }
+        let returned = |event: &Event| if let Event::ReportsTaken { cost } = event { *cost } else { 0 };
+        let spent = self.owed + self.events.iter().map(returned).sum::<u64>();
+        let owed = self.sent - self.events.iter().map(cost).sum::<u64>();
+        assert_eq!(self.brain.flow(), Flow { spent, owed }, "credit is what both ends say");
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -157,7 +184,10 @@ impl World {
             Action::ReportStarted { attempts } => {
                 assert!(self.linked && attempts.iter().all(|attempt| self.open.contains(attempt)), "it runs");
             }
-            Action::AcknowledgeStarts { .. } => assert!(self.linked),
+            Action::AcknowledgeStarts { cost } => {
+                assert!(self.linked);
+                self.sent -= cost;
+            }
             Action::AnnounceDrain => assert!(self.linked && self.draining),
             Action::Leave => self.left = true,
         }
@@ -252,22 +282,41 @@ impl World {
         self.events.push_back(Event::ExecutorDied { executor, running, death: Box::new(death()) });
     }
 
+    /// Something that takes credit is on its way to the worker.
+    fn send(&mut self, event: Event) {
+        self.sent += cost(&event);
+        self.events.push_back(event);
+    }
+
     fn link(&mut self) {
         self.linked = true;
         self.events.push_back(Event::LinkOpened { result_limit: 9 });
+        self.define_both();
+    }
+
+    fn define_both(&mut self) {
         (self.functions, self.next_function) = ([0, 1], 2);
         self.functions.into_iter().for_each(|id| self.define(id));
     }
 
+    /// The session ends, whatever runs, and another begins whose functions have the same numbers.
+    fn end_session(&mut self) {
+        let attempts = self.open.iter().filter(|id| id.task.session == self.session).copied().collect();
+        self.events.push_back(Event::AttemptsCancelled { attempts, cancel: Cancel::Running });
+        self.events.push_back(Event::SessionForgotten { session: self.session });
+        self.session.0 += 1;
+        self.define_both();
+    }
+
     fn define(&mut self, id: u32) {
         let function = FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() };
-        self.events.push_back(Event::FunctionDefined { session: SESSION, function });
+        self.send(Event::FunctionDefined { session: self.session, function });
     }
 
     /// One of the functions gives way to another; what still calls it is cancelled.
     fn renew(&mut self) {
         let which = self.rng.below(2) as usize;
-        let old = FunctionKey { session: SESSION, function: FunctionId(self.functions[which]) };
+        let old = FunctionKey { session: self.session, function: FunctionId(self.functions[which]) };
         let attempts = self.calls.iter().filter(|(id, calls)| self.open.contains(id) && calls.contains(&old));
         let attempts = attempts.map(|(id, _)| *id).collect();
         let cancel = if self.rng.chance(1, 2) { Cancel::Running } else { Cancel::Pending };
@@ -280,7 +329,7 @@ impl World {
 
     fn cut(&mut self) {
         self.linked = false;
-        self.owed = 0;
+        (self.owed, self.sent) = (0, 0);
         self.calls.clear();
         self.open.clear();
         self.inputs.clear();
@@ -293,14 +342,14 @@ impl World {
 
     fn assign(&mut self, count: u64) {
         let starts = (0..count).map(|_| self.start()).collect();
-        self.events.push_back(Event::AttemptsAssigned { starts });
+        self.send(Event::AttemptsAssigned { starts });
     }
 
     fn start(&mut self) -> Start {
         let seq = Seq(self.assigned);
         self.assigned += 1;
         let deaths = u32::from(self.rng.chance(1, 8));
-        let attempt = AttemptId { task: TaskId::new(SESSION, seq), attempt: Attempt(1 + deaths) };
+        let attempt = AttemptId { task: TaskId::new(self.session, seq), attempt: Attempt(1 + deaths) };
         let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
         let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
         let folds = self.rng.chance(1, 4);
@@ -329,7 +378,8 @@ impl World {
     fn append(&mut self) {
         let Some((attempt, left)) = self.inputs.iter_mut().find(|(_, left)| **left > 0) else { return };
         *left -= 1;
-        self.events.push_back(Event::InputsAppended { attempt: *attempt, inputs: vec![Outcome::Skipped] });
+        let attempt = *attempt;
+        self.send(Event::InputsAppended { attempt, inputs: vec![Outcome::Skipped] });
     }
 
     fn some_open(&mut self) -> Vec<AttemptId> {
@@ -366,6 +416,7 @@ impl World {
             6 if self.rng.chance(1, 4) => self.die(executor),
             7 if self.linked => self.take_reports(),
             8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
+            10 if self.linked && self.rng.chance(1, 3) => self.end_session(),
             10 if self.linked => self.renew(),
             9 => self.now = self.now + Duration::from_millis(self.rng.below(15)),
             _ => self.work(executor),
