@@ -11,6 +11,7 @@ use plait_core::outcome::{Outcome, Report};
 use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::spec::{Offer, Start};
+use plait_core::window::cost;
 use std::collections::VecDeque;
 
 /// A connection, by the order in which they were made.
@@ -69,6 +70,29 @@ impl Packet {
             Self::FromClient(FromClient::Request(request)) => request.len(),
             _ => 0,
         }
+    }
+
+    /// What it takes of the credit between coordinator and worker.
+    pub(crate) fn credit(&self) -> u64 {
+        match self {
+            Self::ToWorker(ToWorker::Start(starts)) => starts.iter().map(|start| cost(start.len())).sum(),
+            Self::ToWorker(ToWorker::Inputs { .. } | ToWorker::Define { .. }) => cost(self.payload()),
+            Self::FromWorker(FromWorker::Ended(reports)) => reports.iter().map(|report| cost(report.len())).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What it gives back of that of the other direction.
+    pub(crate) const fn returned(&self) -> u64 {
+        match self {
+            Self::ToWorker(ToWorker::Taken(cost)) | Self::FromWorker(FromWorker::Taken(cost)) => *cost,
+            _ => 0,
+        }
+    }
+
+    /// Whether it belongs to a session's counted streams.
+    pub(crate) const fn is_counted(&self) -> bool {
+        matches!(self, Self::ToClient(ToClient::Notice(_)) | Self::FromClient(FromClient::Request(_)))
     }
 }
 
@@ -256,6 +280,17 @@ impl Network {
     /// Packets on the way from `from`, with the time at which each is due.
     pub(crate) fn on_the_way(&self, id: ConnectionId, from: End) -> impl Iterator<Item = u64> + '_ {
         self.connections[id.0].streams[from as usize].packets.iter().map(|(due, _)| *due)
+    }
+
+    /// What is on the way from `from`.
+    pub(crate) fn packets(&self, id: ConnectionId, from: End) -> impl Iterator<Item = &Packet> {
+        self.connections[id.0].streams[from as usize].packets.iter().map(|(_, packet)| packet)
+    }
+
+    /// Whether both ends hold the connection and nothing of it was torn away.
+    pub(crate) fn is_whole(&self, id: ConnectionId) -> bool {
+        let connection = &self.connections[id.0];
+        connection.open == [true; 2] && !connection.torn
     }
 
     /// Connections of `node` that at least one end still holds.

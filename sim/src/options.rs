@@ -25,17 +25,20 @@ pub(crate) enum Canary {
     ChangedValue,
     /// One attempt is handed out twice.
     DoubledStart,
+    /// A worker believes once that it has been given credit back.
+    InventedCredit,
 }
 
-pub(crate) const CANARIES: [(&str, Canary); 4] = [
+pub(crate) const CANARIES: [(&str, Canary); 5] = [
     ("duplicate-outcome", Canary::DuplicateOutcome),
     ("dropped-report", Canary::DroppedReport),
     ("changed-value", Canary::ChangedValue),
     ("doubled-start", Canary::DoubledStart),
+    ("invented-credit", Canary::InventedCredit),
 ];
 
 pub(crate) const USAGE: &str = "usage: plait-sim --seed N [--canary NAME] | --seeds COUNT [--start N]
-canaries: duplicate-outcome, dropped-report, changed-value, doubled-start";
+canaries: duplicate-outcome, dropped-report, changed-value, doubled-start, invented-credit";
 
 /// Reads the command line.
 pub(crate) fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {

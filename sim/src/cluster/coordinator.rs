@@ -66,6 +66,22 @@ impl Coordinator {
         (self.next_worker, self.next_session)
     }
 
+    /// The worker at the other end of a connection.
+    pub(super) fn worker_over(&self, connection: ConnectionId) -> Option<WorkerId> {
+        match self.peers.get(&connection)? {
+            Peer::Worker(worker) => Some(*worker),
+            Peer::Client(_) => None,
+        }
+    }
+
+    /// The session whose client is at the other end of a connection.
+    pub(super) fn session_over(&self, connection: ConnectionId) -> Option<SessionId> {
+        match self.peers.get(&connection)? {
+            Peer::Worker(_) => None,
+            Peer::Client(session) => Some(*session),
+        }
+    }
+
     /// Notes that an injected attempt to resume will be judged.
     pub(super) fn expect_phantom(&mut self, session: SessionId) {
         self.resuming.entry(session).or_default().push(None);
@@ -143,7 +159,10 @@ impl World {
                 Some(Peer::Client(session)) => events.push(Event::SessionCut { session }),
                 None => {}
             },
-            Input::Scheduler(event) => events.push(event),
+            Input::Scheduler(event) => {
+                self.note_lie_to_scheduler(&event);
+                events.push(event);
+            }
             Input::DialFailed | Input::Brain(_) | Input::Session(_) => unreachable!("nothing of a peer's"),
         }
     }

@@ -3,12 +3,14 @@
 //! - `mod`: the world, its main loop, and how a driver is woken;
 //! - `links`: dialling, sending, silence, closing;
 //! - `coordinator`, `worker`, `executors`, `client`: the shells, each translating between messages and its machine;
-//! - `faults`: what goes wrong, and how it heals; `inject`: events from the past; `verdict`: the end.
+//! - `faults`: what goes wrong, and how it heals; `inject`: events from the past;
+//! - `flow`: credit, seen from both ends; `verdict`: the end.
 
 mod client;
 mod coordinator;
 mod executors;
 mod faults;
+mod flow;
 mod inject;
 mod links;
 mod verdict;
@@ -148,6 +150,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) phase: Phase,
     past: inject::Past,
+    lies: flow::Lies,
     steps: u64,
     happened: u64,
 }
@@ -170,6 +173,7 @@ impl World {
             ledger: Ledger::new(&plan),
             phase: Phase::Troubled,
             past: inject::Past::default(),
+            lies: flow::Lies::default(),
             steps: 0,
             happened: 0,
             plan,
@@ -284,6 +288,9 @@ impl World {
             Node::Client(n) => self.step_client(n, inputs),
         };
         self.arm(node, deadline);
+        if self.steps.is_multiple_of(self.plan.check_every) {
+            self.check_flows(node);
+        }
     }
 
     /// What a driver hands to its machine as the time, and whether this step is checked.

@@ -40,6 +40,11 @@ impl WorkerHost {
         (dial == self.dials && self.connection.is_none()).then(|| Packet::WorkerHello(self.offer.clone()))
     }
 
+    /// The connection over which a coordinator has made it welcome.
+    pub(super) fn link(&self) -> Option<ConnectionId> {
+        self.connection.filter(|_| self.opened)
+    }
+
     pub(crate) fn slots(&self) -> u32 {
         self.offer.capacity.cpus
     }
@@ -160,6 +165,7 @@ impl World {
         if self.workers[n].machine.life != life {
             return None;
         }
+        events.extend(self.invent_credit(n));
         for event in &events {
             self.note(Node::Worker(n), format_args!("< {event:?}"));
         }
@@ -192,7 +198,10 @@ impl World {
                 }
             }
             Input::DialFailed => self.redial_worker(n),
-            Input::Brain(event) => events.push(event),
+            Input::Brain(event) => {
+                self.note_lie_to_brain(n, &event);
+                events.push(event);
+            }
             Input::Scheduler(_) | Input::Session(_) => unreachable!("nothing of another's"),
         }
     }
@@ -272,6 +281,13 @@ impl World {
     fn report(&mut self, n: usize, reports: Vec<Report>) {
         let reports = self.spoil_reports(reports);
         self.tell_coordinator(n, FromWorker::Ended(reports));
+    }
+
+    /// A canary: credit that nobody gave back.
+    fn invent_credit(&mut self, n: usize) -> Option<Event> {
+        let spent = self.workers[n].link().map_or(0, |_| self.workers[n].brain.flow().spent);
+        let strikes = self.plan.canary == Canary::InventedCredit && spent > 0 && self.ledger.strike_canary();
+        strikes.then_some(Event::ReportsTaken { cost: spent })
     }
 
     /// The canaries that a worker carries.
