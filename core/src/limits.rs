@@ -113,6 +113,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that a link asks its socket for at once.
 pub const READ_BYTES: usize = 64 << 10;
+/// Bytes that worker and executor ask their socket for at once: what it holds, so that few messages come in pieces.
+pub const CHANNEL_READ_BYTES: usize = 256 << 10;
 /// Messages that a link encodes before it writes.
 pub const WRITE_MESSAGES: usize = 1_000;
 /// Unacknowledged TCP data older than this closes the connection (`TCP_USER_TIMEOUT`).

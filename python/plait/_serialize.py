@@ -103,8 +103,8 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     buffers: list[Any] = []
     try:
         stream = dumps((args, kwargs), 5, buffer_callback=buffers.append)
-        if not buffers and b"__main__" not in stream:
-            return [stream], []
+        if len(buffers) <= MAX_BUFFERS and b"__main__" not in stream:
+            return [stream, *(_contiguous(buffer) for buffer in buffers)], []
     except Exception:
         pass  # a future among them, or something that cloudpickle may know
     return _dump_with_futures((args, kwargs), _name_argument)

@@ -5,6 +5,7 @@ use crate::store::blob::{Keep, Store};
 use crate::store::passing::{Arrivals, receive_descriptor};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{FunctionKey, SessionId};
+use plait_core::limits::CHANNEL_READ_BYTES;
 use plait_core::outcome::Ending;
 use plait_core::protocol::frame::Decoder;
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
@@ -15,9 +16,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What is read at once.
-const READ_BYTES: usize = 64 << 10;
 
 /// What there is to do.
 #[derive(Debug)]
@@ -96,7 +94,7 @@ impl Channel {
             arrivals: Arrivals::default(),
             decoder: Decoder::new(),
             arrived: Vec::new(),
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; CHANNEL_READ_BYTES],
             queue: VecDeque::new(),
             gathering: None,
             current: None,

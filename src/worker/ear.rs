@@ -5,6 +5,7 @@ use super::supervisor::Said;
 use crate::store::blob::Keep;
 use crate::store::passing::Arrivals;
 use plait_core::id::ExecutorId;
+use plait_core::limits::CHANNEL_READ_BYTES;
 use plait_core::protocol::frame::Decoder;
 use plait_core::protocol::message::executor::FromExecutor;
 use rustix::io::Errno;
@@ -13,9 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::Ready;
 use tokio::sync::mpsc;
-
-/// What is read at once.
-const READ_BYTES: usize = 64 << 10;
 
 /// Hears what `executor` says and tells it, its end last.
 pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(ExecutorId, Said)>) {
@@ -71,7 +69,7 @@ impl Ear {
     fn new(executor: Arc<Executor>) -> Self {
         Self {
             executor,
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; CHANNEL_READ_BYTES],
             arrivals: Arrivals::default(),
             decoder: Decoder::new(),
             heard: Vec::new(),

@@ -209,6 +209,9 @@ impl<M: Message> Decoder<M> {
         let message = if self.body.is_empty() && piece.len() == frame.body() {
             self.message(frame, piece)?
         } else {
+            // Room for all of it at once, but never more than twice what has come.
+            let room = frame.body().min(2 * (self.body.len() + piece.len()));
+            self.body.reserve_exact(room - self.body.len());
             self.body.extend_from_slice(piece);
             if self.body.len() < frame.body() {
                 return Ok(());
@@ -319,7 +322,7 @@ impl Pieces {
 }
 
 /// Fills one value, from the frame itself or from the data before it. Each gets memory of its own: one that is kept for
-/// long must not keep its neighbours.
+/// long must not keep its neighbours. So does each segment of one in the frame itself, which no longer lies askew then.
 fn attach(
     value: &mut Value,
     placement: &mut Placement,
@@ -331,18 +334,18 @@ fn attach(
         return Err(FrameError::TooManySegments);
     }
     let length = value.carried();
-    let mut pieces = Pieces::new();
     if placement.is_inline(length) {
         let length = usize::try_from(length).map_err(|_| FrameError::ValueMismatch)?;
-        let bytes = inline.split_off(..length).ok_or(FrameError::ValueMismatch)?;
+        let mut bytes = inline.split_off(..length).ok_or(FrameError::ValueMismatch)?;
         if value.announced().len() == 1 {
             *value = Value::copied(bytes);
             return Ok(());
         }
-        pieces.push(Bytes::copy_from_slice(bytes));
-    } else {
-        pieces = data.pop_front().filter(|pieces| pieces.bytes == length).ok_or(FrameError::ValueMismatch)?;
+        let segment = |n| bytes.split_off(..usize::try_from(n).ok()?).map(Bytes::copy_from_slice);
+        return value.attach(segment).ok_or(FrameError::ValueMismatch);
     }
+    let pieces = data.pop_front().filter(|pieces| pieces.bytes == length);
+    let mut pieces = pieces.ok_or(FrameError::ValueMismatch)?;
     value.attach(|n| pieces.split(usize::try_from(n).ok()?)).ok_or(FrameError::ValueMismatch)
 }
 
