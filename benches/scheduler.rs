@@ -1,4 +1,5 @@
-//! One million tasks through the scheduler alone: lifecycles per second, and bytes per pending task.
+//! One million tasks through the scheduler alone: lifecycles per second, bytes per pending task, and how long a step
+//! takes at the most while a session of so many is closed beside another at work.
 //!
 //! `cargo bench --bench scheduler`. The clock is read here; the scheduler only sees made-up time.
 
@@ -16,10 +17,16 @@ use std::time::{Duration, Instant};
 
 const TASKS: u64 = 1_000_000;
 const BATCH: u64 = 1_000;
+const SMALL_BATCH: u64 = 100;
 const WORKERS: u32 = 2;
 const SLOTS: u32 = 8;
+const QUEUE_PER_SLOT: u32 = 256;
 const ARGS_BYTES: usize = 32;
 const SESSION: SessionId = SessionId(0);
+/// The one that is closed.
+const OTHER: SessionId = SessionId(1);
+/// Steps that are looked at before that, and after it.
+const STEPS: u64 = 50;
 
 /// Both ends of the scheduler: clients and workers that answer at once.
 struct Bench {
@@ -27,8 +34,10 @@ struct Bench {
     now: Time,
     actions: Vec<Action>,
     events: VecDeque<Event>,
-    notices: u64,
+    /// By session.
+    notices: [u64; 2],
     done: u64,
+    longest: Duration,
 }
 
 impl Bench {
@@ -40,18 +49,23 @@ impl Bench {
             now: Time::ZERO,
             actions: Vec::new(),
             events: VecDeque::new(),
-            notices: 0,
+            notices: [0; 2],
             done: 0,
+            longest: Duration::ZERO,
         };
+        world.open(SESSION);
+        world
+    }
+
+    fn open(&mut self, session: SessionId) {
         let body = Value::from(Bytes::from_static(b"body"));
         let function = FunctionSpec { id: FunctionId(0), hash: [0; 32], python: None, body };
         let options = Request::DefineOptions { id: OptionsId(0), options: Options::default() };
         let requests =
-            [Request::DefineFunction(function), options].map(|request| Event::Requested { session: SESSION, request });
-        world.events.push_back(Event::SessionOpened { session: SESSION, token: 0 });
-        world.events.extend(requests);
-        world.step();
-        world
+            [Request::DefineFunction(function), options].map(|request| Event::Requested { session, request });
+        self.events.push_back(Event::SessionOpened { session, token: 0 });
+        self.events.extend(requests);
+        self.step();
     }
 
     fn join_workers(&mut self) {
@@ -59,14 +73,14 @@ impl Bench {
             let offer = Offer {
                 name: "bench".into(),
                 capacity: Resources::cpus(SLOTS),
-                queue: 256 * SLOTS,
+                queue: QUEUE_PER_SLOT * SLOTS,
                 python: PythonVersion { major: 3, minor: 12 },
             };
             self.events.push_back(Event::WorkerJoined { worker: WorkerId(id), offer, watch: Watch::None });
         }
     }
 
-    fn submit(&mut self, first: u64, count: u64) {
+    fn submit(&mut self, session: SessionId, first: u64, count: u64) {
         // As it arrives: the arguments of a batch are slices of one buffer.
         let mut buffer = Bytes::from(vec![7; ARGS_BYTES * count as usize]);
         let task = |seq| TaskSpec {
@@ -80,13 +94,15 @@ impl Bench {
             retention: Retention::Delivery,
         };
         let request = Request::Submit((first..first + count).map(task).collect());
-        self.events.push_back(Event::Requested { session: SESSION, request });
+        self.events.push_back(Event::Requested { session, request });
     }
 
     /// One step, and the answers to what it wants done.
     fn step(&mut self) {
         self.now = self.now + Duration::from_micros(50);
+        let begin = Instant::now();
         self.scheduler.step(self.now, self.events.drain(..), &mut self.actions);
+        self.longest = self.longest.max(begin.elapsed());
         let result = Value::from(Bytes::from_static(b"result"));
         for action in self.actions.drain(..) {
             match action {
@@ -101,14 +117,15 @@ impl Bench {
                     self.events.push_back(Event::StartsTaken { worker, cost });
                     self.events.push_back(Event::AttemptsEnded { worker, reports });
                 }
-                Action::Notify { notices, .. } => {
-                    self.notices += notices.len() as u64;
+                Action::Notify { session, notices } => {
+                    let taken = &mut self.notices[session.0 as usize];
+                    *taken += notices.len() as u64;
+                    self.events.push_back(Event::NoticesTaken { session, taken: *taken });
                     for notice in notices {
                         if let Notice::Ended(deliveries) = notice {
                             self.done += deliveries.len() as u64;
                         }
                     }
-                    self.events.push_back(Event::NoticesTaken { session: SESSION, taken: self.notices });
                 }
                 _ => {}
             }
@@ -124,7 +141,7 @@ fn lifecycles() -> f64 {
     let mut submitted = 0;
     while world.done < TASKS {
         if submitted < TASKS {
-            world.submit(submitted, BATCH);
+            world.submit(SESSION, submitted, BATCH);
             submitted += BATCH;
         }
         world.step();
@@ -137,7 +154,7 @@ fn pending() -> (f64, f64) {
     let mut world = Bench::new();
     let before = resident_bytes();
     for first in (0..TASKS).step_by(BATCH as usize) {
-        world.submit(first, BATCH);
+        world.submit(SESSION, first, BATCH);
         world.step();
     }
     let bytes = resident_bytes().saturating_sub(before) as f64 / TASKS as f64;
@@ -147,6 +164,30 @@ fn pending() -> (f64, f64) {
         world.step();
     }
     (bytes, TASKS as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// The longest step while two sessions are at work, and while the one with a million tasks is then closed.
+fn closing() -> (Duration, Duration) {
+    let mut world = Bench::new();
+    world.open(OTHER);
+    // As many more as can be over before it is closed.
+    let done = STEPS * u64::from(WORKERS * SLOTS * (1 + QUEUE_PER_SLOT));
+    for first in (0..TASKS + done).step_by(BATCH as usize) {
+        world.submit(OTHER, first, BATCH);
+        world.step();
+    }
+    world.join_workers();
+    let longest = |world: &mut Bench, begin: u64| {
+        world.longest = Duration::ZERO;
+        for n in begin..begin + STEPS {
+            world.submit(SESSION, n * SMALL_BATCH, SMALL_BATCH);
+            world.step();
+        }
+        world.longest
+    };
+    let before = longest(&mut world, 0);
+    world.events.push_back(Event::SessionClosed { session: OTHER });
+    (before, longest(&mut world, STEPS))
 }
 
 /// Memory of this process that is in use, as the kernel counts it.
@@ -163,4 +204,6 @@ fn main() {
     println!("backlog: {drained:.0} lifecycles/s without submission");
     let best = (0..3).map(|_| lifecycles()).fold(0.0, f64::max);
     println!("steady:  {best:.0} lifecycles/s, submission included (best of three)");
+    let (work, close) = closing();
+    println!("closing: {close:.1?} at the most for a step while a session is closed, {work:.1?} before");
 }
