@@ -75,6 +75,14 @@ pub const FOLD_INPUTS: usize = 16;
 /// Inputs of a combine that travel in one message; the rest follows as it is taken.
 pub const STREAMED_INPUTS: usize = 256;
 
+/// Workers that fetch an object from one holder at once: what many want spreads as a tree, not as a star.
+pub const OBJECT_SERVES: u32 = 2;
+/// What is kept so that objects can be made again takes one part in this many of what may live with the coordinator;
+/// beyond it an object that is lost is lost for good.
+pub const LINEAGE_PART: u64 = 4;
+/// Tasks that are kept for the same reason at the most: some 300 bytes each.
+pub const LINEAGE_TASKS: u64 = 1 << 20;
+
 /// Attempts that an executor holds at the most, the running one included: its ring in the shared page.
 pub const EXECUTOR_QUEUE: usize = 64;
 /// Attempts that a worker offers to hold per slot: covers a round trip to the coordinator at full speed.

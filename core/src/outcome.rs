@@ -1,7 +1,7 @@
 //! How an attempt ends, and what a task came to.
 
 use crate::id::{Attempt, AttemptId, TaskId, WorkerId};
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::de::Error as _;
@@ -56,6 +56,15 @@ pub struct Death {
     pub peak_memory: u64,
     /// The end of what it wrote to stderr.
     pub log_tail: Box<str>,
+}
+
+/// Why a worker could not get an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfetched {
+    /// The other worker cannot be reached from here, or was cut off on the way.
+    Unreachable,
+    /// The other worker does not have it.
+    Gone,
 }
 
 /// How a process ended.
@@ -178,6 +187,15 @@ impl Failure {
 }
 
 impl Outcome {
+    /// The object that is its value, if that is one.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Stored> {
+        match self {
+            Self::Value(value) => value.stored(),
+            Self::Skipped | Self::Raised(_) | Self::Cancelled | Self::Failed(_) => None,
+        }
+    }
+
     /// Whether there is a value.
     #[must_use]
     pub const fn is_value(&self) -> bool {
@@ -312,6 +330,13 @@ pub enum Notice {
     },
     /// Whether more tasks are welcome.
     Admission(Admission),
+    /// The answer to a request to fetch.
+    Fetched {
+        /// Which task's value was asked for.
+        seq: crate::id::Seq,
+        /// The value, whole; or why it is lost.
+        outcome: Outcome,
+    },
 }
 
 /// Whether a session may submit more.
@@ -331,6 +356,7 @@ impl Notice {
         match self {
             Self::Ended(deliveries) => deliveries.iter().map(Delivery::bytes).sum(),
             Self::Started(tasks) => 8 * tasks.len() as u64,
+            Self::Fetched { outcome, .. } => outcome.len(),
             Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) => 0,
         }
     }

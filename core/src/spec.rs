@@ -141,7 +141,7 @@ pub enum Errors {
 /// How long the coordinator keeps a task's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retention {
-    /// Until the client has it and no task waits for it.
+    /// Until the client has it and no task waits for it. One that is with workers, until it was fetched or released.
     Delivery,
     /// Also until the client releases it: somebody holds a future.
     Release,
@@ -283,6 +283,12 @@ pub enum Request {
         /// What is to be kept.
         value: Value,
     },
+    /// The value of a task that is over and whose value is with workers: answered by a notice. Of a task without a
+    /// future that is also its release.
+    Fetch {
+        /// Which task.
+        seq: Seq,
+    },
 }
 
 impl Request {
@@ -296,7 +302,7 @@ impl Request {
             Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.carried(),
             Self::Cancel { tasks, .. } | Self::Release(tasks) => 8 * tasks.len() as u64,
             Self::ReleaseFunctions(functions) => 4 * functions.len() as u64,
-            Self::OpenRun(_) | Self::DefineOptions { .. } | Self::SealRun { .. } => 0,
+            Self::OpenRun(_) | Self::DefineOptions { .. } | Self::SealRun { .. } | Self::Fetch { .. } => 0,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::network::{ConnectionId, End};
 use crate::process::{ExecutorFrame, WorkerFrame};
-use plait_core::id::ExecutorId;
+use plait_core::id::{ExecutorId, ObjectId, WorkerId};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     FromExecutor { worker: usize, life: u32, executor: ExecutorId, frame: Box<ExecutorFrame> },
     /// Something inside an executor comes about.
     Executor { worker: usize, life: u32, executor: ExecutorId, inner: Inner },
+    /// A fetch of an object comes to its end.
+    Fetched { worker: usize, life: u32, object: ObjectId, from: WorkerId, fetch: u64, until: u64 },
     /// The user's program goes on.
     Program { client: usize, life: u32 },
     /// A fault strikes.

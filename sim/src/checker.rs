@@ -10,7 +10,9 @@ use crate::options::{Canary, Plan, Shape};
 use crate::probe::probe;
 use crate::script;
 use execution::Executions;
-use plait_core::id::{AttemptId, FunctionId, FunctionKey, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
+use plait_core::id::{
+    Attempt, AttemptId, FunctionId, FunctionKey, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId,
+};
 use plait_core::limits;
 use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
 use plait_core::rng::Rng;
@@ -50,6 +52,13 @@ struct WorkerFacts {
     functions: BTreeSet<FunctionKey>,
 }
 
+/// Which attempt made a value.
+#[derive(Debug)]
+struct Made {
+    task: TaskId,
+    attempt: Attempt,
+}
+
 /// What is known of a task that was started or ended.
 #[derive(Debug, Default)]
 struct TaskFacts {
@@ -65,6 +74,8 @@ struct TaskFacts {
     /// Cancelled while no worker held it: it never starts again.
     never: bool,
     over: bool,
+    /// Its value was left with a worker: it may begin again once that is lost.
+    stored: bool,
 }
 
 /// The ledger of a world.
@@ -74,6 +85,12 @@ pub(crate) struct Ledger {
     sessions: BTreeMap<SessionId, SessionFacts>,
     workers: BTreeMap<WorkerId, WorkerFacts>,
     tasks: BTreeMap<TaskId, TaskFacts>,
+    /// Workers that said they hold an object.
+    copies: BTreeMap<ObjectId, BTreeSet<WorkerId>>,
+    /// What workers were told to drop.
+    dropped: BTreeSet<(WorkerId, ObjectId)>,
+    /// What was left by attempts that were not current any more: whoever repeats that is told again to drop it.
+    stale: BTreeSet<(WorkerId, ObjectId)>,
     faults: u64,
     /// How long a task waits at least before it is unschedulable.
     patience: u64,
@@ -88,6 +105,9 @@ impl Ledger {
             sessions: BTreeMap::new(),
             workers: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            stale: BTreeSet::new(),
             faults: 0,
             patience: patience(plan.shape),
             canary: plan.canary,
@@ -209,7 +229,20 @@ impl Ledger {
                 }
             }
             Event::Requested { session, request } => self.on_request(*session, request),
+            Event::ObjectsHeld { worker, objects } => {
+                let gone = self.is_worker_gone(*worker);
+                for object in objects.iter().filter(|_| !gone) {
+                    self.copies.entry(*object).or_default().insert(*worker);
+                }
+            }
+            Event::ObjectsLost { worker, objects } => {
+                for object in objects {
+                    self.copies.entry(*object).or_default().remove(worker);
+                }
+            }
             Event::SessionOpened { .. }
+            | Event::ObjectUnfetched { .. }
+            | Event::ObjectShown { .. }
             | Event::NoticesTaken { .. }
             | Event::WorkerHeard { .. }
             | Event::AttemptsStarted { .. }
@@ -231,7 +264,7 @@ impl Ledger {
             Request::Cancel { tasks, .. } => {
                 for seq in tasks {
                     let task = self.tasks.entry(TaskId::new(session, *seq)).or_default();
-                    task.never |= task.lease.is_none();
+                    task.never |= task.lease.is_none() && !task.over;
                 }
             }
             Request::DefineOptions { id, options } => {
@@ -239,7 +272,7 @@ impl Ledger {
             }
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
             Request::ReleaseFunctions(functions) => facts.released.extend(functions),
-            Request::SealRun { .. } | Request::Release(_) | Request::Put { .. } => {}
+            Request::SealRun { .. } | Request::Release(_) | Request::Put { .. } | Request::Fetch { .. } => {}
         }
     }
 
@@ -247,6 +280,11 @@ impl Ledger {
         let attempt = report.attempt;
         let current = self.end_lease(worker, attempt);
         if !current {
+            if let Ending::Returned(value) = &report.ending
+                && let Some(stored) = value.stored()
+            {
+                self.stale.insert((worker, stored.object));
+            }
             if self.is_worker_gone(worker) {
                 probe!("report after fence ignored");
             } else {
@@ -257,13 +295,22 @@ impl Ledger {
         if self.was_recalled(attempt) {
             probe!("recall came too late");
         }
-        match report.ending {
+        match &report.ending {
+            Ending::Returned(value) => {
+                if let Some(task) = self.tasks.get_mut(&attempt.task) {
+                    (task.raises, task.denied) = (0, false);
+                    task.stored |= value.stored().is_some();
+                }
+                if let Some(stored) = value.stored() {
+                    self.copies.entry(stored.object).or_default().insert(worker);
+                }
+            }
             Ending::Crashed(_) => probe!("blamed executor death reported"),
             Ending::Raised { retry, .. } => {
                 if let Some(task) = self.tasks.get_mut(&attempt.task) {
                     task.raised = true;
-                    task.raises += u32::from(retry == Retry::Allowed);
-                    task.denied |= retry == Retry::Denied;
+                    task.raises += u32::from(*retry == Retry::Allowed);
+                    task.denied |= *retry == Retry::Denied;
                 }
             }
             _ => {}
@@ -325,6 +372,29 @@ impl Ledger {
             Action::Notify { session, notices } => {
                 notices.iter().for_each(|notice| self.on_notice(now, *session, notice));
             }
+            Action::CancelAttempts { worker, attempts, .. } => {
+                // Whatever it comes to, it is current no more.
+                for attempt in attempts {
+                    let task = self.tasks.entry(attempt.task).or_default();
+                    task.lease.take_if(|lease| *lease == (*attempt, *worker));
+                }
+            }
+            Action::FetchObject { worker, object, from } => {
+                self.check_holder(*object, *from);
+                let from_maker = self.copies[object].iter().next() == Some(from) || self.copies[object].len() == 1;
+                if !from_maker {
+                    probe!("object spread from a copy");
+                }
+                assert!(!self.is_worker_gone(*worker), "{object} is to be fetched by {worker}, which is gone");
+            }
+            Action::ShowObject { worker, object } => self.check_holder(*object, *worker),
+            Action::DropObjects { worker, objects } => {
+                for object in objects {
+                    self.copies.entry(*object).or_default().remove(worker);
+                    let first = self.dropped.insert((*worker, *object)) || self.stale.contains(&(*worker, *object));
+                    assert!(first, "{worker} is told twice to drop {object}");
+                }
+            }
             Action::DefineFunction { worker, session, function } => {
                 let key = FunctionKey { session: *session, function: function.id };
                 let fresh = self.workers.get_mut(worker).is_some_and(|facts| facts.functions.insert(key));
@@ -339,7 +409,7 @@ impl Ledger {
                 }
             }
             Action::AppendInputs { .. }
-            | Action::CancelAttempts { .. }
+            | Action::GiveObject { .. }
             | Action::AcknowledgeReports { .. }
             | Action::AcknowledgeRequests { .. } => {}
         }
@@ -366,9 +436,15 @@ impl Ledger {
         facts.leases.insert(attempt);
         let most = u64::from(facts.offer.capacity.cpus) + u64::from(facts.offer.queue);
         assert!(facts.leases.len() as u64 <= most, "{worker} holds more than it offered");
-        self.check_run_lives(attempt);
+        if self.tasks.get(&attempt.task).is_none_or(|task| !task.stored) {
+            self.check_run_lives(attempt);
+        }
         let task = self.tasks.entry(attempt.task).or_default();
-        assert!(!task.over, "{attempt} was started after its task was over");
+        if task.stored {
+            probe!("object made again");
+            self.executions.allow_again(attempt.task);
+        }
+        assert!(!task.over || task.stored, "{attempt} was started after its task was over");
         assert!(!task.never, "{attempt} was started after its task was cancelled");
         assert!(task.lease.is_none(), "{attempt} was started while {:?} was current", task.lease);
         assert!(attempt.attempt.0 > task.last_attempt, "{attempt} does not follow {}", task.last_attempt);
@@ -380,6 +456,12 @@ impl Ledger {
         if std::mem::take(&mut task.raised) {
             probe!("retry after an exception");
         }
+    }
+
+    /// Only workers that are there and said so are named as holders.
+    fn check_holder(&self, object: ObjectId, worker: WorkerId) {
+        let holds = self.copies.get(&object).is_some_and(|copies| copies.contains(&worker));
+        assert!(holds && !self.is_worker_gone(worker), "{worker} is said to hold {object}");
     }
 
     /// A piece does not start once its run is over.
@@ -398,7 +480,11 @@ impl Ledger {
         for delivery in deliveries {
             let task = self.tasks.entry(TaskId::new(session, delivery.seq)).or_default();
             let first = !std::mem::replace(&mut task.over, true);
-            assert!(task.lease.is_none() || !is_made(&delivery.outcome), "{} ended, but still runs", delivery.seq);
+            assert!(
+                !first || task.stored || task.lease.is_none() || !is_made(&delivery.outcome),
+                "{} ended, but still runs",
+                delivery.seq
+            );
             match &delivery.outcome {
                 Outcome::Failed(failure) if first => {
                     self.on_failure(now, TaskId::new(session, delivery.seq), failure);
@@ -450,9 +536,12 @@ impl Ledger {
             && let Some(maker) = script::maker(value)
         {
             let made = self.executions.commit(maker);
+            let (made_task, made) = (made.task, (made.task, made.attempt));
+            let made = Made { task: made.0, attempt: made.1 };
             let session = &self.sessions[&made.task.session];
             assert_eq!(session.client, client, "a value of another client's reached client {client}");
-            let is_result = session.results.values().any(|result| result == seq);
+            let is_result =
+                self.executions.was_allowed_again(made_task) || session.results.values().any(|result| result == seq);
             if !is_result {
                 assert_eq!(made.task.seq, *seq, "the outcome of {seq} was made by {made:?}");
                 assert_eq!(made.attempt, story.attempts, "{seq} tells of another attempt than the one that made it");
@@ -467,6 +556,20 @@ impl Ledger {
             } else {
                 probe!("cancelled before it began");
             }
+        }
+    }
+
+    /// A value that a client asked for.
+    pub(crate) fn on_supplied(&mut self, client: usize, seq: Seq, outcome: &Outcome) {
+        if let Outcome::Value(value) = outcome
+            && let Some(maker) = script::maker(value)
+        {
+            probe!("value fetched on demand");
+            let made = self.executions.commit(maker);
+            let session = &self.sessions[&made.task.session];
+            assert_eq!(session.client, client, "a value of another client's reached client {client}");
+            let is_result = session.results.values().any(|result| *result == seq);
+            assert!(is_result || made.task.seq == seq, "the value of {seq} was made by {made:?}");
         }
     }
 

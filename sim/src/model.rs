@@ -11,6 +11,11 @@ use plait_core::id::{Seq, SessionId, TaskId};
 use plait_core::outcome::{Death, Failure, Outcome};
 use plait_core::spec::{Errors, Options};
 
+/// Whether there was a value that is gone.
+fn is_lost(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if matches!(**failure, Failure::Unknown(_)))
+}
+
 /// What a task of a certain script may come to, its inputs apart.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prospects {
@@ -65,6 +70,10 @@ impl Judge<'_> {
         }
         ensure(failed == 0, "an input failed")?;
         match outcome {
+            Outcome::Value(value) if value.stored().is_some() => Ok(()),
+            Outcome::Value(value) if value.carried() > self.plan.store_above => {
+                self.allows_text(seq, task, &script::text(value))
+            }
             Outcome::Value(value) => {
                 let size = value.len();
                 ensure(size <= self.plan.result_limit, "its value is larger than may be")?;
@@ -79,12 +88,13 @@ impl Judge<'_> {
 
     fn failure_of(&self, input: Seq) -> Option<&Outcome> {
         let (outcome, _) = self.program.tasks[input.index()].told.as_ref()?;
-        (!outcome.is_value()).then_some(outcome)
+        // Whoever let go of it, or lost it, may have had it before.
+        (!outcome.is_value() && !is_lost(outcome) && !self.was_remade(input)).then_some(outcome)
     }
 
     /// The cause is the outcome of an input, or what that one failed of.
     fn allows_dependency(&self, task: &TaskRecord, root: Seq, cause: &Outcome) -> Verdict {
-        let mut unknown = false;
+        let mut unknown = self.was_remade(root) || (is_lost(cause) && self.is_tight());
         for input in &task.inputs {
             let Some((outcome, _)) = &self.program.tasks[input.index()].told else {
                 unknown = true;
@@ -121,7 +131,7 @@ impl Judge<'_> {
     fn input_texts(&self, task: &TaskRecord) -> Option<Vec<String>> {
         let text = |input: &Seq| {
             let (outcome, _) = self.program.tasks[input.index()].told.as_ref()?;
-            outcome.value().map(script::text)
+            outcome.value().filter(|value| value.stored().is_none()).map(script::text)
         };
         task.inputs.iter().map(text).collect()
     }
@@ -149,9 +159,20 @@ impl Judge<'_> {
             Failure::ResultTooLarge { size, limit } => {
                 ensure(size > limit && self.may_be_too_large(task), "its result is not too large")
             }
-            Failure::Unknown(text) => Err(format!("nothing about it is unknown ({text})")),
+            Failure::Unknown(text) => self.allows_unknown(task, text),
             Failure::Dependency { .. } => unreachable!("seen before"),
         }
+    }
+
+    /// Whether the value of a task was made again: then it may have failed after it was there.
+    fn was_remade(&self, seq: Seq) -> bool {
+        self.ledger.executions.was_allowed_again(TaskId::new(self.session, seq))
+    }
+
+    /// A value is lost for good only if it was let go of, or if there was no room for what it was made from.
+    pub(crate) fn allows_unknown(&self, task: &TaskRecord, text: &str) -> Verdict {
+        let stored = self.plan.store_above < u64::MAX;
+        ensure(stored && (task.released || self.is_tight()), &format!("nothing about it is unknown ({text})"))
     }
 
     /// Each death is one of an executor that had this task in its hands.

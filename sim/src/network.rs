@@ -65,6 +65,8 @@ impl Packet {
             Self::ToWorker(ToWorker::Start(starts)) => starts.iter().map(Start::len).sum(),
             Self::ToWorker(ToWorker::Inputs { inputs, .. }) => inputs.iter().map(Outcome::len).sum(),
             Self::ToWorker(ToWorker::Define { function, .. }) => function.body.carried(),
+            Self::ToWorker(ToWorker::Give { value, .. }) => value.carried(),
+            Self::FromWorker(FromWorker::Shown { value: Some(value), .. }) => value.carried(),
             Self::FromWorker(FromWorker::Ended(reports)) => reports.iter().map(Report::len).sum(),
             Self::ToClient(ToClient::Notice(notice)) => notice.len(),
             Self::FromClient(FromClient::Request(request)) => request.len(),
@@ -76,7 +78,8 @@ impl Packet {
     pub(crate) fn credit(&self) -> u64 {
         match self {
             Self::ToWorker(ToWorker::Start(starts)) => starts.iter().map(|start| cost(start.len())).sum(),
-            Self::ToWorker(ToWorker::Inputs { .. } | ToWorker::Define { .. }) => cost(self.payload()),
+            Self::ToWorker(ToWorker::Inputs { .. } | ToWorker::Define { .. } | ToWorker::Give { .. })
+            | Self::FromWorker(FromWorker::Shown { .. }) => cost(self.payload()),
             Self::FromWorker(FromWorker::Ended(reports)) => reports.iter().map(|report| cost(report.len())).sum(),
             _ => 0,
         }

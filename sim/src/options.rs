@@ -152,6 +152,10 @@ pub(crate) struct Plan {
     pub(crate) trouble: u64,
     /// How many of 1000 values weigh something.
     pub(crate) heavy: u64,
+    /// Values of more bytes than this stay with their worker.
+    pub(crate) store_above: u64,
+    /// How many of 100 fetches take long; half as many fail.
+    pub(crate) fetch_trouble: u64,
     pub(crate) operations: u64,
     /// After how many steps of a machine all its invariants are checked.
     pub(crate) check_every: u64,
@@ -182,6 +186,12 @@ impl Plan {
             coded: if rng.chance(1, 3) { 100 } else { 0 },
             trouble: if rng.chance(1, 4) { 0 } else { rng.below(400) },
             heavy: if rng.chance(1, 2) { 0 } else { rng.below(300) },
+            store_above: match rng.below(6) {
+                0 | 1 => u64::MAX,
+                2 => 0,
+                _ => log_uniform(rng, 16, 128 << 10),
+            },
+            fetch_trouble: if rng.chance(1, 2) { 0 } else { rng.below(60) },
             operations: log_uniform(rng, 5, 160),
             check_every: if seed.is_multiple_of(8) { 1 } else { 4 },
             canary,

@@ -14,7 +14,7 @@ use plait_core::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Options, PythonVersion, Request, Retention, RunSpec, TaskSpec,
 };
 use plait_core::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a task is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,10 @@ pub(crate) struct Program {
     closes_early: bool,
     /// What it submitted last.
     submitted: Option<Request>,
+    /// Tasks of which it has only a reference to the value so far.
+    references: Vec<Seq>,
+    /// Of those, the ones whose value it has asked for.
+    asked: BTreeSet<Seq>,
 }
 
 impl Program {
@@ -132,6 +136,8 @@ impl Program {
             plain: Vec::new(),
             bodies: BTreeMap::new(),
             submitted: None,
+            references: Vec::new(),
+            asked: BTreeSet::new(),
             hanging: Vec::new(),
             closes_early: rng.chance(1, if plan.shape == Shape::Embedded { 10 } else { 20 }),
             rng,
@@ -239,6 +245,9 @@ impl Program {
             80..88 => requests.extend(self.cancel_some()),
             _ => requests.extend(self.release_some()),
         }
+        if self.rng.chance(1, 4) {
+            requests.extend(self.follow_some());
+        }
         if closed {
             self.operations += self.rng.below(2);
             requests.extend(self.release_told());
@@ -248,9 +257,10 @@ impl Program {
 
     fn finish(&mut self, now: u64) -> Vec<Request> {
         let mut requests = self.cancel_hanging(now);
+        requests.extend(self.follow_all());
         requests.extend(self.release_told());
         let over = |task: &TaskRecord| task.told.is_some() || task.run.is_some();
-        if self.tasks.iter().all(over) && self.hanging.is_empty() {
+        if self.tasks.iter().all(over) && self.hanging.is_empty() && self.asked.is_empty() {
             self.stage = Stage::Through;
         }
         requests
@@ -536,6 +546,42 @@ impl Program {
         if released.is_empty() { Vec::new() } else { vec![Request::Release(released)] }
     }
 
+    /// Asks for values of which it has references.
+    fn follow_some(&mut self) -> Vec<Request> {
+        let count = self.rng.below(4).min(self.references.len() as u64);
+        let followed: Vec<Seq> = self.references.drain(..count as usize).collect();
+        followed.into_iter().map(|seq| self.follow(seq)).collect()
+    }
+
+    /// Asks for some of the values that are left, and for the others never.
+    fn follow_all(&mut self) -> Vec<Request> {
+        let left = std::mem::take(&mut self.references);
+        let follow = |program: &mut Self, seq: Seq| {
+            if program.rng.chance(2, 3) {
+                return program.follow(seq);
+            }
+            program.tasks[seq.index()].released = true;
+            Request::Release(vec![seq])
+        };
+        left.into_iter().map(|seq| follow(self, seq)).collect()
+    }
+
+    fn follow(&mut self, seq: Seq) -> Request {
+        self.asked.insert(seq);
+        Request::Fetch { seq }
+    }
+
+    /// Takes a value that it asked for, or hears why it is lost.
+    pub(crate) fn supply(&mut self, seq: Seq, outcome: Outcome) {
+        assert!(self.asked.remove(&seq), "a value of {seq} that was not asked for");
+        let (told, _) = self.tasks[seq.index()].told.as_mut().expect("only what is over is asked for");
+        assert!(told.stored().is_some(), "a second value of {seq}");
+        if outcome.is_value() {
+            assert!(outcome.stored().is_none(), "what was fetched is whole");
+            *told = outcome;
+        }
+    }
+
     /// Takes an outcome, exactly once per task.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
         let Delivery { seq, mut outcome, story } = delivery;
@@ -546,6 +592,10 @@ impl Program {
             assert!(value.is_empty(), "the bytes of {seq} came back");
             *value = Value::from(bytes::Bytes::from(text.clone()));
         }
+        if outcome.stored().is_some() {
+            self.references.push(seq);
+        }
+        let task = &mut self.tasks[seq.index()];
         task.told = Some((outcome, story));
     }
 

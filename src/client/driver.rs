@@ -10,7 +10,7 @@ use super::outgoing::{Alertness, Batch, Question};
 use super::translate::{Meaning, meaning};
 use crate::clock::Clock;
 use crate::net::link::{Closed, Link};
-use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
+use plait_core::client::{Action, Config, Event, Loss, References, Resume, Session};
 use plait_core::id::{Epoch, SessionId};
 use plait_core::limits;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
@@ -18,7 +18,7 @@ use plait_core::spec::Request;
 use plait_core::time::Time;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use tracing::trace;
+use tracing::{debug, trace};
 
 /// Messages taken from the link in one turn.
 const LINK_BATCH: usize = 64;
@@ -98,7 +98,7 @@ impl<U: Upstream> Driver<U> {
     pub(crate) fn new(handle: &Handle, upstream: U, seed: u64) -> Self {
         Self {
             shared: Arc::clone(&handle.0),
-            session: Session::new(Config { resume: U::RESUME, seed }),
+            session: Session::new(Config { resume: U::RESUME, seed, references: References::Followed }),
             upstream,
             clock: Clock::start(),
             link: None,
@@ -200,6 +200,7 @@ impl<U: Upstream> Driver<U> {
             Action::Send { requests } => requests.into_iter().for_each(|r| self.send(FromClient::Request(r))),
             Action::AcknowledgeNotices { taken } => self.send(FromClient::Taken(taken)),
             Action::Deliver { deliveries } => self.shared.inbox.deliver(deliveries),
+            Action::Supply { seq, .. } => debug!(target: "plait::client", %seq, "a value that nobody asked for"),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
             Action::ShowProgress { run, done } => self.shared.inbox.show_progress(run, done),
             Action::NameWorker { worker, name } => self.shared.inbox.name_worker(worker, &name),

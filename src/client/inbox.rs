@@ -297,7 +297,8 @@ impl Contents {
             | Request::SealRun { .. }
             | Request::Cancel { .. }
             | Request::Release(_)
-            | Request::ReleaseFunctions(_) => {}
+            | Request::ReleaseFunctions(_)
+            | Request::Fetch { .. } => {}
         }
     }
 

@@ -228,6 +228,14 @@ impl Driver {
             Action::AppendInputs { worker, attempt, inputs } => {
                 self.peers.to_worker(worker, ToWorker::Inputs { attempt, inputs });
             }
+            Action::FetchObject { worker, object, from } => {
+                self.peers.to_worker(worker, ToWorker::Fetch { object, from });
+            }
+            Action::GiveObject { worker, object, value } => {
+                self.peers.to_worker(worker, ToWorker::Give { object, value });
+            }
+            Action::ShowObject { worker, object } => self.peers.to_worker(worker, ToWorker::Show(object)),
+            Action::DropObjects { worker, objects } => self.peers.to_worker(worker, ToWorker::Drop(objects)),
             Action::CancelAttempts { worker, attempts, cancel } => {
                 self.peers.to_worker(worker, ToWorker::Cancel { attempts, cancel });
             }

@@ -35,6 +35,10 @@ pub(super) fn from_worker(worker: WorkerId, message: FromWorker) -> Event {
         FromWorker::Taken(cost) => Event::StartsTaken { worker, cost },
         FromWorker::Draining => Event::WorkerDraining { worker },
         FromWorker::Goodbye => Event::WorkerLost { worker },
+        FromWorker::Held(objects) => Event::ObjectsHeld { worker, objects },
+        FromWorker::Unfetched { object, reason } => Event::ObjectUnfetched { worker, object, reason },
+        FromWorker::Lost(objects) => Event::ObjectsLost { worker, objects },
+        FromWorker::Shown { object, value } => Event::ObjectShown { worker, object, value },
     }
 }
 
@@ -57,9 +61,11 @@ pub(super) fn weight(event: &Event) -> usize {
             | Request::DefineOptions { .. }
             | Request::OpenRun(_)
             | Request::SealRun { .. }
-            | Request::Put { .. } => 1,
+            | Request::Put { .. }
+            | Request::Fetch { .. } => 1,
         },
         Event::AttemptsEnded { reports, .. } => reports.len(),
+        Event::ObjectsHeld { objects, .. } | Event::ObjectsLost { objects, .. } => objects.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
         Event::SessionOpened { .. }
         | Event::SessionResumed { .. }
@@ -70,6 +76,8 @@ pub(super) fn weight(event: &Event) -> usize {
         | Event::WorkerHeard { .. }
         | Event::WorkerDraining { .. }
         | Event::WorkerLost { .. }
+        | Event::ObjectUnfetched { .. }
+        | Event::ObjectShown { .. }
         | Event::StartsTaken { .. } => 1,
     }
 }

@@ -12,6 +12,7 @@ use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
 use crate::store::blob::Store;
 use plait_core::id::{ExecutorId, FunctionKey};
+use plait_core::outcome::Unfetched;
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::worker::{Action, Brain, Config as BrainConfig, Event, Supervision};
@@ -162,6 +163,18 @@ impl Driver {
                 self.events.extend(executors.into_iter().map(seen));
             }
             Action::Signal { executor, signal } => self.supervisor.signal(executor, signal),
+            // There is no store here yet: nothing is in it, and nothing can be put there.
+            Action::Fetch { object, .. } | Action::Keep { object, .. } => {
+                self.events.push(Event::FetchFailed { object, reason: Unfetched::Unreachable });
+            }
+            Action::Read { object } => self.events.push(Event::ObjectRead { object, value: None }),
+            Action::Drop { .. } => {}
+            Action::ReportHeld { objects } => self.uplink.send(FromWorker::Held(objects)),
+            Action::ReportUnfetched { object, reason } => {
+                self.uplink.send(FromWorker::Unfetched { object, reason });
+            }
+            Action::ReportLost { objects } => self.uplink.send(FromWorker::Lost(objects)),
+            Action::Show { object, value } => self.uplink.send(FromWorker::Shown { object, value }),
             Action::Report { reports } => self.uplink.send(FromWorker::Ended(reports)),
             Action::ReportStarted { attempts } => self.uplink.send(FromWorker::Started(attempts)),
             Action::Return { attempts } => self.uplink.send(FromWorker::Returned(attempts)),

@@ -28,6 +28,10 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
         ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
         ToWorker::Forget(session) => Event::SessionForgotten { session },
         ToWorker::Taken(cost) => Event::ReportsTaken { cost },
+        ToWorker::Fetch { object, from } => Event::FetchOrdered { object, from },
+        ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
+        ToWorker::Show(object) => Event::ShowRequested { object },
+        ToWorker::Drop(objects) => Event::ObjectsDropped { objects },
         ToWorker::Fenced => return Meaning::Fenced,
         ToWorker::Goodbye => return Meaning::Goodbye,
     })

@@ -198,6 +198,10 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     | ToWorker::Recall(_)
                     | ToWorker::Forget(_)
                     | ToWorker::ForgetFunctions(_)
+                    | ToWorker::Fetch { .. }
+                    | ToWorker::Give { .. }
+                    | ToWorker::Show(_)
+                    | ToWorker::Drop(_)
                     | ToWorker::Taken(_) => {}
                 }
             }

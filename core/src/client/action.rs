@@ -1,7 +1,7 @@
 //! What a client's session wants done.
 
 use crate::id::{RunId, Seq, WorkerId};
-use crate::outcome::{Admission, Delivery};
+use crate::outcome::{Admission, Delivery, Outcome};
 use crate::spec::Request;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -28,6 +28,13 @@ pub enum Action {
     Deliver {
         /// Which.
         deliveries: Vec<Delivery>,
+    },
+    /// Hand a value on that the program asked for, or why it is lost.
+    Supply {
+        /// Which task's.
+        seq: Seq,
+        /// The value.
+        outcome: Outcome,
     },
     /// These tasks run.
     MarkStarted {

@@ -1,8 +1,9 @@
 //! What the scheduler wants done. Actions for one addressee are to be carried out in order; none can fail.
 
-use crate::id::{AttemptId, FunctionKey, SessionId, WorkerId};
+use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Notice, Outcome};
 use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::value::Value;
 use alloc::vec::Vec;
 
 /// One command.
@@ -32,6 +33,38 @@ pub enum Action {
         attempt: AttemptId,
         /// The next inputs, in order.
         inputs: Vec<Outcome>,
+    },
+    /// Have a worker fetch an object from another; answered by `ObjectsHeld` or `ObjectUnfetched`.
+    FetchObject {
+        /// Whom.
+        worker: WorkerId,
+        /// What.
+        object: ObjectId,
+        /// From whom.
+        from: WorkerId,
+    },
+    /// Send a worker an object that it cannot fetch; answered in the same way.
+    GiveObject {
+        /// Whom.
+        worker: WorkerId,
+        /// What.
+        object: ObjectId,
+        /// All of it.
+        value: Value,
+    },
+    /// Have a worker send an object here; answered by `ObjectShown`.
+    ShowObject {
+        /// Whom.
+        worker: WorkerId,
+        /// What.
+        object: ObjectId,
+    },
+    /// A worker need not keep these any more, nor fetch them.
+    DropObjects {
+        /// Whom.
+        worker: WorkerId,
+        /// Which.
+        objects: Vec<ObjectId>,
     },
     /// Attempts are no longer wanted; each is still answered by a report.
     CancelAttempts {

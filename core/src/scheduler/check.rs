@@ -2,6 +2,7 @@
 
 use super::fold::{Content, Fold};
 use super::function::called;
+use super::object::Object;
 use super::ready::Class;
 use super::run::{Gather, Run};
 use super::session::{Link, Session};
@@ -25,6 +26,7 @@ impl Scheduler {
         self.check_ready();
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task));
         self.check_edges();
+        self.check_objects();
         self.workers.iter().for_each(|(slot, worker)| self.check_worker(slot, worker));
         self.sessions.iter().for_each(|(slot, session)| self.check_session(slot, session));
         self.runs.iter().for_each(|(slot, run)| self.check_run(slot, run));
@@ -33,6 +35,7 @@ impl Scheduler {
     /// Nothing is left half done, and nothing that is due was left.
     fn check_between_steps(&self) {
         assert!(self.fallout.is_empty() && self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
+        assert!(self.unwanted.is_empty() && self.stirred_objects.is_empty(), "a step leaves no object to look at");
         assert!(self.farewells.is_empty(), "a step hands out all its actions");
         assert!(self.deadline().is_none_or(|(time, _)| time > self.now), "what is due was done");
     }
@@ -54,8 +57,8 @@ impl Scheduler {
     fn check_held_bytes(&self) {
         let of_task = |task: &Task| match &task.state {
             State::Done(outcome) => {
-                assert!(task.args.is_empty(), "arguments go when a task is over");
-                outcome.len()
+                assert!(task.args.is_empty() || task.object != NONE, "arguments go when a task is over");
+                outcome.len() + task.args.carried()
             }
             State::Waiting { .. } | State::Ready | State::Assigned(_) => task.args.carried(),
         };
@@ -63,7 +66,9 @@ impl Scheduler {
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
         let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter());
         let functions: u64 = functions.map(|function| function.spec.body.carried()).sum();
-        assert_eq!(tasks + runs + functions, self.held, "bytes held");
+        let recipes: u64 = self.recipes.values().flatten().map(Outcome::len).sum();
+        let gifts: u64 = self.workers.iter().flat_map(|(_, w)| &w.gifts).map(|gift| gift.value.carried()).sum();
+        assert_eq!(tasks + runs + functions + recipes + gifts, self.held, "bytes held");
     }
 
     /// The ready queues hold exactly the ready tasks, each in the queue of its class.
@@ -115,21 +120,33 @@ impl Scheduler {
                 self.check_functions_known(session, task, lease.worker);
             }
             State::Done(_) => {
-                let (Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. }) = task.role else {
-                    panic!("pieces and folds go when they are over");
+                let retained = match task.role {
+                    Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
+                        retention == Retention::Release
+                    }
+                    Role::Made => false,
+                    Role::Piece { .. } | Role::Fold { .. } => panic!("pieces and folds go when they are over"),
                 };
-                let wanted = retention == Retention::Release || task.dependents != NONE;
-                assert!(wanted && task.inputs.is_empty(), "what is kept is wanted");
+                let alias = task.object == NONE && task.state.is_stored();
+                let wanted = retained || task.dependents != NONE || task.object != NONE;
+                assert!(
+                    wanted && (task.inputs.len() == usize::from(alias) || task.object != NONE),
+                    "what is kept is wanted"
+                );
             }
         }
     }
 
     fn check_waiting(&self, task: &Task, missing: u32) {
         let expected = match task.role {
-            Role::Result { .. } => 1,
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } => {
-                task.inputs.iter().filter(|edge| !self.tasks[self.edges[**edge].input].is_done()).count()
-            }
+            Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_complete() => 1,
+            Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_combine() => 1,
+            Role::Result { .. }
+            | Role::Plain(_)
+            | Role::Put(_)
+            | Role::Piece { .. }
+            | Role::Fold { .. }
+            | Role::Made => task.inputs.iter().filter(|edge| !self.is_there(self.edges[**edge].input)).count(),
         };
         assert!(missing as usize == expected && missing > 0, "a waiting task counts what it misses");
     }
@@ -142,11 +159,12 @@ impl Scheduler {
     }
 
     fn inputs_are_there(&self, task: &Task) -> bool {
-        let is_value = |input: u32| matches!(self.tasks[input].state, State::Done(Outcome::Value(_)));
+        if !task.inputs.iter().all(|edge| self.is_there(self.edges[*edge].input)) {
+            return false;
+        }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => {
-                task.inputs.iter().all(|edge| is_value(self.edges[*edge].input))
-            }
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => true,
+            Role::Result { .. } if task.object != NONE => true,
             Role::Fold { run, start } => !self.runs[run].fold_inputs(start).is_empty(),
             Role::Result { run, .. } => {
                 let run = &self.runs[run];
@@ -199,6 +217,7 @@ impl Scheduler {
         let counted = worker.priorities().iter().map(|(priority, count)| (Reverse(*priority), *count));
         assert!(counted.eq(priorities), "small attempts at {} by priority", worker.id);
         assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
+        assert!(worker.drops.is_empty(), "what may go is told");
         assert!(worker.starts.is_empty() && worker.forgets.is_empty(), "starts and forgets leave with their step");
         worker.credit.check();
         worker.owed.check();
@@ -213,11 +232,13 @@ impl Scheduler {
         let pending = ours().filter(|(_, task)| !task.is_done()).count();
         assert_eq!(pending as u64, session.pending, "pending tasks of {}", session.id);
         assert!(ours().all(|(_, t)| t.id.seq.is_internal() || t.id.seq.0 < session.next_seq), "numbers ascend");
-        let live = ours().filter(|(_, task)| !task.is_done());
+        let may_run = |task: &Task| !task.is_done() || self.objects.get(task.object).is_some_and(Object::is_kept);
+        let live = ours().filter(|(_, task)| may_run(task));
         session.functions.check(live.flat_map(|(_, task)| called(task.function, task.call)));
         for (id, run) in &session.runs {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }
+        assert!(session.fetched.is_empty(), "answers leave with their step");
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
         session.outbox.check();
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();

@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::run::Gather;
+use super::task::State;
 use crate::outcome::Outcome;
 use alloc::vec::Vec;
 
@@ -48,6 +49,9 @@ impl Scheduler {
         let Gather::Combine(combine) = &mut r.gather else { return };
         combine.outcomes.retain(Option::is_some);
         let result = r.result;
-        self.input_arrived(result);
+        let task = &self.tasks[result];
+        if matches!(task.state, State::Waiting { .. }) && task.inputs.is_empty() {
+            self.await_values(result);
+        }
     }
 }

@@ -43,6 +43,11 @@ impl Scheduler {
             let bytes = notice.len();
             session.outbox.push(notice, bytes);
         }
+        for (seq, outcome) in core::mem::take(&mut session.fetched) {
+            let notice = Notice::Fetched { seq, outcome };
+            let bytes = notice.len();
+            session.outbox.push(notice, bytes);
+        }
         // Progress replaces itself: it waits while anything else does.
         if session.outbox.waiting() == 0 {
             for run in core::mem::take(&mut session.progress) {

@@ -1,8 +1,9 @@
 //! What can happen to the scheduler. Events are facts; unknown, late and repeated ones are harmless.
 
-use crate::id::{AttemptId, SessionId, WorkerId};
-use crate::outcome::Report;
+use crate::id::{AttemptId, ObjectId, SessionId, WorkerId};
+use crate::outcome::{Report, Unfetched};
 use crate::spec::{Offer, Request};
+use crate::value::Value;
 use alloc::vec::Vec;
 
 /// One fact.
@@ -92,6 +93,38 @@ pub enum Event {
         worker: WorkerId,
         /// Which.
         attempts: Vec<AttemptId>,
+    },
+    /// A worker has objects that it was to fetch or was given.
+    ObjectsHeld {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which objects.
+        objects: Vec<ObjectId>,
+    },
+    /// A worker could not get an object.
+    ObjectUnfetched {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which object.
+        object: ObjectId,
+        /// Why.
+        reason: Unfetched,
+    },
+    /// A worker no longer has objects that it had.
+    ObjectsLost {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which objects.
+        objects: Vec<ObjectId>,
+    },
+    /// A worker shows an object.
+    ObjectShown {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which object.
+        object: ObjectId,
+        /// All of it, unless the worker does not have it.
+        value: Option<Value>,
     },
     /// A worker's step has taken messages of this cost.
     StartsTaken {

@@ -60,13 +60,22 @@ impl Fold {
         self.insert(piece + 1, piece + 2, value);
     }
 
-    /// The fold that began at `start` is over. Says how many bytes its inputs held.
-    pub(super) fn take_back(&mut self, start: u64, value: Option<Value>) -> u64 {
+    /// The fold that began at `start` is over. Gives its inputs back.
+    pub(super) fn take_back(&mut self, start: u64, value: Option<Value>) -> Vec<Value> {
         let range = self.ranges.remove(&start).expect("a fold that runs has its range");
         let Content::Folding(inputs) = range.content else { unreachable!("the range of a fold that runs is folding") };
         self.folding -= 1;
         self.insert(start, range.end, value);
-        inputs.iter().map(Value::carried).sum()
+        inputs
+    }
+
+    /// Every value in it.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.ranges.values().flat_map(|range| match &range.content {
+            Content::Nothing => &[],
+            Content::Value(value) => core::slice::from_ref(value),
+            Content::Folding(inputs) => &inputs[..],
+        })
     }
 
     pub(super) fn inputs(&self, start: u64) -> &[Value] {
@@ -268,6 +277,11 @@ impl Scheduler {
                 self.start_fold(run, &set);
             }
         }
+        if !self.fallout.is_empty() {
+            self.settle();
+            self.flush_cancels(actions);
+            self.flush_forgets(actions);
+        }
         if !self.ready.is_empty() {
             self.place(actions);
         }
@@ -283,15 +297,17 @@ impl Scheduler {
         let queue = self.tasks[self.runs[run].result].queue;
         let work = Work { function, options, queue, call: Call::Fold, args: Value::empty() };
         let task = self.accept(session, seq, work, Role::Fold { run, start });
-        self.counts.waiting -= 1;
-        self.make_ready(task);
+        self.await_values(task);
     }
 
     /// One range is left: what it holds is what the run comes to.
     fn finish_fold(&mut self, run: u32) {
         let Gather::Fold(fold) = &self.runs[run].gather else { return };
         let outcome = match fold.ranges.values().next() {
-            Some(Range { content: Content::Value(value), .. }) => Outcome::Value(value.clone()),
+            Some(Range { content: Content::Value(value), .. }) => {
+                let value = value.clone();
+                self.latest(self.runs[run].session, value)
+            }
             // Nothing to reduce, and no initial value: the client knows what to make of that.
             _ => Outcome::Skipped,
         };

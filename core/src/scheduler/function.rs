@@ -21,7 +21,7 @@ const ID_GAP: u32 = 1_024;
 pub(super) struct Function {
     pub(super) spec: FunctionSpec,
     pub(super) known_at: Bits,
-    /// Tasks that are not over and call it; one that calls it twice counts twice.
+    /// Tasks that call it and are not over, or may have to run again; one that calls it twice counts twice.
     uses: u64,
     standing: Standing,
 }
@@ -144,6 +144,9 @@ pub(super) fn called(function: FunctionId, call: Call) -> impl Iterator<Item = F
 
 impl Scheduler {
     pub(super) fn define_function(&mut self, slot: u32, spec: FunctionSpec) -> Result<(), Misbehaved> {
+        if spec.body.stored().is_some() {
+            return Err(Misbehaved);
+        }
         let bytes = spec.body.carried();
         if self.sessions[slot].functions.define(spec)? {
             self.held += bytes;

@@ -1,6 +1,7 @@
 //! Inputs: which tasks wait for the value of which others.
 
 use super::Scheduler;
+use super::object::Tie;
 use super::slab::NONE;
 use super::task::{Role, State, dependency};
 use crate::id::Seq;
@@ -31,19 +32,29 @@ impl Scheduler {
                 let text = format!("its input {seq} is not held here");
                 return Err(Outcome::Failed(Box::new(Failure::Unknown(text.into()))));
             };
+            let input = self.source(input);
             match &self.tasks[input].state {
                 State::Done(Outcome::Value(_)) | State::Waiting { .. } | State::Ready | State::Assigned(_) => {}
                 State::Done(outcome) => return Err(dependency(self.tasks[input].id, outcome)),
             }
             found.push(input);
         }
-        let missing = found.iter().filter(|input| !self.tasks[**input].is_done()).count();
-        self.tasks[slot].inputs = found.into_iter().map(|input| self.tie(slot, input)).collect();
+        let missing = found.iter().filter(|input| !self.is_there(**input)).count();
+        self.tasks[slot].inputs = found.iter().map(|input| self.tie(slot, *input)).collect();
+        found.into_iter().for_each(|input| self.remake(input));
         Ok(u32::try_from(missing).expect("a task has fewer than TASK_INPUTS inputs"))
     }
 
     /// Unties a task that is over from its inputs; those that nobody needs any more go.
     pub(super) fn let_inputs_go(&mut self, slot: u32) {
+        if !self.tasks[slot].inputs.is_empty() {
+            self.untie(slot, Tie::Need);
+            self.sweep();
+        }
+    }
+
+    /// The same without looking yet at what may go.
+    pub(super) fn untie(&mut self, slot: u32, tie: Tie) {
         let edges = core::mem::take(&mut self.tasks[slot].inputs);
         for edge in edges {
             let Edge { input, previous, next, .. } = self.edges.remove(edge);
@@ -54,7 +65,15 @@ impl Scheduler {
             if next != NONE {
                 self.edges[next].previous = previous;
             }
-            self.free_if_unwanted(input);
+            if self.tasks[input].object != NONE {
+                let object = &mut self.objects[self.tasks[input].object];
+                match tie {
+                    Tie::Need => object.needs -= 1,
+                    Tie::Alias => object.aliases -= 1,
+                    Tie::Origin => {}
+                }
+            }
+            self.unwanted.push(input);
         }
     }
 
@@ -84,13 +103,23 @@ impl Scheduler {
         }
     }
 
-    fn tie(&mut self, dependent: u32, input: u32) -> u32 {
-        let next = self.tasks[input].dependents;
-        let edge = self.edges.insert(Edge { input, dependent, previous: NONE, next });
+    /// Ties a task to one that it needs.
+    pub(super) fn tie(&mut self, dependent: u32, input: u32) -> u32 {
+        let edge = self.edges.insert(Edge { input, dependent, previous: NONE, next: NONE });
+        self.link(edge, input);
+        if self.tasks[input].object != NONE {
+            self.objects[self.tasks[input].object].needs += 1;
+        }
+        edge
+    }
+
+    /// Puts an edge into the list of those who need a task.
+    pub(super) fn link(&mut self, edge: u32, input: u32) {
+        let next = core::mem::replace(&mut self.tasks[input].dependents, edge);
         if next != NONE {
             self.edges[next].previous = edge;
         }
-        self.tasks[input].dependents = edge;
-        edge
+        let e = &mut self.edges[edge];
+        (e.input, e.previous, e.next) = (input, NONE, next);
     }
 }

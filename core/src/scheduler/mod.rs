@@ -27,6 +27,7 @@
 //! The rooms, by what they decide:
 //! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
 //! - tasks: `task`, `input` (dependencies), `retry`, `put`, `delivery` (outcomes to clients);
+//! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`;
 //! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
@@ -35,17 +36,21 @@ mod action;
 mod admission;
 mod balance;
 mod check;
+mod check_objects;
 mod combine;
 mod delivery;
 mod event;
+mod fetch;
 mod fold;
 mod function;
 mod index;
 mod input;
 mod liveness;
+mod object;
 mod placement;
 mod put;
 mod ready;
+mod remake;
 mod report;
 mod request;
 mod retry;
@@ -56,6 +61,7 @@ mod snapshot;
 mod stream;
 mod task;
 mod timer;
+mod transfer;
 mod unschedulable;
 mod worker;
 
@@ -68,7 +74,9 @@ pub use snapshot::{Snapshot, TaskTotals, WorkerView};
 pub use worker::Health;
 
 use self::input::Edge;
+use self::object::Object;
 use self::ready::Ready;
+use self::remake::Origins;
 use self::run::Run;
 use self::session::Session;
 use self::slab::{Slab, Table};
@@ -79,7 +87,7 @@ use crate::id::{SessionId, WorkerId};
 use crate::outcome::Outcome;
 use crate::time::Time;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// What a scheduler must be told once.
@@ -125,6 +133,10 @@ pub struct Scheduler {
     tasks: Slab<Task>,
     edges: Slab<Edge>,
     runs: Slab<Run>,
+    objects: Slab<Object>,
+    /// What folds and combines whose values are objects were given, by task.
+    recipes: BTreeMap<u32, Vec<Outcome>>,
+    origins: Origins,
     ready: Ready,
     timers: BTreeSet<(Time, Timer)>,
     unschedulable_at: Option<Time>,
@@ -144,6 +156,14 @@ pub struct Scheduler {
     stirred: Vec<u32>,
     /// Sessions to look at before this step ends.
     touched: Vec<u32>,
+    /// Records that somebody has let go of.
+    unwanted: Vec<u32>,
+    /// Objects to look at before this step ends.
+    stirred_objects: Vec<u32>,
+    /// Objects to be shown here.
+    to_show: VecDeque<u32>,
+    /// Bytes of those that are about to be shown.
+    showing: u64,
     /// Actions that say that something is over, in order.
     farewells: Vec<Action>,
     pass: placement::Pass,
@@ -161,6 +181,9 @@ impl Scheduler {
             tasks: Slab::new(),
             edges: Slab::new(),
             runs: Slab::new(),
+            objects: Slab::new(),
+            recipes: BTreeMap::new(),
+            origins: Origins::default(),
             ready: Ready::new(),
             timers: BTreeSet::new(),
             unschedulable_at: None,
@@ -173,6 +196,10 @@ impl Scheduler {
             fallout: VecDeque::new(),
             stirred: Vec::new(),
             touched: Vec::new(),
+            unwanted: Vec::new(),
+            stirred_objects: Vec::new(),
+            to_show: VecDeque::new(),
+            showing: 0,
             farewells: Vec::new(),
             pass: placement::Pass::default(),
         }
@@ -186,7 +213,8 @@ impl Scheduler {
         }
         self.fire_timers();
         self.fail_unschedulable();
-        self.settle_runs();
+        self.dismiss(actions);
+        self.settle();
         self.flush_cancels(actions);
         self.flush_forgets(actions);
         actions.append(&mut self.farewells);
@@ -195,8 +223,9 @@ impl Scheduler {
         self.balance(actions);
         self.flush_starts(actions);
         self.feed_streams(actions);
+        self.serve_objects(actions);
+        self.flush_drops(actions);
         self.acknowledge_reports(actions);
-        self.dismiss(actions);
         self.wind_clocks();
         self.flush_sessions(actions);
     }
@@ -222,6 +251,10 @@ impl Scheduler {
             Event::AttemptsStarted { worker, attempts } => self.on_attempts_started(worker, &attempts),
             Event::AttemptsEnded { worker, reports } => self.on_attempts_ended(worker, reports),
             Event::AttemptsReturned { worker, attempts } => self.on_attempts_returned(worker, &attempts),
+            Event::ObjectsHeld { worker, objects } => self.on_objects_held(worker, &objects),
+            Event::ObjectUnfetched { worker, object, reason } => self.on_object_unfetched(worker, object, reason),
+            Event::ObjectsLost { worker, objects } => self.on_objects_lost(worker, &objects),
+            Event::ObjectShown { worker, object, value } => self.on_object_shown(worker, object, value),
             Event::StartsTaken { worker, cost } => self.on_starts_taken(worker, cost),
         }
     }

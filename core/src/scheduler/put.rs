@@ -51,6 +51,7 @@ impl Scheduler {
             raised: 0,
             inputs: Box::default(),
             dependents: NONE,
+            object: NONE,
             role: Role::Put(Retention::Release),
             trouble: None,
             state: State::Done(outcome),

@@ -3,7 +3,7 @@
 use super::task::{Place, Role};
 use super::{Action, Scheduler};
 use crate::id::{AttemptId, WorkerId};
-use crate::outcome::Report;
+use crate::outcome::{Ending, Report};
 use crate::window;
 use alloc::vec::Vec;
 
@@ -34,6 +34,7 @@ impl Scheduler {
         for report in reports {
             self.workers[worker].owed.take(window::cost(report.len()));
             let Some(slot) = self.current(worker, report.attempt) else {
+                self.refuse_object(worker, &report.ending);
                 self.left(worker, report.attempt);
                 continue;
             };
@@ -54,6 +55,16 @@ impl Scheduler {
                 }
                 None => self.left(worker, *attempt),
             }
+        }
+    }
+
+    /// Nobody will ever ask for what a late attempt made; but a report that is repeated changes nothing.
+    fn refuse_object(&mut self, worker: u32, ending: &Ending) {
+        if let Ending::Returned(value) = ending
+            && let Some(object) = value.stored().map(|stored| stored.object)
+            && self.find_object(object).is_none()
+        {
+            self.workers[worker].drops.push(object);
         }
     }
 

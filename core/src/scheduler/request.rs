@@ -1,5 +1,6 @@
 //! What clients ask for, checked word by word: nothing in a request is trusted.
 
+use super::object::Claim;
 use super::session::{Link, OptionsEntry};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task};
@@ -52,6 +53,10 @@ impl Scheduler {
                 self.release_functions(slot, &functions);
                 Ok(())
             }
+            Request::Fetch { seq } => {
+                self.fetch(slot, seq);
+                Ok(())
+            }
         };
         if let Err(Misbehaved) = done {
             self.end_session(slot, EndReason::Misbehaved);
@@ -86,6 +91,9 @@ impl Scheduler {
                 continue;
             }
             let TaskSpec { seq, function, options, call, args, inputs, run, retention } = spec;
+            if args.stored().is_some() {
+                return Err(Misbehaved);
+            }
             let python = self.call_python(slot, function, call)?;
             let early = inputs.iter().all(|input| *input < seq);
             if seq.is_internal() || !early || inputs.len() > limits::TASK_INPUTS {
@@ -132,6 +140,7 @@ impl Scheduler {
             raised: 0,
             inputs: Box::default(),
             dependents: NONE,
+            object: NONE,
             role,
             trouble: None,
             state: State::Waiting { missing: NONE },
@@ -170,8 +179,12 @@ impl Scheduler {
             self.ignored += 1;
             return;
         };
-        if let Role::Fold { .. } = self.tasks[slot].role {
+        if let Role::Fold { .. } | Role::Made = self.tasks[slot].role {
             self.ignored += 1;
+            return;
+        }
+        // Of what is made again its client has heard that it is over.
+        if self.tasks[slot].object != NONE {
             return;
         }
         // What is known to run goes on unless it is to be stopped: its client hears of its end as ever.
@@ -197,7 +210,10 @@ impl Scheduler {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 *retention = Retention::Delivery;
             }
-            Role::Piece { .. } | Role::Fold { .. } => self.ignored += 1,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made => self.ignored += 1,
+        }
+        if self.tasks[slot].object != NONE {
+            self.objects[self.tasks[slot].object].claim = Claim::Settled;
         }
         self.free_if_unwanted(slot);
     }

@@ -62,6 +62,11 @@ impl Scheduler {
 
     /// A result or an exception, if it may be held once the task's arguments have gone.
     fn keep(&self, slot: u32, value: Value, outcome: impl FnOnce(Value) -> Outcome) -> Outcome {
+        if let Some(stored) = value.stored() {
+            let own = stored.object.0 == self.tasks[slot].attempt();
+            let outcome = outcome(value);
+            return if own && outcome.is_value() { outcome } else { unknown("its worker reported another's value") };
+        }
         match self.refuse(value.carried(), self.tasks[slot].args.carried()) {
             Some(failure) => failure,
             None => outcome(value),
@@ -74,6 +79,10 @@ impl Scheduler {
         let limit = [self.config.result_limit, room].into_iter().find(|limit| size > *limit)?;
         Some(too_large(size, limit))
     }
+}
+
+fn unknown(text: &str) -> Outcome {
+    Outcome::Failed(Box::new(Failure::Unknown(text.into())))
 }
 
 fn too_large(size: u64, limit: u64) -> Outcome {

@@ -53,6 +53,10 @@ impl Run {
         self.sealed && self.ended == self.pieces
     }
 
+    pub(super) const fn is_combine(&self) -> bool {
+        matches!(self.gather, Gather::Combine(_))
+    }
+
     /// How far it is, if its client does not know.
     pub(super) fn take_progress(&mut self) -> Option<(RunId, u64)> {
         self.in_progress_list = false;
@@ -95,6 +99,7 @@ impl Scheduler {
         }
         let (function, call, gather) = match finish {
             Finish::Reduce { .. } if errors == Errors::Return => return Err(Misbehaved),
+            Finish::Reduce { initial: Some(initial), .. } if initial.stored().is_some() => return Err(Misbehaved),
             Finish::Reduce { function, initial } => (function, Call::Fold, Gather::Fold(Fold::new(initial))),
             Finish::Combine { function, grouping } => {
                 (function, Call::Combine { grouping, errors }, Gather::Combine(Combine::new()))
@@ -191,11 +196,24 @@ impl Scheduler {
             failure => return r.fail(start.saturating_sub(1), failure),
         };
         self.held += value.as_ref().map_or(0, Value::carried);
-        self.held -= fold.take_back(start, value);
+        let session = r.session;
+        for input in fold.take_back(start, value) {
+            self.held -= input.carried();
+            self.unhold(session, &input);
+        }
+        self.sweep();
+    }
+
+    /// Ends all that cannot go on, and looks at every run to which something has happened.
+    pub(super) fn settle(&mut self) {
+        while !self.fallout.is_empty() || !self.stirred.is_empty() {
+            self.run_fallout();
+            self.settle_runs();
+        }
     }
 
     /// Looks at every run to which something has happened.
-    pub(super) fn settle_runs(&mut self) {
+    fn settle_runs(&mut self) {
         while let Some(run) = self.stirred.pop() {
             let Some(r) = self.runs.get_mut(run) else { continue };
             r.stirred = false;
@@ -232,9 +250,21 @@ impl Scheduler {
     }
 
     /// Forgets a run and the values it holds.
-    pub(super) fn drop_run(&mut self, run: u32) {
+    fn drop_run(&mut self, run: u32) {
         let run = self.runs.remove(run);
         self.held -= run.held();
+        match &run.gather {
+            Gather::Fold(fold) => fold.values().for_each(|value| self.unhold(run.session, value)),
+            Gather::Combine(combine) => {
+                combine
+                    .outcomes()
+                    .iter()
+                    .flatten()
+                    .filter_map(Outcome::value)
+                    .for_each(|v| self.unhold(run.session, v));
+            }
+        }
+        self.sweep();
     }
 
     /// Takes all tasks of a run but its result away, from wherever they are.

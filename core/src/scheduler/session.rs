@@ -2,13 +2,13 @@
 
 use super::function::Functions;
 use super::index::SeqIndex;
-use super::slab::Bits;
+use super::slab::{Bits, NONE};
 use super::task::State;
 use super::timer::Timer;
 use super::{Action, EndReason, Scheduler, admission};
 use crate::id::{OptionsId, RunId, Seq, SessionId};
 use crate::limits;
-use crate::outcome::{Admission, Delivery, Notice};
+use crate::outcome::{Admission, Delivery, Notice, Outcome};
 use crate::spec::{Cancel, Options, PythonVersion};
 use crate::time::Time;
 use crate::window::{Credit, Outbox, Owed};
@@ -30,6 +30,7 @@ pub(super) struct Session {
     /// What it is told at the end of this step.
     pub(super) ended: Vec<Delivery>,
     pub(super) started: Vec<Seq>,
+    pub(super) fetched: Vec<(Seq, Outcome)>,
     /// Runs with progress that it has not been told.
     pub(super) progress: Vec<u32>,
     pub(super) functions: Functions,
@@ -80,6 +81,7 @@ impl Session {
             outbox: Outbox::new(Credit::default()),
             ended: Vec::new(),
             started: Vec::new(),
+            fetched: Vec::new(),
             progress: Vec::new(),
             functions: Functions::default(),
             options: Vec::new(),
@@ -198,6 +200,9 @@ impl Scheduler {
                 self.edges.remove(*edge);
             }
             self.held -= task.args.carried();
+            if task.object != NONE {
+                self.drop_record(slot, task.object);
+            }
             match &task.state {
                 State::Done(outcome) => self.held -= outcome.len(),
                 State::Waiting { .. } | State::Ready | State::Assigned(_) => {
@@ -208,7 +213,8 @@ impl Scheduler {
         }
         let session = self.sessions.remove(slot);
         for run in session.runs.values() {
-            self.drop_run(*run);
+            let run = self.runs.remove(*run);
+            self.held -= run.held();
         }
         self.held -= session.functions.iter().map(|f| f.spec.body.carried()).sum::<u64>();
         for (_, queue) in session.options.iter().flatten().flat_map(|entry| &entry.queues) {

@@ -1,6 +1,6 @@
 //! Inputs on their way to workers: the first travel with the start, the rest follows as credit allows.
 
-use super::slab::Slab;
+use super::slab::{NONE, Slab};
 use super::task::{Role, State, Task};
 use super::{Action, Scheduler};
 use crate::limits;
@@ -12,8 +12,13 @@ impl Scheduler {
     /// How many inputs a task has.
     pub(super) fn input_count(&self, slot: u32) -> usize {
         let task = &self.tasks[slot];
+        if task.object != NONE
+            && let Some(recipe) = self.recipes.get(&slot)
+        {
+            return recipe.len();
+        }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => task.inputs.len(),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => task.inputs.len(),
             Role::Fold { run, start } => self.runs[run].fold_inputs(start).len(),
             Role::Result { run, .. } => self.runs[run].combine_inputs().len(),
         }
@@ -22,13 +27,19 @@ impl Scheduler {
     /// The n-th input of a task whose inputs are all there.
     fn input(&self, slot: u32, n: usize) -> Outcome {
         let task = &self.tasks[slot];
+        if task.object != NONE
+            && let Some(recipe) = self.recipes.get(&slot)
+        {
+            return self.latest_of(task.session, recipe[n].clone());
+        }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } => {
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => {
                 value_of(&self.tasks, self.edges[task.inputs[n]].input)
             }
-            Role::Fold { run, start } => Outcome::Value(self.runs[run].fold_inputs(start)[n].clone()),
+            Role::Fold { run, start } => self.latest(task.session, self.runs[run].fold_inputs(start)[n].clone()),
             Role::Result { run, .. } => {
-                self.runs[run].combine_inputs()[n].clone().expect("what vanished has been taken out")
+                let input = self.runs[run].combine_inputs()[n].clone().expect("what vanished has been taken out");
+                self.latest_of(task.session, input)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A task: what it needs, where it is, and how it ends.
 
 use super::Scheduler;
+use super::object::Tie;
 use super::slab::NONE;
 use super::worker::Seat;
 use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
@@ -33,6 +34,8 @@ pub(super) struct Task {
     pub(super) inputs: Box<[u32]>,
     /// The first edge to a task that waits for its value.
     pub(super) dependents: u32,
+    /// Its place among the objects, once its value has been with a worker.
+    pub(super) object: u32,
     pub(super) role: Role,
     pub(super) trouble: Option<Box<Trouble>>,
     pub(super) state: State,
@@ -53,6 +56,8 @@ pub(super) enum Role {
     Fold { run: u32, start: u64 },
     /// What a run comes to.
     Result { run: u32, retention: Retention },
+    /// It was a piece or a fold, and is kept as the record of its value.
+    Made,
 }
 
 /// Where a task is.
@@ -123,10 +128,22 @@ impl Task {
     }
 }
 
+impl State {
+    /// Whether it is over with a value that is with workers, or was.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Done(outcome) if outcome.stored().is_some())
+    }
+}
+
 impl Scheduler {
     /// Ends a task that is in no ready queue and at no worker, and all that cannot go on without it.
     pub(super) fn conclude(&mut self, slot: u32, outcome: Outcome, place: Place) {
         self.conclude_one(slot, outcome, place);
+        self.run_fallout();
+    }
+
+    /// Ends all that cannot go on.
+    pub(super) fn run_fallout(&mut self) {
         while let Some((slot, ticket, outcome)) = self.fallout.pop_front() {
             let waits = self.tasks.get(slot).is_some_and(|task| task.ticket == ticket && !task.is_done());
             if waits {
@@ -157,13 +174,19 @@ impl Scheduler {
     fn conclude_one(&mut self, slot: u32, outcome: Outcome, place: Place) {
         self.counts.done += 1;
         self.counts.failed += u64::from(!matches!(outcome, Outcome::Value(_) | Outcome::Skipped));
+        let Task { session, function, call, .. } = self.tasks[slot];
+        self.sessions[session].pending -= 1;
+        self.touch(session);
+        if self.tasks[slot].object != NONE {
+            return self.remade(slot, &outcome, place);
+        }
+        if outcome.stored().is_some() {
+            return self.conclude_stored(slot, outcome, place);
+        }
         let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
         self.held -= args.carried();
         self.let_inputs_go(slot);
-        let Task { session, function, call, .. } = self.tasks[slot];
         self.let_functions_go(session, function, call);
-        self.sessions[session].pending -= 1;
-        self.touch(session);
         match self.tasks[slot].role {
             Role::Plain(retention) | Role::Put(retention) => self.publish(slot, outcome, place, retention),
             Role::Result { run, retention } => {
@@ -178,19 +201,14 @@ impl Scheduler {
                 self.free(slot);
                 self.fold_ended(run, start, outcome);
             }
+            Role::Made => unreachable!("what was made has its object"),
         }
     }
 
     /// Hands the outcome of a task that a client named to the client and to those who wait for it.
     fn publish(&mut self, slot: u32, outcome: Outcome, place: Place, retention: Retention) {
-        let task = &self.tasks[slot];
-        let story = Story {
-            attempts: Attempt(task.attempts),
-            worker: place.worker,
-            run_micros: place.run_micros,
-            total_micros: self.now.since(task.accepted).as_micros() as u64,
-        };
-        let waited_for = task.dependents != NONE;
+        let story = self.story(slot, place);
+        let waited_for = self.tasks[slot].dependents != NONE;
         if waited_for {
             self.tell_dependents(slot, &outcome);
         }
@@ -205,18 +223,38 @@ impl Scheduler {
         self.free_if_unwanted(slot);
     }
 
-    /// Frees a task that is over, whose client does not keep it and for which nobody waits.
-    pub(super) fn free_if_unwanted(&mut self, slot: u32) {
+    pub(super) fn story(&self, slot: u32, place: Place) -> Story {
         let task = &self.tasks[slot];
+        Story {
+            attempts: Attempt(task.attempts),
+            worker: place.worker,
+            run_micros: place.run_micros,
+            total_micros: self.now.since(task.accepted).as_micros() as u64,
+        }
+    }
+
+    /// Frees a task that is over, and what it alone kept.
+    pub(super) fn free_if_unwanted(&mut self, slot: u32) {
+        self.free_one(slot);
+        self.sweep();
+    }
+
+    /// Frees a task that is over, whose client does not keep it and for which nobody waits.
+    pub(super) fn free_one(&mut self, slot: u32) {
+        let task = &self.tasks[slot];
+        if task.object != NONE {
+            return self.settle_record(slot);
+        }
         let State::Done(outcome) = &task.state else { return };
         let kept = match task.role {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 retention == Retention::Release
             }
-            Role::Piece { .. } | Role::Fold { .. } => false,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
         };
         if !kept && task.dependents == NONE {
             self.held -= outcome.len();
+            self.untie(slot, Tie::Alias);
             self.free(slot);
         }
     }

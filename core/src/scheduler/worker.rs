@@ -4,8 +4,9 @@ use super::ready::Class;
 use super::slab::NONE;
 use super::task::{Lease, State};
 use super::timer::Timer;
+use super::transfer::Gift;
 use super::{Action, Scheduler, Watch};
-use crate::id::{AttemptId, FunctionKey, WorkerId};
+use crate::id::{AttemptId, FunctionKey, ObjectId, WorkerId};
 use crate::limits;
 use crate::resource::Resources;
 use crate::spec::{Cancel, Offer, Start};
@@ -46,6 +47,10 @@ pub(super) struct Worker {
     /// Out of credit, in this placement pass.
     pub(super) choked: bool,
     pub(super) starts: Vec<Start>,
+    /// Objects that it need not keep.
+    pub(super) drops: Vec<ObjectId>,
+    /// Objects on their way to it from here.
+    pub(super) gifts: VecDeque<Gift>,
     cancels: [Vec<AttemptId>; 2],
     /// Functions that it need not keep, to be told at the end of this step.
     pub(super) forgets: Vec<FunctionKey>,
@@ -187,6 +192,8 @@ impl Scheduler {
             reserved: false,
             choked: false,
             starts: Vec::new(),
+            drops: Vec::new(),
+            gifts: VecDeque::new(),
             cancels: [Vec::new(), Vec::new()],
             forgets: Vec::new(),
         };
@@ -248,6 +255,8 @@ impl Scheduler {
             self.make_ready(task);
             task = next;
         }
+        self.held -= worker.gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
+        self.forget_holder(slot, worker.id);
     }
 
     /// Gives an attempt a seat at a worker and a place in its list.
@@ -264,6 +273,9 @@ impl Scheduler {
         let lease = Lease { worker, previous, next: NONE, seat, started: false, recalled: false };
         tasks[slot].state = State::Assigned(lease);
         self.counts.assigned += 1;
+        if !self.tasks[slot].inputs.is_empty() {
+            self.want_inputs(slot, worker);
+        }
     }
 
     /// Takes an attempt off its worker's list and out of its seat.
@@ -327,6 +339,9 @@ impl Scheduler {
 
     fn unlist(&mut self, slot: u32) -> Lease {
         let lease = *self.tasks[slot].lease().expect("only what is assigned leaves a worker");
+        if !self.tasks[slot].inputs.is_empty() {
+            self.unwant_inputs(slot, lease.worker);
+        }
         let worker = &mut self.workers[lease.worker];
         worker.held -= 1;
         match lease.previous {

@@ -1,9 +1,10 @@
 //! What a worker's brain wants done.
 
 use super::Entry;
-use crate::id::{AttemptId, ExecutorId, FunctionKey, SessionId};
-use crate::outcome::{Outcome, Report};
+use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
+use crate::outcome::{Outcome, Report, Unfetched};
 use crate::spec::{FunctionSpec, Start};
+use crate::value::Value;
 use alloc::vec::Vec;
 
 /// One command.
@@ -73,6 +74,54 @@ pub enum Action {
         executor: ExecutorId,
         /// Which.
         signal: Signal,
+    },
+    /// Get an object from another worker; answered by `ObjectArrived` or `FetchFailed`.
+    Fetch {
+        /// Which.
+        object: ObjectId,
+        /// From whom.
+        from: WorkerId,
+    },
+    /// Put an object into the store; answered in the same way.
+    Keep {
+        /// Which.
+        object: ObjectId,
+        /// All of it.
+        value: Value,
+    },
+    /// Read an object from the store; answered by `ObjectRead`.
+    Read {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Take objects out of the store, and stop fetching them.
+    Drop {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// Tell the coordinator which objects have come.
+    ReportHeld {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// Tell the coordinator that an object could not be had.
+    ReportUnfetched {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        reason: Unfetched,
+    },
+    /// Tell the coordinator which objects are here no more.
+    ReportLost {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// Show an object to the coordinator.
+    Show {
+        /// Which.
+        object: ObjectId,
+        /// All of it, if it is here.
+        value: Option<Value>,
     },
     /// Tell the coordinator how attempts ended.
     Report {

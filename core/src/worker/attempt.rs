@@ -30,6 +30,8 @@ pub(super) struct Attempt {
     pub(super) order: u64,
     /// Executors that died before it without saying what they ran, while it was the next.
     pub(super) suspicion: u32,
+    /// Inputs that its executor has been sent.
+    pub(super) passed: usize,
     pub(super) place: Place,
 }
 
@@ -56,6 +58,8 @@ pub(super) enum Class {
 /// Where an attempt is: always in exactly one place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
+    /// Not to be begun before so many of its inputs have come, each counted as often as it is named.
+    Awaiting { missing: usize },
     /// In the local queue.
     Queued(Links),
     /// In the hands of the executor on this seat.

@@ -15,6 +15,7 @@ impl Brain {
         for id in ids {
             let Some(handle) = self.attempts.find(*id) else { continue };
             match self.attempts.get(handle).place {
+                Place::Awaiting { .. } => self.conclude(handle, Ending::Cancelled, 0),
                 Place::Queued(_) => {
                     self.queue.remove(&mut self.attempts, handle);
                     self.conclude(handle, Ending::Cancelled, 0);
@@ -48,6 +49,7 @@ impl Brain {
     /// Gives an attempt back to the coordinator unless it has begun.
     pub(super) fn recall(&mut self, handle: Handle) {
         match self.attempts.get(handle).place {
+            Place::Awaiting { .. } => self.give_back(handle),
             Place::Queued(_) => {
                 self.queue.remove(&mut self.attempts, handle);
                 self.give_back(handle);

@@ -12,8 +12,10 @@ impl Brain {
         self.fleet.check();
         self.functions.check(self.attempts.iter().flat_map(|(_, a)| [Some(a.function), a.merge]).flatten());
         self.check_places();
+        self.check_objects();
         self.check_resources();
         if !self.linked {
+            assert!(self.objects.is_empty(), "without a link no object is kept");
             assert!(self.attempts.is_empty() && self.reports.is_empty(), "without a link nothing is held");
             assert_eq!(self.flow(), Flow { spent: 0, owed: 0 }, "without a link nobody is owed anything");
         }
@@ -26,7 +28,8 @@ impl Brain {
     fn check_places(&self) {
         let queued = self.queue.plain.check(&self.attempts) + self.queue.apart.check(&self.attempts);
         let given: usize = self.fleet.iter().map(|(_, executor)| executor.hand.len()).sum();
-        assert_eq!(queued + given, self.attempts.len(), "each attempt is in one place");
+        let awaiting = self.attempts.iter().filter(|(_, a)| matches!(a.place, Place::Awaiting { .. })).count();
+        assert_eq!(queued + given + awaiting, self.attempts.len(), "each attempt is in one place");
         for (seat, executor) in self.fleet.iter() {
             for (entry, held) in executor.hand.iter() {
                 let place = self.attempts.get(held.handle).place;

@@ -81,6 +81,7 @@ impl Brain {
         self.queue = Queue::default();
         self.functions = Functions::default();
         self.reports = Reports::default();
+        self.objects.clear(actions);
         self.free = self.capacity_by_name();
     }
 

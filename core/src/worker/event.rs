@@ -1,9 +1,10 @@
 //! What can happen to a worker.
 
 use super::Entry;
-use crate::id::{AttemptId, ExecutorId, FunctionKey, SessionId};
-use crate::outcome::{Death, Ending, Outcome};
+use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
+use crate::outcome::{Death, Ending, Outcome, Unfetched};
 use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -57,6 +58,54 @@ pub enum Event {
     SessionForgotten {
         /// Which.
         session: SessionId,
+    },
+    /// The coordinator says who has an object that an attempt needs.
+    FetchOrdered {
+        /// Which object.
+        object: ObjectId,
+        /// Who has it.
+        from: WorkerId,
+    },
+    /// The coordinator sent an object itself.
+    ObjectGiven {
+        /// Which.
+        object: ObjectId,
+        /// All of it.
+        value: Value,
+    },
+    /// The coordinator wants to see an object.
+    ShowRequested {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Nobody wants these objects.
+    ObjectsDropped {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// The answer to `Fetch` or `Keep`: the object is in the store.
+    ObjectArrived {
+        /// Which.
+        object: ObjectId,
+    },
+    /// The other answer: it is not.
+    FetchFailed {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        reason: Unfetched,
+    },
+    /// Objects that the store had can no longer be read.
+    ObjectsDamaged {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// The answer to `Read`.
+    ObjectRead {
+        /// Which object.
+        object: ObjectId,
+        /// All of it, if the store has it.
+        value: Option<Value>,
     },
     /// The coordinator's step has taken reports of this cost.
     ReportsTaken {

@@ -41,8 +41,12 @@ impl Brain {
         let order = self.arrivals;
         self.arrivals += 1;
         let (class, place) = (class(&start), Place::Queued(Links::default()));
-        let handle = self.attempts.insert(Attempt { start, function, merge, class, order, suspicion: 0, place });
-        self.queue.push(&mut self.attempts, handle);
+        let attempt = Attempt { start, function, merge, class, order, suspicion: 0, passed: 0, place };
+        let handle = self.attempts.insert(attempt);
+        match self.await_objects(handle, 0) {
+            0 => self.queue.push(&mut self.attempts, handle),
+            missing => self.attempts.get_mut(handle).place = Place::Awaiting { missing },
+        }
     }
 
     fn hold_functions(&mut self, start: &Start) -> Option<(FunctionSlot, Option<FunctionSlot>)> {
@@ -65,8 +69,27 @@ impl Brain {
         let start = &mut self.attempts.get_mut(handle).start;
         let missing = start.inputs_total.saturating_sub(start.inputs.len() as u64);
         inputs.truncate(usize::try_from(missing).unwrap_or(usize::MAX));
-        start.inputs.extend_from_slice(&inputs);
-        let Place::Given { seat, entry } = self.attempts.get(handle).place else { return };
+        let known = start.inputs.len();
+        start.inputs.append(&mut inputs);
+        let more = self.await_objects(handle, known);
+        match &mut self.attempts.get_mut(handle).place {
+            Place::Awaiting { missing } => *missing += more,
+            Place::Queued(_) if more > 0 => {
+                self.queue.remove(&mut self.attempts, handle);
+                self.attempts.get_mut(handle).place = Place::Awaiting { missing: more };
+            }
+            Place::Queued(_) => {}
+            Place::Given { .. } => self.pass_inputs(handle, actions),
+        }
+    }
+
+    /// Sends an executor the inputs that have come, up to the first that has not.
+    pub(super) fn pass_inputs(&mut self, handle: Handle, actions: &mut Vec<Action>) {
+        let attempt = self.attempts.get_mut(handle);
+        let Place::Given { seat, entry } = attempt.place else { return };
+        let next = &attempt.start.inputs[attempt.passed..];
+        let inputs: Vec<Outcome> = next.iter().take_while(|input| self.objects.has(input)).cloned().collect();
+        attempt.passed += inputs.len();
         let executor = self.fleet.at(seat);
         if executor.life == Life::Ready && !inputs.is_empty() {
             actions.push(Action::GiveInputs { executor: executor.id, entry, inputs });
@@ -99,6 +122,7 @@ impl Brain {
         if self.is_draining() {
             handles.into_iter().for_each(|handle| self.give_back(handle));
         } else {
+            handles.retain(|handle| self.is_whole(*handle));
             handles.sort_unstable_by_key(|handle| self.attempts.get(*handle).rank());
             self.queue.put_back(&mut self.attempts, &handles);
         }

@@ -13,7 +13,7 @@
 //! for the first task that takes as many; it is kept for the next of its kind and killed, once idle, when a task of a
 //! third kind needs its place.
 //!
-//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave.
+//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
 //! - `place`, `cancel`, `drain`: who gets what, and how it is taken back.
 //! - `report`: what the coordinator is told.
@@ -28,6 +28,7 @@ mod executor;
 mod function;
 mod hand;
 mod input;
+mod object;
 mod place;
 mod queue;
 mod report;
@@ -49,6 +50,7 @@ use core::time::Duration;
 use drain::Stay;
 use executor::Fleet;
 use function::Functions;
+use object::Objects;
 use queue::Queue;
 use report::Reports;
 use serde::{Deserialize, Serialize};
@@ -141,6 +143,7 @@ pub struct Brain {
     attempts: Attempts,
     queue: Queue,
     functions: Functions,
+    objects: Objects,
     fleet: Fleet,
     /// Named resources that are free; its slots mean nothing, the fleet counts those.
     free: Resources,
@@ -171,6 +174,7 @@ impl Brain {
             attempts: Attempts::default(),
             queue: Queue::default(),
             functions: Functions::default(),
+            objects: Objects::default(),
             fleet: Fleet::new(config.slots as usize),
             free: Resources::default(),
             reports: Reports::default(),
@@ -204,6 +208,7 @@ impl Brain {
         self.send_asks(actions);
         self.send_orders(actions);
         self.plan_look(now);
+        self.objects.flush(actions);
         self.reports.flush(actions);
         self.leave(actions);
     }
@@ -236,6 +241,7 @@ impl Brain {
             }
             Event::ExecutorSeen { executor, running } => self.on_seen(now, executor, running),
             Event::ExecutorDied { executor, running, death } => self.on_died(now, executor, running, death),
+            Event::ObjectRead { object, value } => self.on_object_read(object, value),
             Event::DrainRequested => self.on_drain_requested(now, actions),
             // The words of a coordinator that is gone.
             _ if !self.linked => {}
@@ -246,6 +252,13 @@ impl Brain {
             Event::AttemptsRecalled { attempts } => self.on_recalled(&attempts),
             Event::FunctionsForgotten { functions } => self.on_functions_forgotten(&functions),
             Event::SessionForgotten { session } => self.on_session_forgotten(session, actions),
+            Event::FetchOrdered { object, from } => self.on_fetch_ordered(object, from, actions),
+            Event::ObjectGiven { object, value } => self.on_object_given(object, value, actions),
+            Event::ShowRequested { object } => self.on_show_requested(object, actions),
+            Event::ObjectsDropped { objects } => self.objects.drop(&objects),
+            Event::ObjectArrived { object } => self.on_object_arrived(object, actions),
+            Event::FetchFailed { object, reason } => self.on_fetch_failed(object, reason),
+            Event::ObjectsDamaged { objects } => self.on_objects_damaged(&objects),
             Event::ReportsTaken { cost } => self.reports.give_back(cost),
         }
     }

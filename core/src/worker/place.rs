@@ -175,6 +175,7 @@ impl Brain {
         }
         let entry = executor.hand.push(handle, attempt.class, attempt.start.priority);
         attempt.place = Place::Given { seat, entry };
+        attempt.passed = attempt.start.inputs.len();
         executor.orders.push(Order { entry, start: attempt.start.clone() });
     }
 

@@ -2,9 +2,10 @@
 
 use super::attempt::Handle;
 use super::{Action, Brain};
-use crate::id::AttemptId;
+use crate::id::{AttemptId, ObjectId};
 use crate::limits;
-use crate::outcome::{Death, Ending, Exit, Report};
+use crate::outcome::{Death, Ending, Exit, Report, Unfetched};
+use crate::value::Value;
 use crate::window::{self, Credit, Flow, Owed};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -22,6 +23,11 @@ pub(super) struct Reports {
     result_limit: u64,
     started: Vec<AttemptId>,
     returned: Vec<AttemptId>,
+    held: Vec<ObjectId>,
+    unfetched: Vec<(ObjectId, Unfetched)>,
+    lost: Vec<ObjectId>,
+    /// Objects on their way to the coordinator once credit allows.
+    shown: VecDeque<(ObjectId, Option<Value>)>,
 }
 
 impl Reports {
@@ -63,13 +69,30 @@ impl Reports {
         self.returned.push(attempt);
     }
 
+    pub(super) fn push_held(&mut self, object: ObjectId) {
+        self.held.push(object);
+    }
+
+    pub(super) fn push_unfetched(&mut self, object: ObjectId, reason: Unfetched) {
+        self.unfetched.push((object, reason));
+    }
+
+    pub(super) fn push_lost(&mut self, objects: Vec<ObjectId>) {
+        self.lost.extend(objects);
+    }
+
+    pub(super) fn push_shown(&mut self, object: ObjectId, value: Option<Value>) {
+        self.shown.push_back((object, value));
+    }
+
     /// Whether so much waits for credit that nothing new should begin.
     pub(super) const fn is_choked(&self) -> bool {
         self.waiting_cost > limits::REPORTS_WAITING_BYTES
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.started.is_empty() && self.returned.is_empty()
+        let said = self.held.is_empty() && self.unfetched.is_empty() && self.lost.is_empty();
+        said && self.waiting.is_empty() && self.started.is_empty() && self.returned.is_empty() && self.shown.is_empty()
     }
 
     /// Sends what may be sent.
@@ -81,6 +104,7 @@ impl Reports {
             actions.push(Action::Return { attempts: attempts.to_vec() });
         }
         self.returned.clear();
+        self.flush_objects(actions);
         loop {
             let reports: Vec<_> = core::iter::from_fn(|| self.pop()).take(limits::BATCH_ITEMS).collect();
             if reports.is_empty() {
@@ -90,6 +114,28 @@ impl Reports {
         }
         if let Some(cost) = self.owed.settle() {
             actions.push(Action::AcknowledgeStarts { cost });
+        }
+    }
+
+    fn flush_objects(&mut self, actions: &mut Vec<Action>) {
+        for objects in core::mem::take(&mut self.held).chunks(limits::BATCH_ITEMS) {
+            actions.push(Action::ReportHeld { objects: objects.to_vec() });
+        }
+        for objects in core::mem::take(&mut self.lost).chunks(limits::BATCH_ITEMS) {
+            actions.push(Action::ReportLost { objects: objects.to_vec() });
+        }
+        for (object, reason) in self.unfetched.drain(..) {
+            actions.push(Action::ReportUnfetched { object, reason });
+        }
+        while let Some((_, value)) = self.shown.front() {
+            let cost = window::cost(value.as_ref().map_or(0, Value::carried));
+            if !self.credit.allows(cost) {
+                break;
+            }
+            self.credit.spend(cost);
+            if let Some((object, value)) = self.shown.pop_front() {
+                actions.push(Action::Show { object, value });
+            }
         }
     }
 
@@ -107,6 +153,8 @@ impl Reports {
         let cost: u64 = self.waiting.iter().map(|report| window::cost(report.len())).sum();
         assert_eq!(cost, self.waiting_cost, "what waits is counted");
         assert!(self.started.is_empty() && self.returned.is_empty(), "a step leaves nothing to say");
+        let said = self.held.is_empty() && self.unfetched.is_empty() && self.lost.is_empty();
+        assert!(said, "a step leaves no object to speak of");
         let next = self.waiting.front().map(|report| window::cost(report.len()));
         assert!(next.is_none_or(|cost| !self.credit.allows(cost)), "what waits has no credit");
         self.credit.check();
@@ -124,6 +172,9 @@ impl Brain {
     pub(super) fn conclude(&mut self, handle: Handle, ending: Ending, run_micros: u64) {
         let attempt = self.forget(handle);
         let ending = self.reports.fit(ending);
+        if let Ending::Returned(value) = &ending {
+            self.objects.store(value);
+        }
         self.reports.push(Report { attempt, ending, run_micros });
     }
 
@@ -136,6 +187,7 @@ impl Brain {
     /// Lets go of an attempt that is in no place any more.
     pub(super) fn forget(&mut self, handle: Handle) -> AttemptId {
         let attempt = self.attempts.remove(handle);
+        self.objects.let_go(&attempt.start);
         for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
             if let Some(gone) = self.functions.let_go(slot) {
                 self.fleet.forget_function(slot, gone);

@@ -2,11 +2,12 @@
 
 use crate::model::are_among;
 use crate::script;
-use plait_core::id::{Attempt, FunctionId, SessionId, TaskId};
+use plait_core::id::{Attempt, FunctionId, ObjectId, SessionId, TaskId};
 use plait_core::outcome::{Death, Ending, Outcome, Retry};
 use plait_core::spec::Start;
+use plait_core::value::Value;
 use plait_core::worker::Condition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,10 @@ pub(crate) struct Execution {
 pub(crate) struct Executions {
     all: Vec<Execution>,
     /// The one execution of a task whose outcome counts.
-    committed: BTreeMap<TaskId, u64>,
+    committed: BTreeMap<(TaskId, Attempt), u64>,
+    first: BTreeMap<TaskId, u64>,
+    /// Tasks that began again after they were over.
+    remade: BTreeSet<TaskId>,
     /// How often each script of a task was called.
     runs: BTreeMap<(TaskId, u32), u32>,
     /// How often each function that joins was called.
@@ -71,9 +75,29 @@ impl Executions {
     pub(crate) fn commit(&mut self, execution: u64) -> &Execution {
         let made = self.all.get(execution as usize).expect("a value names the execution that made it");
         assert!(made.ended, "a value of {} came from an execution that did not end", made.task);
-        let committed = *self.committed.entry(made.task).or_insert(execution);
-        assert_eq!(committed, execution, "outcomes of two attempts of {} are in use", made.task);
+        let committed = *self.committed.entry((made.task, made.attempt)).or_insert(execution);
+        assert_eq!(committed, execution, "an attempt of {} has two outcomes", made.task);
+        let first = *self.first.entry(made.task).or_insert(execution);
+        let again = self.remade.contains(&made.task);
+        assert!(first == execution || again, "outcomes of two attempts of {} are in use", made.task);
         made
+    }
+
+    /// The value of a task was with workers and may be made again.
+    pub(crate) fn allow_again(&mut self, task: TaskId) {
+        self.remade.insert(task);
+    }
+
+    /// Whether the value of a task was made again.
+    pub(crate) fn was_allowed_again(&self, task: TaskId) -> bool {
+        self.remade.contains(&task)
+    }
+
+    /// The bytes of an object are those that the attempt made of which it has its name.
+    pub(crate) fn check_maker(&self, object: ObjectId, value: &Value) {
+        let maker = script::maker(value).expect("what is left in a store was made there");
+        let made = &self.all[maker as usize];
+        assert_eq!((made.task, made.attempt), (object.0.task, object.0.attempt), "the bytes of {object} are another's");
     }
 
     /// The text of an input, which is a value or a failure.

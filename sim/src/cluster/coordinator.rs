@@ -173,6 +173,10 @@ impl World {
         coordinator.next_worker += 1;
         coordinator.workers.insert(worker, connection);
         coordinator.peers.insert(connection, Peer::Worker(worker));
+        let made = self.network.connection(connection);
+        if let Node::Worker(n) = made.peer {
+            self.stays.insert(worker, (n, made.life));
+        }
         self.send(
             connection,
             End::Coordinator,
@@ -232,6 +236,13 @@ impl World {
                 probe!("inputs streamed in parts");
                 self.tell_worker(worker, ToWorker::Inputs { attempt, inputs });
             }
+            Action::FetchObject { worker, object, from } => self.tell_worker(worker, ToWorker::Fetch { object, from }),
+            Action::GiveObject { worker, object, value } => {
+                probe!("object relayed");
+                self.tell_worker(worker, ToWorker::Give { object, value });
+            }
+            Action::ShowObject { worker, object } => self.tell_worker(worker, ToWorker::Show(object)),
+            Action::DropObjects { worker, objects } => self.tell_worker(worker, ToWorker::Drop(objects)),
             Action::CancelAttempts { worker, attempts, cancel } => {
                 self.tell_worker(worker, ToWorker::Cancel { attempts, cancel });
             }
@@ -313,6 +324,10 @@ fn worker_event(worker: WorkerId, packet: Packet, events: &mut Vec<Event>) {
             FromWorker::Taken(cost) => Event::StartsTaken { worker, cost },
             FromWorker::Draining => Event::WorkerDraining { worker },
             FromWorker::Goodbye => Event::WorkerLost { worker },
+            FromWorker::Held(objects) => Event::ObjectsHeld { worker, objects },
+            FromWorker::Unfetched { object, reason } => Event::ObjectUnfetched { worker, object, reason },
+            FromWorker::Lost(objects) => Event::ObjectsLost { worker, objects },
+            FromWorker::Shown { object, value } => Event::ObjectShown { worker, object, value },
         }),
         Packet::Heartbeat => {}
         other => unreachable!("a worker does not say {other:?}"),

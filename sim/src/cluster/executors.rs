@@ -77,7 +77,11 @@ impl World {
         self.say_to_executor(n, id, WorkerFrame::ForgetFunctions(functions));
     }
 
-    pub(super) fn give(&mut self, n: usize, id: ExecutorId, orders: Vec<Order>) {
+    pub(super) fn give(&mut self, n: usize, id: ExecutorId, mut orders: Vec<Order>) {
+        for order in &mut orders {
+            let inputs = std::mem::take(&mut order.start.inputs);
+            order.start.inputs = inputs.iter().map(|input| self.resolve(n, input)).collect();
+        }
         let Some(executor) = self.executor(n, id) else { return };
         assert_eq!(executor.stage, Stage::Up, "{id} was given work before it was ready");
         for order in &orders {
@@ -87,7 +91,8 @@ impl World {
         self.say_to_executor(n, id, WorkerFrame::Orders(orders));
     }
 
-    pub(super) fn give_inputs(&mut self, n: usize, id: ExecutorId, entry: Entry, inputs: Vec<Outcome>) {
+    pub(super) fn give_inputs(&mut self, n: usize, id: ExecutorId, entry: Entry, inputs: &[Outcome]) {
+        let inputs = inputs.iter().map(|input| self.resolve(n, input)).collect();
         self.say_to_executor(n, id, WorkerFrame::Inputs { entry, inputs });
     }
 
@@ -190,7 +195,10 @@ impl World {
         let event = match frame {
             ExecutorFrame::NotSpawned => Event::SpawnFailed { executor: id },
             ExecutorFrame::Ready => Event::ExecutorReady { executor: id },
-            ExecutorFrame::Ended(ended) => Event::EntriesEnded { executor: id, ended },
+            ExecutorFrame::Ended(ended) => {
+                self.adopt(n, &ended);
+                Event::EntriesEnded { executor: id, ended }
+            }
             ExecutorFrame::Gone { running, death } => {
                 self.workers[n].executors.remove(&id);
                 Event::ExecutorDied { executor: id, running, death }
@@ -377,6 +385,8 @@ impl World {
     fn end_entry(&mut self, n: usize, id: ExecutorId, ending: Ending, condition: Condition) {
         let Some(executor) = self.executor(n, id) else { return };
         let Some(running) = executor.end() else { return };
+        let ending = self.leave_in_store(&running.start, ending);
+        let Some(executor) = self.executor(n, id) else { return };
         executor.unsent.push(Ended { entry: running.entry, ending, run_micros: 1, condition });
         let waits = executor.queued() > 0;
         let batch = executor.batch;

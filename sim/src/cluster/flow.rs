@@ -6,6 +6,7 @@ use crate::agenda::Node;
 use crate::network::{ConnectionId, End, Packet};
 use plait_core::id::WorkerId;
 use plait_core::outcome::Outcome;
+use plait_core::value::Value;
 use plait_core::window::cost;
 use plait_core::{scheduler, worker as brain};
 use std::collections::BTreeMap;
@@ -87,6 +88,10 @@ impl World {
     pub(super) fn note_lie_to_scheduler(&mut self, event: &scheduler::Event) {
         if let scheduler::Event::AttemptsEnded { worker, reports } = event {
             let lie: u64 = reports.iter().map(|report| cost(report.len())).sum();
+            *self.lies.reports.entry(*worker).or_default() += lie;
+        }
+        if let scheduler::Event::ObjectShown { worker, value, .. } = event {
+            let lie = cost(value.as_ref().map_or(0, Value::carried));
             *self.lies.reports.entry(*worker).or_default() += lie;
         }
     }

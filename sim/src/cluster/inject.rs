@@ -7,8 +7,10 @@ use super::{Input, World};
 use crate::agenda::Node;
 use crate::probe::probe;
 use plait_core::client::Event as SessionEvent;
-use plait_core::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId, WorkerId};
-use plait_core::outcome::{Death, Ending, Exit, Notice, Report};
+use plait_core::id::{
+    Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId,
+};
+use plait_core::outcome::{Death, Ending, Exit, Notice, Report, Unfetched};
 use plait_core::rng::Rng;
 use plait_core::scheduler::{Event, Watch};
 use plait_core::spec::{Cancel, Offer};
@@ -41,6 +43,10 @@ impl Past {
             | Event::SessionOpened { .. }
             | Event::SessionCut { .. }
             | Event::Requested { .. }
+            | Event::ObjectsHeld { .. }
+            | Event::ObjectUnfetched { .. }
+            | Event::ObjectsLost { .. }
+            | Event::ObjectShown { .. }
             | Event::StartsTaken { .. } => rng.chance(1, 4),
             Event::SessionResumed { .. } => false,
         };
@@ -114,9 +120,13 @@ impl World {
             | Event::WorkerJoined { .. }
             | Event::SessionOpened { .. }
             | Event::NoticesTaken { .. } => true,
-            Event::WorkerDraining { worker } | Event::WorkerLost { worker } | Event::StartsTaken { worker, .. } => {
-                worker_gone(worker)
-            }
+            Event::WorkerDraining { worker }
+            | Event::WorkerLost { worker }
+            | Event::ObjectsHeld { worker, .. }
+            | Event::ObjectUnfetched { worker, .. }
+            | Event::ObjectsLost { worker, .. }
+            | Event::ObjectShown { worker, .. }
+            | Event::StartsTaken { worker, .. } => worker_gone(worker),
             Event::SessionClosed { session } | Event::SessionCut { session } | Event::Requested { session, .. } => {
                 session_gone(session)
             }
@@ -155,7 +165,12 @@ impl World {
         let seq = Seq(self.rng.below(50));
         let attempt = |session, n| AttemptId { task: TaskId::new(session, seq), attempt: Attempt(n) };
         let report = |attempt| Report { attempt, ending: Ending::Cancelled, run_micros: 0 };
-        match self.rng.below(12) {
+        let object = ObjectId(attempt(known_session, 900));
+        match self.rng.below(16) {
+            12 => Event::ObjectsHeld { worker: known_worker, objects: vec![object] },
+            13 => Event::ObjectUnfetched { worker: known_worker, object, reason: Unfetched::Gone },
+            14 => Event::ObjectsLost { worker: known_worker, objects: vec![object] },
+            15 => Event::ObjectShown { worker: known_worker, object, value: None },
             0 => Event::WorkerHeard { worker },
             1 => Event::WorkerLost { worker },
             2 => Event::WorkerDraining { worker },
@@ -191,7 +206,12 @@ impl World {
         let attempt = AttemptId { task, attempt: Attempt(1) };
         let death = Death { host: "x".into(), pid: 1, exit: Exit::Unknown, peak_memory: 0, log_tail: "".into() };
         let ended = Ended { entry, ending: Ending::Skipped, run_micros: 0, condition: Condition::Clean };
-        match self.rng.below(10) {
+        let object = ObjectId(attempt);
+        match self.rng.below(14) {
+            10 => BrainEvent::ObjectArrived { object },
+            11 => BrainEvent::FetchFailed { object, reason: Unfetched::Unreachable },
+            12 => BrainEvent::ObjectsDropped { objects: vec![object] },
+            13 => BrainEvent::ObjectsDamaged { objects: vec![object] },
             0 => BrainEvent::AttemptsCancelled { attempts: vec![attempt], cancel: Cancel::Running },
             1 => BrainEvent::AttemptsRecalled { attempts: vec![attempt] },
             2 => BrainEvent::InputsAppended { attempt, inputs: Vec::new() },

@@ -2,6 +2,7 @@
 //!
 //! - `mod`: the world, its main loop, and how a driver is woken;
 //! - `links`: dialling, sending, silence, closing;
+//! - `store`: what workers hold and fetch;
 //! - `coordinator`, `worker`, `executors`, `client`: the shells, each translating between messages and its machine;
 //! - `faults`: what goes wrong, and how it heals; `inject`: events from the past;
 //! - `flow`: credit, seen from both ends; `verdict`: the end.
@@ -13,6 +14,7 @@ mod faults;
 mod flow;
 mod inject;
 mod links;
+mod store;
 mod verdict;
 mod worker;
 
@@ -26,10 +28,12 @@ use crate::clock::{Clock, MICRO, MILLI, SECOND};
 use crate::log::{Hashed, Log, Show};
 use crate::network::{ConnectionId, Network, Packet};
 use crate::options::{Canary, Plan, Shape};
+use plait_core::id::{ObjectId, WorkerId};
 use plait_core::rng::Rng;
 use plait_core::time::Time;
+use plait_core::value::Value;
 use plait_core::{client as session, scheduler, worker as brain};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How long after the heal every task must be over.
 const SETTLE_WITHIN: u64 = 400 * SECOND;
@@ -149,6 +153,12 @@ pub(crate) struct World {
     pub(crate) clients: Vec<ClientHost>,
     pub(crate) ledger: Ledger,
     pub(crate) phase: Phase,
+    /// Who is or was which worker: the machine, and its life.
+    pub(crate) stays: BTreeMap<WorkerId, (usize, u32)>,
+    /// Results that executors have left for the stores of their workers.
+    made: BTreeMap<ObjectId, Value>,
+    /// Fetches begun so far.
+    fetches: u64,
     past: inject::Past,
     lies: flow::Lies,
     steps: u64,
@@ -172,6 +182,9 @@ impl World {
             clients: Vec::new(),
             ledger: Ledger::new(&plan),
             phase: Phase::Troubled,
+            stays: BTreeMap::new(),
+            made: BTreeMap::new(),
+            fetches: 0,
             past: inject::Past::default(),
             lies: flow::Lies::default(),
             steps: 0,
@@ -213,6 +226,7 @@ impl World {
                 self.on_frame_from_executor(worker, life, executor, *frame);
             }
             Happening::Executor { worker, life, executor, inner } => self.on_inner(worker, life, executor, inner),
+            fetched @ Happening::Fetched { .. } => self.on_fetched(fetched),
             Happening::Program { client, life } => self.on_program(client, life),
             Happening::Fault => self.on_fault(),
             Happening::Resume { node, life, pause } => self.on_resume(node, life, pause),

@@ -41,6 +41,9 @@ impl World {
         if self.ledger.leases() > 0 {
             return Some(format!("{} leases", self.ledger.leases()));
         }
+        if let Some((n, host)) = self.workers.iter().enumerate().find(|(_, host)| !host.store.is_empty()) {
+            return Some(format!("{:?} in the store of worker {n}", host.store.keys()));
+        }
         self.busy_executor()
     }
 

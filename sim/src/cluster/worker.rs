@@ -7,13 +7,14 @@ use crate::network::{ConnectionId, End, Packet};
 use crate::options::{Canary, Shape};
 use crate::probe::probe;
 use crate::process::Executor;
-use plait_core::id::ExecutorId;
+use plait_core::id::{ExecutorId, ObjectId};
 use plait_core::outcome::Report;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::{Amount, Resources};
 use plait_core::rng::Rng;
 use plait_core::spec::{Offer, PythonVersion};
 use plait_core::time::Time;
+use plait_core::value::Value;
 use plait_core::worker::{self as brain, Action, Brain, Event};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,9 @@ pub(crate) struct WorkerHost {
     /// Whether executors stand still with their worker.
     pub(crate) frozen_until: u64,
     pub(crate) next_pid: u32,
+    /// Objects here, and the numbers of the fetches of those on their way.
+    pub(crate) store: BTreeMap<ObjectId, Value>,
+    pub(crate) fetching: BTreeMap<ObjectId, u64>,
     dials: u64,
     opened: bool,
 }
@@ -106,6 +110,8 @@ impl World {
             executors: BTreeMap::new(),
             frozen_until: 0,
             next_pid: 1,
+            store: BTreeMap::new(),
+            fetching: BTreeMap::new(),
             dials: 0,
             opened: false,
         });
@@ -120,6 +126,8 @@ impl World {
         host.in_use = host.offer.capacity.clone();
         host.connection = None;
         host.executors.clear();
+        host.store.clear();
+        host.fetching.clear();
         host.frozen_until = 0;
         host.opened = false;
         self.note(Node::Worker(n), format_args!("starts"));
@@ -151,6 +159,8 @@ impl World {
         let host = &mut self.workers[n];
         host.machine.end();
         host.executors.clear();
+        host.store.clear();
+        host.fetching.clear();
         host.connection = None;
         self.note(Node::Worker(n), format_args!("is gone"));
     }
@@ -228,6 +238,10 @@ impl World {
             ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
             ToWorker::Forget(session) => Event::SessionForgotten { session },
             ToWorker::Taken(cost) => Event::ReportsTaken { cost },
+            ToWorker::Fetch { object, from } => Event::FetchOrdered { object, from },
+            ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
+            ToWorker::Show(object) => Event::ShowRequested { object },
+            ToWorker::Drop(objects) => Event::ObjectsDropped { objects },
             ToWorker::Fenced => {
                 self.hang_up(n);
                 return self.drop_link(n, events);
@@ -260,10 +274,20 @@ impl World {
             Action::ForgetFunctions { executor, functions } => self.forget_functions(n, executor, functions),
             Action::Forget { executor, session } => self.forget(n, executor, session),
             Action::Give { executor, orders } => self.give(n, executor, orders),
-            Action::GiveInputs { executor, entry, inputs } => self.give_inputs(n, executor, entry, inputs),
+            Action::GiveInputs { executor, entry, inputs } => self.give_inputs(n, executor, entry, &inputs),
             Action::Revoke { executor, entries } => self.revoke(n, executor, entries),
             Action::Observe { executors } => self.observe(n, executors),
             Action::Signal { executor, signal } => self.signal(n, executor, signal),
+            Action::Fetch { object, from } => self.fetch(n, object, from),
+            Action::Keep { object, value } => self.put(n, object, value),
+            Action::Read { object } => self.read(n, object),
+            Action::Drop { objects } => self.drop_objects(n, &objects),
+            Action::ReportHeld { objects } => self.tell_coordinator(n, FromWorker::Held(objects)),
+            Action::ReportUnfetched { object, reason } => {
+                self.tell_coordinator(n, FromWorker::Unfetched { object, reason });
+            }
+            Action::ReportLost { objects } => self.tell_coordinator(n, FromWorker::Lost(objects)),
+            Action::Show { object, value } => self.tell_coordinator(n, FromWorker::Shown { object, value }),
             Action::Report { reports } => self.report(n, reports),
             Action::ReportStarted { attempts } => self.tell_coordinator(n, FromWorker::Started(attempts)),
             Action::Return { attempts } => self.tell_coordinator(n, FromWorker::Returned(attempts)),

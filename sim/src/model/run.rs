@@ -14,6 +14,7 @@ impl Judge<'_> {
             probe!("run failed by a piece");
         }
         match outcome {
+            Outcome::Value(value) if value.stored().is_some() => Ok(()),
             Outcome::Value(value) if run.fold => self.allows_reduced(run, &script::text(value)),
             Outcome::Value(value) => self.allows_list(run, &script::text(value)),
             Outcome::Raised(error) => self.allows_piece_error(run, &script::text(error)),
@@ -104,8 +105,12 @@ impl Judge<'_> {
                 let fails = self.is_tight() || run.pieces.iter().any(piece);
                 ensure(size > limit && fails, "nothing of it is too large")
             }
-            Failure::Unknown(text) => Err(format!("nothing about it is unknown ({text})")),
-            Failure::Dependency { .. } => Err("it depends on nothing".to_string()),
+            Failure::Unknown(text) => self.allows_unknown(task, text),
+            // A value that it was to join was lost, and could not be made again.
+            Failure::Dependency { task: root, cause } => {
+                let known = self.ledger.executions.was_allowed_again(*root) || self.is_tight();
+                ensure(known && !cause.is_value() && self.plan.store_above < u64::MAX, "it depends on nothing")
+            }
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
 //! lines below it are what the session wants done. `UPDATE_EXPECT=1` writes them anew.
 
-use crate::client::{Action, Config, Event, Resume, Session};
-use crate::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
+use crate::client::{Action, Config, Event, References, Resume, Session};
+use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Admission, Delivery, Notice, Outcome, Story};
 use crate::spec::{Call, Options, Request, Retention, TaskSpec};
 use crate::time::Time;
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use std::fmt::Write;
 use std::time::Duration;
 
 /// Plays the lines of `scenario` and compares all that follows with it.
 pub(super) fn play(scenario: &str, expected: &expect_test::ExpectFile) {
-    let mut rig = Rig { session: session(Resume::Kept), now: Time::ZERO, out: String::new() };
+    let mut rig = Rig { session: session(Resume::Kept, References::Followed), now: Time::ZERO, out: String::new() };
     for line in scenario.lines().filter(|line| !line.starts_with(' ')) {
         writeln!(rig.out, "{line}").expect("a string takes all");
         if !line.is_empty() && !line.starts_with('#') {
@@ -31,8 +31,8 @@ struct Rig {
 impl Rig {
     fn play(&mut self, line: &str) {
         match line {
-            "session kept" => self.session = session(Resume::Kept),
-            "session in memory" => self.session = session(Resume::Never),
+            "session kept" => self.session = session(Resume::Kept, References::Followed),
+            "session in memory" => self.session = session(Resume::Never, References::PassedOn),
             "next" => {
                 let next = self.session.deadline().map(|(at, wake)| format!("{at} {wake:?}"));
                 writeln!(self.out, "  {}", next.as_deref().unwrap_or("nothing")).expect("a string takes all");
@@ -55,8 +55,8 @@ impl Rig {
     }
 }
 
-fn session(resume: Resume) -> Session {
-    Session::new(Config { resume, seed: 1 })
+fn session(resume: Resume, references: References) -> Session {
+    Session::new(Config { resume, seed: 1, references })
 }
 
 /// One event, or as many as `× n` says.
@@ -84,6 +84,11 @@ fn event(text: &str) -> Event {
         ["cut"] => Event::LinkCut,
         ["refused"] => Event::Refused,
         ["taken", taken] => Event::RequestsTaken { taken: number(taken) },
+        ["fetch", seq] => Event::Asked(Request::Fetch { seq: Seq(number(&seq[1..])) }),
+        ["fetched", word] => {
+            let (seq, value) = sized(word);
+            Event::Noticed(Notice::Fetched { seq, outcome: Outcome::Value(value) })
+        }
         ["close"] => Event::CloseRequested,
         ["ended", ref tasks @ ..] => Event::Noticed(Notice::Ended(tasks.iter().map(|word| delivery(word)).collect())),
         ["started", ref tasks @ ..] => Event::Noticed(Notice::Started(seqs(tasks))),
@@ -119,7 +124,13 @@ fn delivery(word: &str) -> Delivery {
     Delivery { seq, outcome: Outcome::Value(value), story: Story::default() }
 }
 
+/// `t1`, `t1:40MiB` or `t1@w`: here, or with workers.
 fn sized(word: &str) -> (Seq, Value) {
+    if let Some(seq) = word[1..].strip_suffix("@w") {
+        let task = TaskId::new(SessionId(0), Seq(number(seq)));
+        let object = ObjectId(AttemptId { task, attempt: Attempt(1) });
+        return (task.seq, Stored { object, lengths: [1 << 20].into() }.into());
+    }
     let (seq, mib) = word[1..].split_once(':').unwrap_or((&word[1..], "0MiB"));
     let bytes = number::<usize>(mib.strip_suffix("MiB").expect("t1:40MiB")) << 20;
     (Seq(number(seq)), Value::from(bytes::Bytes::from(vec![0; bytes])))
@@ -145,6 +156,7 @@ fn show(action: &Action) -> String {
         Action::AcknowledgeNotices { taken } => format!("acknowledge {taken}"),
         Action::Deliver { deliveries } if deliveries.len() > 9 => format!("deliver {} outcomes", deliveries.len()),
         Action::Deliver { deliveries } => format!("deliver {}", list(deliveries, |d| format!("t{}", d.seq))),
+        Action::Supply { seq, outcome } => format!("supply t{seq}: {outcome:?}"),
         Action::MarkStarted { tasks } => format!("started {}", list(tasks, |seq| format!("t{seq}"))),
         Action::ShowProgress { run, done } => format!("progress {run} {done}"),
         Action::NameWorker { worker, name } => format!("worker {worker} is {name}"),
@@ -161,6 +173,7 @@ fn request(request: &Request) -> String {
         Request::Put { seq, .. } => format!("put t{seq}"),
         Request::SealRun { run, .. } => format!("seal {run}"),
         Request::Release(tasks) => format!("release {}", list(tasks, |seq| format!("t{seq}"))),
+        Request::Fetch { seq } => format!("fetch t{seq}"),
         Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } | Request::ReleaseFunctions(_) => {
             format!("{request:?}")
         }

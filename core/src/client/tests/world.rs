@@ -1,7 +1,7 @@
 //! A coordinator that counts as it should, over connections that are cut at any time: each request arrives once and in
 //! order, each notice is passed on once and in order, and what is acknowledged has been taken.
 
-use crate::client::{Action, Config, Event, Resume, Session};
+use crate::client::{Action, Config, Event, References, Resume, Session};
 use crate::id::{RunId, SessionId};
 use crate::limits;
 use crate::outcome::{Admission, Notice};
@@ -42,7 +42,7 @@ enum Link {
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            session: Session::new(Config { resume: Resume::Kept, seed }),
+            session: Session::new(Config { resume: Resume::Kept, seed, references: References::Followed }),
             now: Time::ZERO,
             asked: 0,
             link: Link::Down,
@@ -88,7 +88,11 @@ impl World {
             }
             Action::Admit { admission } => assert_eq!(admission, Admission::Open, "so little closes nothing"),
             Action::GiveUp { .. } => self.given_up = true,
-            Action::Deliver { .. } | Action::MarkStarted { .. } | Action::NameWorker { .. } | Action::SayGoodbye => {
+            Action::Supply { .. }
+            | Action::Deliver { .. }
+            | Action::MarkStarted { .. }
+            | Action::NameWorker { .. }
+            | Action::SayGoodbye => {
                 panic!("nobody asked for {action:?}")
             }
         }
@@ -169,7 +173,7 @@ proptest! {
         soup in prop::collection::vec((0..9_u8, 0..4_u64, 0..4_000_u64), 0..100),
     ) {
         let resume = if resumes { Resume::Kept } else { Resume::Never };
-        let mut session = Session::new(Config { resume, seed: 7 });
+        let mut session = Session::new(Config { resume, seed: 7, references: References::Followed });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         for (what, number, ms) in soup {
             now = now + Duration::from_millis(ms);

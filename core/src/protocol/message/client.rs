@@ -137,7 +137,8 @@ impl Message for FromClient {
                 | Request::SealRun { .. }
                 | Request::Cancel { .. }
                 | Request::Release(_)
-                | Request::ReleaseFunctions(_),
+                | Request::ReleaseFunctions(_)
+                | Request::Fetch { .. },
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -159,7 +160,8 @@ impl Message for FromClient {
                 | Request::SealRun { .. }
                 | Request::Cancel { .. }
                 | Request::Release(_)
-                | Request::ReleaseFunctions(_),
+                | Request::ReleaseFunctions(_)
+                | Request::Fetch { .. },
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -209,6 +211,7 @@ impl Message for ToClient {
             Self::Notice(Notice::Ended(deliveries)) => {
                 deliveries.iter().map(|delivery| &delivery.outcome).filter_map(Outcome::value).for_each(show);
             }
+            Self::Notice(Notice::Fetched { outcome, .. }) => outcome.value().into_iter().for_each(show),
             Self::Notice(
                 Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
             )
@@ -225,6 +228,7 @@ impl Message for ToClient {
                 let outcomes = deliveries.iter_mut().map(|delivery| &mut delivery.outcome);
                 outcomes.filter_map(Outcome::value_mut).for_each(fill);
             }
+            Self::Notice(Notice::Fetched { outcome, .. }) => outcome.value_mut().into_iter().for_each(fill),
             Self::Notice(
                 Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
             )

@@ -2,7 +2,7 @@
 
 use super::client::WorkerStatus;
 use super::executor::{EntryEnded, ExecutorOrder};
-use crate::id::{AttemptId, FunctionId, FunctionKey, Seq};
+use crate::id::{AttemptId, FunctionId, FunctionKey, ObjectId, Seq};
 use crate::outcome::{Delivery, Outcome, Report};
 use crate::spec::{Start, TaskSpec};
 use crate::value::Value;
@@ -54,6 +54,7 @@ impl Item for Seq {}
 impl Item for FunctionId {}
 impl Item for FunctionKey {}
 impl Item for AttemptId {}
+impl Item for ObjectId {}
 impl Item for Outcome {}
 impl Item for Report {}
 impl Item for Delivery {}

@@ -1,8 +1,8 @@
 //! Worker and coordinator.
 
 use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
-use crate::id::{AttemptId, FunctionKey, SessionId, WorkerId};
-use crate::outcome::{Outcome, Report};
+use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
+use crate::outcome::{Outcome, Report, Unfetched};
 use crate::spec::{Cancel, FunctionSpec, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
@@ -53,6 +53,24 @@ pub enum ToWorker {
     Goodbye,
     /// No task needs these functions any more; what is held here still does.
     ForgetFunctions(Vec<FunctionKey>),
+    /// Get an object from another worker.
+    Fetch {
+        /// Which.
+        object: ObjectId,
+        /// From whom.
+        from: WorkerId,
+    },
+    /// An object that cannot be fetched.
+    Give {
+        /// Which.
+        object: ObjectId,
+        /// All of it.
+        value: Value,
+    },
+    /// Show the coordinator this object.
+    Show(ObjectId),
+    /// Nobody wants these objects.
+    Drop(Vec<ObjectId>),
 }
 
 /// From a worker.
@@ -70,6 +88,24 @@ pub enum FromWorker {
     Draining,
     /// The worker leaves.
     Goodbye,
+    /// Objects that were to be fetched, or were given, are here.
+    Held(Vec<ObjectId>),
+    /// One that could not be had.
+    Unfetched {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        reason: Unfetched,
+    },
+    /// Objects that were here are not any more.
+    Lost(Vec<ObjectId>),
+    /// The answer to `Show`.
+    Shown {
+        /// Which object.
+        object: ObjectId,
+        /// All of it, if it is here.
+        value: Option<Value>,
+    },
 }
 
 impl Message for ToWorker {
@@ -83,7 +119,11 @@ impl Message for ToWorker {
                 }
             }
             Self::Inputs { inputs, .. } => show_outcomes(inputs, show),
+            Self::Give { value, .. } => show(value),
             Self::Welcome { .. }
+            | Self::Fetch { .. }
+            | Self::Show(_)
+            | Self::Drop(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -104,7 +144,11 @@ impl Message for ToWorker {
                 }
             }
             Self::Inputs { inputs, .. } => fill_outcomes(inputs, fill),
+            Self::Give { value, .. } => fill(value),
             Self::Welcome { .. }
+            | Self::Fetch { .. }
+            | Self::Show(_)
+            | Self::Drop(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -134,6 +178,7 @@ impl Message for ToWorker {
             Self::ForgetFunctions(functions) => part::cut(functions)
                 .map(|(a, b)| (Self::ForgetFunctions(a), Self::ForgetFunctions(b)))
                 .map_err(Self::ForgetFunctions),
+            Self::Drop(objects) => part::cut(objects).map(|(a, b)| (Self::Drop(a), Self::Drop(b))).map_err(Self::Drop),
             other => Err(other),
         }
     }
@@ -151,6 +196,7 @@ impl Message for ToWorker {
                 part::join(first, rest);
             }
             (Self::Recall(first), Self::Recall(rest)) => part::join(first, rest),
+            (Self::Drop(first), Self::Drop(rest)) => part::join(first, rest),
             (_, rest) => return Err(rest),
         }
         Ok(())
@@ -163,7 +209,15 @@ impl Message for FromWorker {
             Self::Ended(reports) => {
                 reports.iter().filter_map(|report| ending_value(&report.ending)).for_each(show);
             }
-            Self::Started(_) | Self::Returned(_) | Self::Taken(_) | Self::Draining | Self::Goodbye => {}
+            Self::Shown { value, .. } => value.iter().for_each(show),
+            Self::Started(_)
+            | Self::Returned(_)
+            | Self::Held(_)
+            | Self::Unfetched { .. }
+            | Self::Lost(_)
+            | Self::Taken(_)
+            | Self::Draining
+            | Self::Goodbye => {}
         }
     }
 
@@ -172,7 +226,15 @@ impl Message for FromWorker {
             Self::Ended(reports) => {
                 reports.iter_mut().filter_map(|report| ending_value_mut(&mut report.ending)).for_each(fill);
             }
-            Self::Started(_) | Self::Returned(_) | Self::Taken(_) | Self::Draining | Self::Goodbye => {}
+            Self::Shown { value, .. } => value.iter_mut().for_each(fill),
+            Self::Started(_)
+            | Self::Returned(_)
+            | Self::Held(_)
+            | Self::Unfetched { .. }
+            | Self::Lost(_)
+            | Self::Taken(_)
+            | Self::Draining
+            | Self::Goodbye => {}
         }
     }
 
@@ -187,6 +249,8 @@ impl Message for FromWorker {
             Self::Returned(attempts) => {
                 part::cut(attempts).map(|(a, b)| (Self::Returned(a), Self::Returned(b))).map_err(Self::Returned)
             }
+            Self::Held(objects) => part::cut(objects).map(|(a, b)| (Self::Held(a), Self::Held(b))).map_err(Self::Held),
+            Self::Lost(objects) => part::cut(objects).map(|(a, b)| (Self::Lost(a), Self::Lost(b))).map_err(Self::Lost),
             other => Err(other),
         }
     }
@@ -197,6 +261,7 @@ impl Message for FromWorker {
                 part::join(first, rest);
             }
             (Self::Ended(first), Self::Ended(rest)) => part::join(first, rest),
+            (Self::Held(first), Self::Held(rest)) | (Self::Lost(first), Self::Lost(rest)) => part::join(first, rest),
             (_, rest) => return Err(rest),
         }
         Ok(())

@@ -6,14 +6,15 @@
 
 use super::super::{Action, Config, Event, Scheduler, Watch, World};
 use super::world::value_of;
-use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
-use crate::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
+use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
+use crate::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec,
     Start, TaskSpec,
 };
 use crate::time::Time;
+use crate::value::Stored;
 use core::time::Duration;
 use expect_test::expect_file;
 use std::string::{String, ToString};
@@ -147,17 +148,33 @@ fn worker(worker: WorkerId, what: &str) -> Event {
         ["is", "lost"] => Event::WorkerLost { worker },
         ["took", cost] => Event::StartsTaken { worker, cost: number(cost).into() },
         ["started", attempts] => Event::AttemptsStarted { worker, attempts: list(attempts, attempt) },
+        ["has", objects] => Event::ObjectsHeld { worker, objects: list(objects, object) },
+        ["lost", objects] => Event::ObjectsLost { worker, objects: list(objects, object) },
+        ["misses", name] => Event::ObjectUnfetched { worker, object: object(name), reason: Unfetched::Gone },
+        ["cannot", "reach", name] => {
+            Event::ObjectUnfetched { worker, object: object(name), reason: Unfetched::Unreachable }
+        }
+        ["shows", name, value] => {
+            let value = (value != "nothing").then(|| sized(value));
+            Event::ObjectShown { worker, object: object(name), value }
+        }
         ["returns", attempts] => Event::AttemptsReturned { worker, attempts: list(attempts, attempt) },
         ["ends", attempts, ..] => {
             let how = words[2..].join(" ");
-            let report = |attempt| Report { attempt, ending: ending(&how), run_micros: 1_000_000 };
+            let report = |attempt| Report { attempt, ending: ending(&how, attempt), run_micros: 1_000_000 };
             Event::AttemptsEnded { worker, reports: list(attempts, attempt).into_iter().map(report).collect() }
         }
         _ => panic!("unknown words: {what}"),
     }
 }
 
-fn ending(how: &str) -> Ending {
+/// What lies with a worker is named by the attempt that made it, unless another is named: `@50`, `@50 of t1.1`.
+fn ending(how: &str, made_by: AttemptId) -> Ending {
+    if let Some(value) = how.strip_prefix("with @") {
+        let (bytes, of) = value.split_once(" of ").map_or((value, made_by), |(bytes, of)| (bytes, attempt(of)));
+        let lengths = [number(bytes).into()].into();
+        return Ending::Returned(Stored { object: ObjectId(of), lengths }.into());
+    }
     if let Some(error) = how.strip_prefix("raising ") {
         return Ending::Raised { error: value_of(error), retry: Retry::Denied };
     }
@@ -190,6 +207,7 @@ fn request(what: &str) -> Request {
         ["releases", functions] if functions.starts_with('f') => {
             Request::ReleaseFunctions(list(functions, |f| FunctionId(number(f))))
         }
+        ["fetches", task] => Request::Fetch { seq: seq(task) },
         ["releases", tasks] => Request::Release(list(tasks, seq)),
         _ => panic!("unknown words: {what}"),
     }
@@ -280,6 +298,10 @@ fn attempt(name: &str) -> AttemptId {
     AttemptId { task: TaskId::new(session, seq(&task[at..])), attempt: Attempt(number(attempt)) }
 }
 
+fn object(name: &str) -> ObjectId {
+    ObjectId(attempt(name))
+}
+
 /// `50b` is a value of so many bytes, anything else stands for itself.
 fn sized(text: &str) -> crate::value::Value {
     match text.strip_suffix('b').and_then(|n| n.parse().ok()) {
@@ -304,6 +326,14 @@ fn show(action: &Action) -> Vec<String> {
             format!("{worker} gets {} inputs of {attempt}", inputs.len())
         }
         Action::CancelAttempts { worker, attempts, cancel } => format!("{worker} drops {} ({cancel:?})", ids(attempts)),
+        Action::FetchObject { worker, object, from } => format!("{worker} fetches {object} from {from}"),
+        Action::GiveObject { worker, object, value } => {
+            format!("{worker} is given {object}: {} bytes", value.carried())
+        }
+        Action::ShowObject { worker, object } => format!("{worker} shows {object}"),
+        Action::DropObjects { worker, objects } => {
+            format!("{worker} frees {}", objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
         Action::RecallAttempts { worker, attempts } => format!("{worker} gives back {}", ids(attempts)),
         Action::ForgetFunctions { worker, functions } => {
             format!("{worker} forgets {}", functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
@@ -350,6 +380,7 @@ fn show_notice(notice: &Notice) -> String {
         }
         Notice::Progressed { run, done } => format!("{done} of {run} done"),
         Notice::WorkerNamed { worker, name } => format!("{worker} is {name}"),
+        Notice::Fetched { seq, outcome } => format!("fetched t{seq} {}", show_outcome(outcome)),
         Notice::Admission(admission) => format!("admission {admission:?}"),
     }
 }
@@ -362,7 +393,13 @@ fn show_delivery(delivery: &Delivery) -> String {
 
 fn show_outcome(outcome: &Outcome) -> String {
     let text = |value: &crate::value::Value| {
-        if value.len() > 30 { format!("{} bytes", value.len()) } else { super::world::text(value) }
+        if let Some(stored) = value.stored() {
+            format!("@{}", stored.object)
+        } else if value.len() > 30 {
+            format!("{} bytes", value.len())
+        } else {
+            super::world::text(value)
+        }
     };
     match outcome {
         Outcome::Value(value) => format!("'{}'", text(value)),
@@ -399,8 +436,10 @@ scenarios!(
     functions,
     inputs,
     misbehaviour,
+    objects,
     placement,
     puts,
+    remakes,
     retries,
     runs,
     sessions,

@@ -2,15 +2,16 @@
 
 use super::super::{Action, Config, Event, Scheduler, Watch, World};
 use super::world::{PYTHON, function, task, value_of};
-use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
+use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use crate::limits;
-use crate::outcome::{Death, Ending, Exit, Report, Retry};
+use crate::outcome::{Death, Ending, Exit, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
 use crate::spec::{
     Call, Cancel, Errors, Finish, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec, TaskSpec,
 };
 use crate::time::Time;
+use crate::value::{Stored, Value};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::string::String;
@@ -28,6 +29,10 @@ struct Cook {
     sessions: u32,
     workers: u32,
     known: Vec<(WorkerId, AttemptId)>,
+    /// Objects that workers were told of.
+    objects: Vec<(WorkerId, ObjectId)>,
+    /// Whether values are left with workers.
+    stores: bool,
     ready: VecDeque<Event>,
 }
 
@@ -45,6 +50,9 @@ impl Cook {
     fn event(&mut self) -> Event {
         if let Some(event) = self.ready.pop_front() {
             return event;
+        }
+        if !self.objects.is_empty() && self.rng.chance(1, 5) {
+            return self.of_object();
         }
         match self.rng.below(100) {
             0 => self.open(),
@@ -74,10 +82,25 @@ impl Cook {
             }
             31..60 => {
                 let (worker, attempts) = self.attempts();
-                let report = |attempt| Report { attempt, ending: self.ending(), run_micros: 20_000 };
+                let report = |attempt| Report { attempt, ending: self.ending(attempt), run_micros: 20_000 };
                 Event::AttemptsEnded { worker, reports: attempts.into_iter().map(report).collect() }
             }
             _ => self.request(),
+        }
+    }
+
+    /// What a worker says of an object: mostly the answer to what it was told.
+    fn of_object(&mut self) -> Event {
+        let at = self.rng.below(self.objects.len() as u64) as usize;
+        let (told, object) = self.objects[at];
+        let worker = if self.rng.chance(1, 16) { self.worker() } else { told };
+        match self.rng.below(12) {
+            0 => Event::ObjectUnfetched { worker, object, reason: Unfetched::Gone },
+            1 | 2 => Event::ObjectUnfetched { worker, object, reason: Unfetched::Unreachable },
+            3 if self.rng.chance(1, 4) => Event::ObjectsLost { worker, objects: [object].into() },
+            4 => Event::ObjectShown { worker, object, value: None },
+            5..8 => Event::ObjectShown { worker, object, value: Some(value_of(&"v".repeat(STORED as usize))) },
+            _ => Event::ObjectsHeld { worker, objects: [object].into() },
         }
     }
 
@@ -111,6 +134,7 @@ impl Cook {
                 Request::SealRun { run: RunId(run as u32), pieces: pieces + self.lie() }
             }
             50..75 => Request::Cancel { tasks: self.seqs(&book).collect(), cancel: self.cancel() },
+            75..78 if self.stores => Request::Fetch { seq: self.seqs(&book).next().unwrap_or_default() },
             75..86 => Request::Release(self.seqs(&book).collect()),
             86..88 => self.renew(session, &mut book),
             88..90 => Request::ReleaseFunctions([self.gone(&book)].into()),
@@ -199,8 +223,10 @@ impl Cook {
         }
     }
 
-    fn ending(&mut self) -> Ending {
-        match self.rng.below(12) {
+    fn ending(&mut self, attempt: AttemptId) -> Ending {
+        match self.rng.below(if self.stores { 20 } else { 12 }) {
+            12 => Ending::Returned(stored(AttemptId { attempt: Attempt(self.small()), ..attempt })),
+            13.. => Ending::Returned(stored(attempt)),
             0 => Ending::Skipped,
             1 | 2 => Ending::Raised { error: value_of("error"), retry: Retry::Allowed },
             3 => Ending::Raised { error: value_of("error"), retry: Retry::Denied },
@@ -256,10 +282,18 @@ impl Cook {
     }
 }
 
+/// Bytes of what is left with workers.
+const STORED: u64 = 40;
+
+fn stored(attempt: AttemptId) -> Value {
+    Stored { object: ObjectId(attempt), lengths: [STORED].into() }.into()
+}
+
 fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
     let mut rng = Rng::new(seed);
     let world = if rng.chance(1, 2) { World::Open } else { World::Closed };
-    let config = Config { held_bytes_limit: 4_000, result_limit: 20, session_tasks: 30, world };
+    let held_bytes_limit = if rng.chance(1, 3) { 60 } else { 4_000 };
+    let config = Config { held_bytes_limit, result_limit: 20, session_tasks: 30, world };
     let mut scheduler = Scheduler::new(config, seed);
     let mut cook = Cook {
         rng: rng.fork(),
@@ -267,6 +301,8 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
         sessions: 0,
         workers: 0,
         known: Vec::new(),
+        objects: Vec::new(),
+        stores: rng.chance(2, 3),
         ready: VecDeque::new(),
     };
     let (mut now, mut hash) = (Time::ZERO, seed);
@@ -287,10 +323,18 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
             hash = std::format!("{hash}{action:?}")
                 .bytes()
                 .fold(hash, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-            if let Action::StartAttempts { worker, starts } = action {
-                cook.known.extend(starts.iter().map(|start| (*worker, start.attempt)));
+            match action {
+                Action::StartAttempts { worker, starts } => {
+                    cook.known.extend(starts.iter().map(|start| (*worker, start.attempt)));
+                }
+                Action::FetchObject { worker, object, .. }
+                | Action::GiveObject { worker, object, .. }
+                | Action::ShowObject { worker, object } => cook.objects.push((*worker, *object)),
+                _ => {}
             }
         }
+        let old = cook.objects.len().saturating_sub(20);
+        cook.objects.drain(..old);
         let old = cook.known.len().saturating_sub(60);
         cook.known.drain(..old);
     }
@@ -305,11 +349,18 @@ fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
     scheduler.step(now + limits::SESSION_KEPT, [], &mut Vec::new());
     scheduler.check();
     assert_eq!((scheduler.tasks.len(), scheduler.edges.len(), scheduler.runs.len(), scheduler.held), (0, 0, 0, 0));
+    assert_eq!((scheduler.objects.len(), scheduler.recipes.len(), scheduler.showing), (0, 0, 0));
     assert!(scheduler.ready.all().next().is_none() && scheduler.sessions.len() == 0, "nothing of a session is left");
 }
 
 /// What must turn up among the actions, or the soup is too thin.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 26] = [
+    "FetchObject",
+    "GiveObject",
+    "ShowObject",
+    "DropObjects",
+    "Fetched",
+    "no longer kept",
     "DefineFunction",
     "StartAttempts",
     "CancelAttempts",
@@ -335,7 +386,7 @@ const WORDS: [&str; 20] = [
 #[test]
 fn nothing_that_arrives_breaks_an_invariant() {
     let mut seen = BTreeMap::new();
-    for seed in 0..60 {
+    for seed in 0..120 {
         println!("seed {seed}");
         let hash = stir(seed, &mut seen);
         if seed % 20 == 0 {

@@ -179,6 +179,10 @@ impl Rig {
             }
             Action::FenceWorker { worker } | Action::DismissWorker { worker } => drop(self.hands.remove(worker)),
             Action::Notify { session, notices } => notices.iter().for_each(|notice| self.hear(*session, notice)),
+            Action::FetchObject { .. }
+            | Action::GiveObject { .. }
+            | Action::ShowObject { .. }
+            | Action::DropObjects { .. } => panic!("no value here is with a worker: {action:?}"),
             Action::AcknowledgeReports { worker, cost } => self.hand(*worker).reported -= cost,
             Action::Welcome { .. } | Action::AcknowledgeRequests { .. } | Action::EndSession { .. } => {}
         }
@@ -231,7 +235,7 @@ impl Rig {
                 assert!(*done > self.progress, "progress goes on");
                 self.progress = *done;
             }
-            Notice::Started(_) | Notice::WorkerNamed { .. } | Notice::Admission(_) => {}
+            Notice::Started(_) | Notice::WorkerNamed { .. } | Notice::Admission(_) | Notice::Fetched { .. } => {}
         }
     }
 

@@ -39,5 +39,7 @@ scenarios! {
     a_lost_link_is_forgotten
     reports_wait_for_credit
     a_result_that_would_not_be_kept_is_not_sent
+    inputs_that_are_with_other_workers_come_first
+    an_object_is_shown_and_dropped
     late_and_unknown_events_are_harmless
 }

@@ -1,12 +1,12 @@
 //! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
 //! lines below it are what the worker wants done. `UPDATE_EXPECT=1` writes them anew.
 
-use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
-use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry};
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
+use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
 use crate::time::Time;
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
 use std::fmt::Write;
 use std::time::Duration;
@@ -85,6 +85,19 @@ fn event(text: &str) -> Event {
             Event::FunctionsForgotten { functions: rest.iter().map(|word| function(word)).collect() }
         }
         "forget" => Event::SessionForgotten { session: SessionId(number(&rest[0][1..])) },
+        "order" => Event::FetchOrdered { object: object(rest[0]), from: WorkerId(number(&rest[1][1..])) },
+        "given" => Event::ObjectGiven { object: object(rest[0]), value: bytes_of(rest[1]) },
+        "show" => Event::ShowRequested { object: object(rest[0]) },
+        "dropped" => Event::ObjectsDropped { objects: rest.iter().map(|word| object(word)).collect() },
+        "arrived" => Event::ObjectArrived { object: object(rest[0]) },
+        "unreachable" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Unreachable },
+        "gone" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Gone },
+        "damaged" => Event::ObjectsDamaged { objects: rest.iter().map(|word| object(word)).collect() },
+        "read" => Event::ObjectRead { object: object(rest[0]), value: rest.get(1).map(|word| bytes_of(word)) },
+        "append" => Event::InputsAppended {
+            attempt: attempt(rest[0]),
+            inputs: rest[1..].iter().map(|word| stored(word)).collect(),
+        },
         "taken" => Event::ReportsTaken { cost: size(rest[0]) },
         executor => executor_event(ExecutorId(number(&executor[1..])), rest),
     }
@@ -152,6 +165,12 @@ fn start(name: &str, properties: &str) -> Start {
             "deaths" => start.deaths = number(value),
             "priority" => start.priority = number(value),
             "cpus" => start.request.cpus = number(value),
+            // `needs=s0t1+s0t2+0` or, with more to follow, `needs=s0t1/3`
+            "needs" => {
+                let (there, total) = value.split_once('/').unwrap_or((value, ""));
+                start.inputs = there.split('+').map(stored).collect();
+                start.inputs_total = total.parse().unwrap_or(start.inputs.len() as u64);
+            }
             "inputs" => {
                 let (there, total) = value.split_once('/').expect("inputs=1/3");
                 (start.inputs, start.inputs_total) = (inputs(number(there)), number(total));
@@ -163,6 +182,22 @@ fn start(name: &str, properties: &str) -> Start {
         }
     }
     start
+}
+
+fn object(word: &str) -> ObjectId {
+    ObjectId(attempt(word))
+}
+
+/// An input that is with workers, if it is named `s0t1`; a small value if it is a number.
+fn stored(word: &str) -> Outcome {
+    if word.parse::<u64>().is_ok() {
+        return Outcome::Value(Value::empty());
+    }
+    Outcome::Value(Stored { object: object(word), lengths: [1 << 20].into() }.into())
+}
+
+fn bytes_of(word: &str) -> Value {
+    Value::from(bytes::Bytes::from(vec![0; size(word) as usize]))
 }
 
 fn inputs(count: usize) -> Vec<Outcome> {
@@ -187,6 +222,11 @@ fn ended(word: &str) -> Ended {
         "returned" => (Ending::Returned(Value::empty()), Condition::Clean),
         "soiled" => (Ending::Returned(Value::empty()), Condition::Soiled),
         "raised" => (Ending::Raised { error: Value::empty(), retry: Retry::Denied }, Condition::Clean),
+        // `e0:@s0t1`: left in the store.
+        at if at.starts_with('@') => {
+            let Outcome::Value(value) = stored(&at[1..]) else { panic!("an object is named") };
+            (Ending::Returned(value), Condition::Clean)
+        }
         bytes => (Ending::Returned(Value::from(bytes::Bytes::from(vec![0; size(bytes) as usize]))), Condition::Clean),
     };
     Ended { entry: Entry(number(entry)), ending, run_micros: 0, condition }
@@ -226,6 +266,17 @@ fn show(action: &Action) -> String {
         Action::Signal { executor, signal: Signal::Interrupt(entry) } => format!("{executor}: interrupt {entry}"),
         Action::Signal { executor, signal: Signal::Terminate(entry) } => format!("{executor}: terminate {entry}"),
         Action::Signal { executor, signal: Signal::Kill } => format!("{executor}: kill"),
+        Action::Fetch { object, from } => format!("fetch {object} from {from}"),
+        Action::Keep { object, value } => format!("keep {object}: {} bytes", value.carried()),
+        Action::Read { object } => format!("read {object}"),
+        Action::Drop { objects } => format!("drop {}", list(objects, ToString::to_string)),
+        Action::ReportHeld { objects } => format!("held {}", list(objects, ToString::to_string)),
+        Action::ReportUnfetched { object, reason } => format!("unfetched {object}: {reason:?}").to_lowercase(),
+        Action::ReportLost { objects } => format!("lost {}", list(objects, ToString::to_string)),
+        Action::Show { object, value } => {
+            let what = value.as_ref().map_or("nothing".into(), |value| format!("{} bytes", value.carried()));
+            format!("show {object}: {what}")
+        }
         Action::Report { reports } => format!("report {}", list(reports, report)),
         Action::ReportStarted { attempts } => format!("started {}", names(attempts)),
         Action::Return { attempts } => format!("return {}", names(attempts)),
@@ -243,6 +294,7 @@ fn order(order: &Order) -> String {
 
 fn report(report: &Report) -> String {
     let ending = match &report.ending {
+        Ending::Returned(value) if value.stored().is_some() => "stored".into(),
         Ending::Returned(_) => "returned".into(),
         Ending::Skipped => "skipped".into(),
         Ending::Raised { .. } => "raised".into(),

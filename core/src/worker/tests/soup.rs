@@ -2,12 +2,12 @@
 //! invariant must hold after each step.
 
 use super::rig::death;
-use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
-use crate::outcome::{Ending, Outcome};
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
+use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
 use crate::time::Time;
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use crate::worker::{Brain, Condition, Config, Ended, Entry, Event, Supervision};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn start() -> impl Strategy<Value = Start> {
             call,
             request: Resources::new(request.0, [("gpu".into(), Amount(request.1))]),
             args: Value::empty(),
-            inputs: vec![Outcome::Skipped; inputs],
+            inputs: (0..inputs as u64).map(|n| input(attempt, n)).collect(),
             inputs_total: total,
             deaths,
             priority,
@@ -49,10 +49,37 @@ fn start() -> impl Strategy<Value = Start> {
     )
 }
 
+/// Something that is here, or an object that is not.
+fn input(attempt: AttemptId, n: u64) -> Outcome {
+    if n == 0 {
+        return Outcome::Skipped;
+    }
+    let task = TaskId::new(SessionId(0), Seq(attempt.task.seq.0 % 3 + n));
+    Outcome::Value(Stored { object: ObjectId(AttemptId { task, attempt: Attempt(1) }), lengths: [5].into() }.into())
+}
+
+/// What is said of objects, true or not.
+fn of_object() -> impl Strategy<Value = Event> {
+    let object = || attempt().prop_map(ObjectId);
+    prop_oneof![
+        3 => (object(), 0..3_u32).prop_map(|(object, from)| Event::FetchOrdered { object, from: WorkerId(from) }),
+        1 => object().prop_map(|object| Event::ObjectGiven { object, value: Value::empty() }),
+        1 => object().prop_map(|object| Event::ShowRequested { object }),
+        1 => prop::collection::vec(object(), 0..4).prop_map(|objects| Event::ObjectsDropped { objects }),
+        3 => object().prop_map(|object| Event::ObjectArrived { object }),
+        1 => object().prop_map(|object| Event::FetchFailed { object, reason: Unfetched::Gone }),
+        1 => prop::collection::vec(object(), 0..4).prop_map(|objects| Event::ObjectsDamaged { objects }),
+        1 => object().prop_map(|object| Event::ObjectRead { object, value: None }),
+    ]
+}
+
 fn ended() -> impl Strategy<Value = Ended> {
-    (entry(), any::<bool>()).prop_map(|(entry, soiled)| Ended {
+    (entry(), any::<bool>(), prop::option::of(attempt())).prop_map(|(entry, soiled, stored)| Ended {
         entry,
-        ending: Ending::Returned(Value::empty()),
+        ending: Ending::Returned(
+            stored
+                .map_or_else(Value::empty, |made_by| Stored { object: ObjectId(made_by), lengths: [5].into() }.into()),
+        ),
         run_micros: 1,
         condition: if soiled { Condition::Soiled } else { Condition::Clean },
     })
@@ -65,8 +92,10 @@ fn event() -> impl Strategy<Value = Event> {
         session: SessionId(session),
         function: FunctionSpec { id: FunctionId(id), hash: [0; 32], python: None, body: Value::empty() },
     });
-    let inputs = (attempt(), 0..4_usize)
-        .prop_map(|(attempt, n)| Event::InputsAppended { attempt, inputs: vec![Outcome::Skipped; n] });
+    let inputs = (attempt(), 0..4_usize).prop_map(|(attempt, n)| Event::InputsAppended {
+        attempt,
+        inputs: (0..n as u64).map(|n| input(attempt, n)).collect(),
+    });
     let revoked = (executor(), some(entry().boxed()), some(entry().boxed()))
         .prop_map(|(executor, asked, revoked)| Event::EntriesRevoked { executor, asked, revoked });
     let died = (executor(), prop::option::of(entry())).prop_map(|(executor, running)| Event::ExecutorDied {
@@ -91,6 +120,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => coordinator,
         1 => link,
+        4 => of_object(),
         4 => executor().prop_map(|executor| Event::ExecutorReady { executor }),
         1 => executor().prop_map(|executor| Event::SpawnFailed { executor }),
         6 => (executor(), prop::collection::vec(ended(), 0..4))

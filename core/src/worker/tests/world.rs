@@ -2,16 +2,17 @@
 //! time. Every attempt is answered once, whatever happens; and when the trouble stops, everything comes to its end.
 
 use super::rig::death;
-use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId};
+use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::limits;
-use crate::outcome::{Ending, Outcome, Retry};
+use crate::outcome::{Ending, Outcome, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
 use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
 use crate::time::Time;
-use crate::value::Value;
+use crate::value::{Stored, Value};
 use crate::window::{self, Flow};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -47,6 +48,11 @@ struct World {
     calls: BTreeMap<AttemptId, Vec<FunctionKey>>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
+    /// Objects in the store, and on their way there.
+    store: BTreeSet<ObjectId>,
+    coming: BTreeSet<ObjectId>,
+    /// Objects of which the coordinator has spoken.
+    named: BTreeSet<ObjectId>,
     events: VecDeque<Event>,
     assigned: u64,
     /// Credit for reports that the coordinator has not given back.
@@ -70,6 +76,7 @@ fn cost(event: &Event) -> u64 {
     match event {
         Event::FunctionDefined { function, .. } => window::cost(function.body.carried()),
         Event::AttemptsAssigned { starts } => starts.iter().map(|start| window::cost(start.len())).sum(),
+        Event::ObjectGiven { value, .. } => window::cost(value.carried()),
         Event::InputsAppended { inputs, .. } => window::cost(inputs.iter().map(Outcome::len).sum()),
         _ => 0,
     }
@@ -89,6 +96,9 @@ impl World {
             next_function: 2,
             calls: BTreeMap::new(),
             inputs: BTreeMap::new(),
+            store: BTreeSet::new(),
+            coming: BTreeSet::new(),
+            named: BTreeSet::new(),
             events: VecDeque::new(),
             assigned: 0,
             owed: 0,
@@ -164,7 +174,10 @@ impl World {
             }
             Action::Give { executor, orders } => orders.into_iter().for_each(|order| self.accept(executor, order)),
             Action::GiveInputs { executor, entry, inputs } => {
+                let here = self.store.clone();
                 let Some(process) = self.alive(executor) else { return };
+                let objects = inputs.iter().filter_map(Outcome::stored);
+                objects.for_each(|stored| assert!(here.contains(&stored.object), "what is passed on is here"));
                 let held = process.running.iter_mut().chain(&mut process.queue).find(|order| order.entry == entry);
                 held.into_iter().for_each(|order| order.start.inputs.extend_from_slice(&inputs));
             }
@@ -183,6 +196,32 @@ impl World {
             Action::Return { attempts } => attempts.iter().for_each(|attempt| self.answer(*attempt)),
             Action::ReportStarted { attempts } => {
                 assert!(self.linked && attempts.iter().all(|attempt| self.open.contains(attempt)), "it runs");
+            }
+            Action::Fetch { object, .. } => {
+                assert!(!self.store.contains(&object) && self.coming.insert(object), "it comes once");
+            }
+            Action::Keep { object, .. } => {
+                assert!(!self.store.contains(&object) && self.coming.insert(object), "it comes once");
+            }
+            Action::Read { object } => {
+                let value = self.store.contains(&object).then(|| Value::from(Bytes::from_static(b"bytes")));
+                self.events.push_back(Event::ObjectRead { object, value });
+            }
+            Action::Drop { objects } => {
+                for object in objects {
+                    let known = self.coming.remove(&object) || self.store.remove(&object);
+                    assert!(known, "only what is there is dropped");
+                    let arrival = |event: &Event| matches!(event, Event::ObjectArrived { object: o } if *o == object);
+                    self.events.retain(|event| !arrival(event));
+                }
+            }
+            Action::ReportHeld { objects } => {
+                assert!(self.linked && objects.iter().all(|object| self.store.contains(object)), "it is here");
+            }
+            Action::ReportUnfetched { object, .. } => assert!(self.linked && !self.store.contains(&object)),
+            Action::ReportLost { .. } => panic!("nothing here is damaged"),
+            Action::Show { value, .. } => {
+                self.owed += window::cost(value.as_ref().map_or(0, Value::carried));
             }
             Action::AcknowledgeStarts { cost } => {
                 assert!(self.linked);
@@ -204,6 +243,8 @@ impl World {
 
     fn accept(&mut self, executor: ExecutorId, order: Order) {
         assert!(self.open.contains(&order.start.attempt), "only what is wanted is given");
+        let mut objects = order.start.inputs.iter().filter_map(Outcome::stored);
+        assert!(objects.all(|stored| self.store.contains(&stored.object)), "inputs are here before the attempt");
         let Some(process) = self.alive(executor) else { return };
         assert_eq!(order.entry, Entry(process.next), "entries are numbered one by one");
         process.next += 1;
@@ -329,6 +370,7 @@ impl World {
 
     fn cut(&mut self) {
         self.linked = false;
+        self.events.retain(|event| !matches!(event, Event::ObjectArrived { .. }));
         (self.owed, self.sent) = (0, 0);
         self.calls.clear();
         self.open.clear();
@@ -356,9 +398,12 @@ impl World {
         let (function, merge) = (FunctionId(self.functions[self.rng.below(2) as usize]), FunctionId(self.functions[1]));
         let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
         let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
+        let inputs =
+            if self.rng.chance(1, 4) { (0..1 + self.rng.below(3)).map(|_| self.input()).collect() } else { Vec::new() };
+        let (total, more) = (total + inputs.len() as u64, total);
         self.open.insert(attempt);
-        if total > 0 {
-            self.inputs.insert(attempt, total);
+        if more > 0 {
+            self.inputs.insert(attempt, more);
         }
         let start = Start {
             attempt,
@@ -366,7 +411,7 @@ impl World {
             call: if folds { Call::ChunkFold { errors: Errors::Skip, retries: 0, merge } } else { Call::Single },
             request: Resources::new(cpus, [("gpu".into(), Amount(gpus))]),
             args: Value::empty(),
-            inputs: Vec::new(),
+            inputs,
             inputs_total: total,
             deaths,
             priority,
@@ -375,11 +420,48 @@ impl World {
         start
     }
 
+    /// An input that is here, or with another worker.
+    fn input(&mut self) -> Outcome {
+        if self.rng.chance(1, 3) {
+            return Outcome::Skipped;
+        }
+        let task = TaskId::new(SessionId(9_000), Seq(1_000_000 + self.rng.below(6)));
+        let object = ObjectId(AttemptId { task, attempt: Attempt(1) });
+        self.named.insert(object);
+        Outcome::Value(Stored { object, lengths: [5].into() }.into())
+    }
+
+    /// The coordinator says where an object is, or sends it.
+    fn order(&mut self) {
+        let at = self.rng.below(self.named.len().max(1) as u64) as usize;
+        let Some(object) = self.named.iter().nth(at).copied() else { return };
+        let event = if self.rng.chance(1, 4) {
+            Event::ObjectGiven { object, value: Value::from(Bytes::from_static(b"bytes")) }
+        } else {
+            Event::FetchOrdered { object, from: WorkerId(7) }
+        };
+        self.send(event);
+    }
+
+    /// An object comes, or does not.
+    fn transfer(&mut self) {
+        let at = self.rng.below(self.coming.len().max(1) as u64) as usize;
+        let Some(object) = self.coming.iter().nth(at).copied() else { return };
+        self.coming.remove(&object);
+        self.events.push_back(if self.rng.chance(1, 4) {
+            Event::FetchFailed { object, reason: Unfetched::Unreachable }
+        } else {
+            self.store.insert(object);
+            Event::ObjectArrived { object }
+        });
+    }
+
     fn append(&mut self) {
         let Some((attempt, left)) = self.inputs.iter_mut().find(|(_, left)| **left > 0) else { return };
         *left -= 1;
         let attempt = *attempt;
-        self.send(Event::InputsAppended { attempt, inputs: vec![Outcome::Skipped] });
+        let inputs = vec![self.input()];
+        self.send(Event::InputsAppended { attempt, inputs });
     }
 
     fn some_open(&mut self) -> Vec<AttemptId> {
@@ -415,6 +497,8 @@ impl World {
             5 if !self.linked => self.link(),
             6 if self.rng.chance(1, 4) => self.die(executor),
             7 if self.linked => self.take_reports(),
+            12 if self.linked => self.order(),
+            13 => self.transfer(),
             8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
             10 if self.linked && self.rng.chance(1, 3) => self.end_session(),
             10 if self.linked => self.renew(),
@@ -453,6 +537,8 @@ impl World {
                 return;
             }
             self.append();
+            self.order();
+            self.transfer();
             self.take_reports();
             for executor in self.processes.keys().copied().collect::<Vec<_>>() {
                 self.work(executor);

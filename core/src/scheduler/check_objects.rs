@@ -1,0 +1,115 @@
+//! Every invariant of objects, worked out from scratch.
+
+use super::Scheduler;
+use super::object::{Claim, Object, Origin, Show};
+use super::run::Gather;
+use super::slab::NONE;
+use super::task::{Role, State};
+use super::transfer::Way;
+use crate::outcome::Outcome;
+use crate::spec::Retention;
+use crate::value::Value;
+use alloc::collections::BTreeSet;
+
+impl Scheduler {
+    /// Who refers to an object is counted; what is wanted is there, on its way, or being made again; the rest is gone.
+    pub(super) fn check_objects(&self) {
+        let owners = self.tasks.iter().filter(|(_, task)| task.object != NONE);
+        assert_eq!(owners.count(), self.objects.len(), "each object has its task");
+        self.objects.iter().for_each(|(slot, object)| self.check_object(slot, object));
+        let kept = self.objects.iter().filter_map(|(_, object)| match object.origin {
+            Origin::Kept(bytes) => Some(bytes),
+            Origin::Forgotten => None,
+        });
+        let (tasks, bytes) = kept.fold((0, 0), |(tasks, bytes), more| (tasks + 1, bytes + more));
+        assert_eq!((tasks, bytes), (self.origins.tasks, self.origins.bytes), "what is kept of origins");
+        assert!(self.recipes.keys().all(|slot| self.tasks[*slot].object != NONE), "a recipe is for an object");
+        let asked = self.objects.iter().filter(|(_, object)| matches!(object.show, Show::Asked(_)));
+        assert_eq!(
+            asked.map(|(_, object)| object.stored().len()).sum::<u64>(),
+            self.showing,
+            "bytes about to be shown"
+        );
+    }
+
+    fn check_object(&self, slot: u32, object: &Object) {
+        let task = &self.tasks[object.task];
+        assert!(task.object == slot && object.id().0.task == task.id, "an object knows its task");
+        self.check_references(object);
+        self.check_locations(object);
+        let retained = match task.role {
+            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
+            Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+        };
+        let wanted = retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited();
+        assert!(wanted || task.dependents != NONE, "a record that nobody needs goes");
+        assert!(wanted || !object.is_there(), "what nobody wants is dropped");
+        assert!(wanted || task.is_done(), "what nobody wants is not made again");
+        assert!(!(object.is_awaited() && self.is_lost(object.task)), "what is awaited and lost is made again");
+    }
+
+    /// References, counted from scratch.
+    fn check_references(&self, object: &Object) {
+        let task = &self.tasks[object.task];
+        let (mut needs, mut aliases, mut edge) = (0, 0, task.dependents);
+        while edge != NONE {
+            let dependent = &self.tasks[self.edges[edge].dependent];
+            needs += u32::from(!dependent.is_done());
+            aliases += u32::from(dependent.is_done() && dependent.object == NONE && dependent.state.is_stored());
+            edge = self.edges[edge].next;
+        }
+        let ours = |value: &&Value| value.stored().is_some_and(|stored| stored.object.0.task == task.id);
+        let holds: usize = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.session == task.session)
+            .map(|(_, run)| match &run.gather {
+                Gather::Fold(fold) => fold.values().filter(ours).count(),
+                Gather::Combine(combine) => {
+                    combine.outcomes().iter().flatten().filter_map(Outcome::value).filter(ours).count()
+                }
+            })
+            .sum();
+        assert_eq!(
+            (needs, aliases, holds),
+            (object.needs, object.aliases, object.holds as usize),
+            "who refers to {}",
+            object.id()
+        );
+    }
+
+    /// Where an object is, and who is on the way to it.
+    fn check_locations(&self, object: &Object) {
+        let stored = self.tasks[object.task].state.is_stored();
+        assert!(stored || (object.copies.is_empty() && object.wants.is_empty()), "only what is made is somewhere");
+        let mut workers = BTreeSet::new();
+        for copy in &object.copies {
+            assert!(workers.insert(copy.worker), "a worker holds an object once");
+            let id = self.workers[copy.worker].id;
+            let fetching = object.wants.iter().filter(|want| want.way == Way::Fetching(id)).count();
+            assert_eq!(copy.serving as usize, fetching, "who fetches is counted");
+        }
+        for want in &object.wants {
+            assert!(workers.insert(want.worker), "a worker wants what it lacks, once");
+            assert!(want.attempts > 0 || want.is_coming(), "a want has its reason");
+        }
+        for want in &object.wants {
+            let mut edge = self.tasks[object.task].dependents;
+            let mut attempts = 0;
+            while edge != NONE {
+                let lease = self.tasks[self.edges[edge].dependent].lease();
+                attempts += u32::from(lease.is_some_and(|lease| lease.worker == want.worker));
+                edge = self.edges[edge].next;
+            }
+            assert_eq!(attempts, want.attempts, "attempts that wait for {} at a worker", object.id());
+        }
+        if let State::Done(Outcome::Value(_)) = self.tasks[object.task].state
+            && object.show == Show::Listed
+        {
+            assert!(
+                self.to_show.iter().any(|listed| self.objects.get(*listed).is_some()),
+                "who waits to be shown is listed"
+            );
+        }
+    }
+}

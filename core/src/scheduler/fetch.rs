@@ -1,0 +1,125 @@
+//! What clients ask to have: a value that is with workers is shown to the coordinator, and told inline.
+
+use super::object::{Claim, Show};
+use super::slab::NONE;
+use super::task::State;
+use super::worker::Health;
+use super::{Action, Scheduler};
+use crate::id::{ObjectId, Seq, WorkerId};
+use crate::outcome::{Failure, Outcome};
+use crate::value::Value;
+use crate::window;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Scheduler {
+    /// A client wants the value of a task that it was told is over.
+    pub(super) fn fetch(&mut self, session: u32, seq: Seq) {
+        let found = self.sessions[session].index.find(seq).map(|slot| self.source(slot));
+        let over = found.filter(|slot| self.tasks[*slot].is_done() || self.tasks[*slot].object != NONE);
+        let Some(slot) = over else {
+            self.ignored += 1;
+            let failure = Failure::Unknown("its value is not held here".into());
+            return self.answer(session, seq, Outcome::Failed(Box::new(failure)));
+        };
+        let task = &self.tasks[slot];
+        match &task.state {
+            State::Done(outcome) if task.object == NONE => self.answer(session, seq, outcome.clone()),
+            State::Done(_) | State::Waiting { .. } | State::Ready | State::Assigned(_) => {
+                let object = task.object;
+                self.objects[object].fetchers.push(seq);
+                self.answer_fetchers(object);
+                self.remake(slot);
+                self.stir_object(object);
+            }
+        }
+        self.sweep();
+    }
+
+    /// Tells those who wait for a value, if it is here.
+    pub(super) fn answer_fetchers(&mut self, object: u32) {
+        if let State::Done(outcome) = &self.tasks[self.objects[object].task].state
+            && !self.tasks[self.objects[object].task].state.is_stored()
+        {
+            let outcome = outcome.clone();
+            self.answer_all(object, &outcome);
+        }
+    }
+
+    fn answer_all(&mut self, object: u32, outcome: &Outcome) {
+        let o = &mut self.objects[object];
+        o.claim = if o.fetchers.is_empty() { o.claim } else { Claim::Settled };
+        let (task, fetchers) = (o.task, core::mem::take(&mut o.fetchers));
+        for seq in fetchers {
+            self.answer(self.tasks[task].session, seq, outcome.clone());
+        }
+        self.unwanted.push(task);
+    }
+
+    fn answer(&mut self, session: u32, seq: Seq, outcome: Outcome) {
+        self.sessions[session].fetched.push((seq, outcome));
+        self.touch(session);
+    }
+
+    /// Has objects shown, as many as there is room for, and one in any case.
+    pub(super) fn show_objects(&mut self, actions: &mut Vec<Action>) {
+        while let Some(object) = self.to_show.front().copied() {
+            let Some(o) = self.objects.get(object).filter(|o| o.show == Show::Listed && !o.copies.is_empty()) else {
+                self.to_show.pop_front();
+                continue;
+            };
+            let size = o.stored().len();
+            let room = self.config.held_bytes_limit.saturating_sub(self.held_bytes());
+            if self.showing > 0 && self.showing.saturating_add(size) > room {
+                return;
+            }
+            self.to_show.pop_front();
+            let holder = |copy: &&super::object::Copy| (self.workers[copy.worker].health != Health::Live, copy.serving);
+            let best = o.copies.iter().min_by_key(holder).expect("some worker has it");
+            let worker = self.workers[best.worker].id;
+            actions.push(Action::ShowObject { worker, object: o.id() });
+            self.objects[object].show = Show::Asked(worker);
+            self.showing = self.showing.saturating_add(size);
+        }
+    }
+
+    /// A worker shows an object, or says that it does not have it.
+    pub(super) fn on_object_shown(&mut self, id: WorkerId, object: ObjectId, value: Option<Value>) {
+        let Some(worker) = self.heard(id) else { return };
+        let carried = value.as_ref().map_or(0, Value::carried);
+        self.workers[worker].owed.take(window::cost(carried));
+        let asked = self.find_object(object).filter(|slot| self.objects[*slot].show == Show::Asked(id));
+        let Some(slot) = asked else {
+            self.ignored += 1;
+            return;
+        };
+        self.unask(slot);
+        match value.filter(|value| value.stored().is_none() && value.carried() == self.objects[slot].stored().len()) {
+            Some(value) => {
+                self.relay(slot, &value);
+                self.answer_all(slot, &Outcome::Value(value));
+            }
+            None => {
+                self.lose_copy(slot, worker);
+                self.judge_loss(slot);
+            }
+        }
+        self.stir_object(slot);
+        self.sweep();
+    }
+
+    /// Nobody is waited for any more to show an object.
+    pub(super) fn unask(&mut self, object: u32) {
+        let o = &mut self.objects[object];
+        if let Show::Asked(_) = core::mem::replace(&mut o.show, Show::Idle) {
+            self.showing -= o.stored().len();
+        }
+    }
+
+    /// The same, if it was this worker.
+    pub(super) fn unshow(&mut self, object: u32, worker: WorkerId) {
+        if self.objects[object].show == Show::Asked(worker) {
+            self.unask(object);
+        }
+    }
+}

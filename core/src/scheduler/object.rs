@@ -1,0 +1,427 @@
+//! Objects: values that live with workers. Who refers to each, and when it may go.
+//!
+//! An object belongs to the task that makes it, and its place in the table lasts as long as that task's record: made
+//! again, it is a new object under a new attempt's name in the old place. A value is *wanted* while somebody may ask for
+//! it: the client, a task that is not over, a run. What nobody wants is dropped by every worker. The record stays as long
+//! as a task that is over may need it to be made again (see `remake`).
+
+use super::Scheduler;
+use super::slab::NONE;
+use super::task::{Place, Role, State, Task, dependency};
+use super::transfer::Want;
+use crate::id::{ObjectId, Seq, WorkerId};
+use crate::limits;
+use crate::outcome::Outcome;
+use crate::spec::{Cancel, Retention};
+use crate::value::{Stored, Value};
+use alloc::vec::Vec;
+
+/// A value with workers, or one that was.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// The task that makes it.
+    pub(super) task: u32,
+    /// The reference to what the latest attempt made.
+    pub(super) value: Value,
+    /// Workers that say they have it.
+    pub(super) copies: Vec<Copy>,
+    /// Workers that lack it and were given attempts that need it.
+    pub(super) wants: Vec<Want>,
+    /// How often tasks that are not over need it.
+    pub(super) needs: u32,
+    /// How often runs hold it.
+    pub(super) holds: u32,
+    /// Results of runs that came to it.
+    pub(super) aliases: u32,
+    pub(super) claim: Claim,
+    /// Tasks whose value the client waits for: this one, or aliases.
+    pub(super) fetchers: Vec<Seq>,
+    pub(super) show: Show,
+    pub(super) origin: Origin,
+    /// In the list of objects to be looked at.
+    pub(super) stirred: bool,
+}
+
+/// A worker's copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy {
+    pub(super) worker: u32,
+    /// Workers that fetch from it.
+    pub(super) serving: u32,
+}
+
+/// Whether a client that keeps no future still has to take the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    Open,
+    Settled,
+}
+
+/// Whether a worker was asked to show the value to the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    Idle,
+    /// It waits for its turn.
+    Listed,
+    Asked(WorkerId),
+}
+
+/// What it takes to make an object again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is kept: arguments and inputs of so many bytes.
+    Kept(u64),
+    Forgotten,
+}
+
+/// How a task hangs on its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// It needs their values.
+    Need,
+    /// It is over and may have to be made again from them.
+    Origin,
+    /// It is the result of a run that came to the value of another task.
+    Alias,
+}
+
+impl Object {
+    pub(super) fn stored(&self) -> &Stored {
+        self.value.stored().expect("an object keeps a reference")
+    }
+
+    pub(super) fn id(&self) -> ObjectId {
+        self.stored().object
+    }
+
+    /// Whether it is at a worker, or on its way to one.
+    pub(super) fn is_there(&self) -> bool {
+        !self.copies.is_empty() || self.wants.iter().any(Want::is_coming)
+    }
+
+    /// Whether it can be made again.
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self.origin, Origin::Kept(_))
+    }
+
+    /// Whether somebody waits for it, now.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.needs > 0 || self.holds > 0 || !self.fetchers.is_empty()
+    }
+}
+
+impl Scheduler {
+    /// The task whose object the outcome of a task refers to: itself, or what its run came to.
+    pub(super) fn source(&self, slot: u32) -> u32 {
+        let task = &self.tasks[slot];
+        match &task.state {
+            State::Done(Outcome::Value(value)) if task.object == NONE && value.stored().is_some() => {
+                self.edges[task.inputs[0]].input
+            }
+            _ => slot,
+        }
+    }
+
+    /// Whether the value of a task can be used now.
+    pub(super) fn is_there(&self, slot: u32) -> bool {
+        let task = &self.tasks[slot];
+        let State::Done(Outcome::Value(value)) = &task.state else { return false };
+        value.stored().is_none() || self.objects[task.object].is_there()
+    }
+
+    /// Whether the value of a task was with workers and is with none of them any more.
+    pub(super) fn is_lost(&self, slot: u32) -> bool {
+        let task = &self.tasks[slot];
+        task.object != NONE && task.state.is_stored() && !self.objects[task.object].is_there()
+    }
+
+    /// The slot of the object that a peer names, if that is what its task last made.
+    pub(super) fn find_object(&mut self, id: ObjectId) -> Option<u32> {
+        let session = self.sessions.find(id.0.task.session.0)?;
+        let slot = self.sessions[session].index.find(id.0.task.seq)?;
+        let task = &self.tasks[slot];
+        let current = task.object != NONE && task.state.is_stored() && self.objects[task.object].id() == id;
+        current.then_some(task.object)
+    }
+
+    /// Ends a task whose outcome is with workers: its own value, or what its run came to.
+    pub(super) fn conclude_stored(&mut self, slot: u32, outcome: Outcome, place: Place) {
+        let Outcome::Value(value) = &outcome else { unreachable!("only values are stored") };
+        let object = value.stored().expect("whoever calls has looked").object;
+        if object.0.task != self.tasks[slot].id {
+            return self.conclude_alias(slot, &outcome, place);
+        }
+        let recipe = self.recipe_of(slot);
+        self.make_object(slot, value.clone(), place);
+        self.keep_origin(slot, recipe);
+        match self.tasks[slot].role {
+            Role::Plain(retention) => self.publish_stored(slot, &outcome, place, retention),
+            Role::Result { run, retention } => {
+                self.close_run(run);
+                self.publish_stored(slot, &outcome, place, retention);
+            }
+            Role::Piece { run, piece } => {
+                self.hold_for_run(slot, &outcome);
+                self.piece_ended(run, piece, outcome);
+            }
+            Role::Fold { run, start } => {
+                self.hold_for_run(slot, &outcome);
+                self.fold_ended(run, start, outcome);
+            }
+            Role::Put(_) | Role::Made => unreachable!("what was put never runs, what was made has its object"),
+        }
+        self.sweep();
+    }
+
+    fn make_object(&mut self, slot: u32, value: Value, place: Place) {
+        let worker = place.worker.and_then(|id| self.workers.find(id.0));
+        let copies = worker.into_iter().map(|worker| Copy { worker, serving: 0 }).collect();
+        let (mut needs, mut edge) = (0, self.tasks[slot].dependents);
+        while edge != NONE {
+            (needs, edge) = (needs + 1, self.edges[edge].next);
+        }
+        let object = self.objects.insert(Object {
+            task: slot,
+            value,
+            copies,
+            wants: Vec::new(),
+            needs,
+            holds: 0,
+            aliases: 0,
+            claim: Claim::Settled,
+            fetchers: Vec::new(),
+            show: Show::Idle,
+            origin: Origin::Forgotten,
+            stirred: false,
+        });
+        self.tasks[slot].object = object;
+    }
+
+    /// The value of a piece or a fold goes to its run; its task stays as that value's record.
+    fn hold_for_run(&mut self, slot: u32, outcome: &Outcome) {
+        let task = &mut self.tasks[slot];
+        task.role = Role::Made;
+        task.state = State::Done(outcome.clone());
+        self.objects[task.object].holds = 1;
+    }
+
+    /// A run lets a value go.
+    pub(super) fn unhold(&mut self, session: u32, value: &Value) {
+        let Some(stored) = value.stored() else { return };
+        let record = self.sessions[session].index.find(stored.object.0.task.seq);
+        let record = record.expect("what a run holds has its record");
+        self.objects[self.tasks[record].object].holds -= 1;
+        self.unwanted.push(record);
+    }
+
+    /// The record of a value that a run holds.
+    pub(super) fn record_of(&mut self, session: u32, value: &Value) -> Option<u32> {
+        self.sessions[session].index.find(value.stored()?.object.0.task.seq)
+    }
+
+    /// The outcome that a value in a run stands for: it may have been made again.
+    pub(super) fn latest(&self, session: u32, value: Value) -> Outcome {
+        let record = value.stored().and_then(|stored| self.sessions[session].index.peek(stored.object.0.task.seq));
+        match record.map(|record| &self.tasks[record].state) {
+            Some(State::Done(outcome)) => outcome.clone(),
+            Some(State::Waiting { .. } | State::Ready | State::Assigned(_)) | None => Outcome::Value(value),
+        }
+    }
+
+    /// The same of an outcome.
+    pub(super) fn latest_of(&self, session: u32, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Value(value) => self.latest(session, value),
+            other => other,
+        }
+    }
+
+    /// A fold or a combine has its values; those that are with workers must be there.
+    pub(super) fn await_values(&mut self, slot: u32) {
+        let session = self.tasks[slot].session;
+        let (mut records, mut failure) = (Vec::new(), None);
+        for seq in self.stored_values(slot) {
+            let record = self.sessions[session].index.find(seq);
+            let record = record.expect("what a run holds has its record");
+            if let State::Done(outcome) = &self.tasks[record].state
+                && !outcome.is_value()
+            {
+                failure = Some(dependency(self.tasks[record].id, outcome));
+            }
+            records.push(record);
+        }
+        let missing = records.iter().filter(|record| !self.is_there(**record)).count();
+        self.tasks[slot].inputs = records.iter().map(|record| self.tie(slot, *record)).collect();
+        records.into_iter().for_each(|record| self.remake(record));
+        let missing = u32::try_from(missing).expect("a run has fewer pieces");
+        self.tasks[slot].state = State::Waiting { missing };
+        if let Some(failure) = failure {
+            self.fallout.push_back((slot, self.tasks[slot].ticket, failure));
+        } else if missing == 0 {
+            self.counts.waiting -= 1;
+            self.make_ready(slot);
+        }
+    }
+
+    /// The tasks whose objects a fold or a combine that has not run yet is to be given.
+    fn stored_values(&self, slot: u32) -> Vec<Seq> {
+        let seq = |value: &Value| value.stored().map(|stored| stored.object.0.task.seq);
+        match self.tasks[slot].role {
+            Role::Fold { run, start } => self.runs[run].fold_inputs(start).iter().filter_map(seq).collect(),
+            Role::Result { run, .. } => {
+                let outcomes = self.runs[run].combine_inputs().iter().flatten();
+                outcomes.filter_map(|outcome| seq(outcome.value()?)).collect()
+            }
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => Vec::new(),
+        }
+    }
+
+    /// The session of an object is over.
+    pub(super) fn drop_record(&mut self, slot: u32, object: u32) {
+        self.drop_copies(object);
+        if let Origin::Kept(bytes) = self.objects.remove(object).origin {
+            self.origins.tasks -= 1;
+            self.origins.bytes -= bytes;
+        }
+        let recipe = self.recipes.remove(&slot).unwrap_or_default();
+        self.held -= recipe.iter().map(Outcome::len).sum::<u64>();
+    }
+
+    fn publish_stored(&mut self, slot: u32, outcome: &Outcome, place: Place, retention: Retention) {
+        let story = self.story(slot, place);
+        if retention == Retention::Delivery {
+            self.objects[self.tasks[slot].object].claim = Claim::Open;
+        }
+        self.deliver(slot, outcome.clone(), story);
+        self.tasks[slot].state = State::Done(outcome.clone());
+        self.tell_dependents(slot, outcome);
+        self.unwanted.push(slot);
+    }
+
+    /// The result of a run is the value of its last fold, or of its only piece.
+    fn conclude_alias(&mut self, slot: u32, outcome: &Outcome, place: Place) {
+        let Role::Result { run, .. } = self.tasks[slot].role else {
+            unreachable!("only a run comes to another's value")
+        };
+        let Outcome::Value(value) = outcome else { unreachable!("only values are stored") };
+        let Task { session, function, call, .. } = self.tasks[slot];
+        self.let_functions_go(session, function, call);
+        let source = self.record_of(session, value).expect("what a run holds has its record");
+        self.untie(slot, Tie::Need);
+        let edge = self.tie(slot, source);
+        self.tasks[slot].inputs = [edge].into();
+        let object = &mut self.objects[self.tasks[source].object];
+        // Not a need: the run is over.
+        object.needs -= 1;
+        object.aliases += 1;
+        self.close_run(run);
+        let story = self.story(slot, place);
+        self.deliver(slot, outcome.clone(), story);
+        self.tasks[slot].state = State::Done(outcome.clone());
+        self.move_dependents(slot, source);
+        self.unwanted.push(slot);
+        self.sweep();
+    }
+
+    /// Those who waited for the result of a run wait for the task that made it.
+    fn move_dependents(&mut self, slot: u32, source: u32) {
+        let mut edge = core::mem::replace(&mut self.tasks[slot].dependents, NONE);
+        let there = self.is_there(source);
+        while edge != NONE {
+            let next = self.edges[edge].next;
+            self.link(edge, source);
+            self.objects[self.tasks[source].object].needs += 1;
+            if there {
+                self.input_arrived(self.edges[edge].dependent);
+            }
+            edge = next;
+        }
+        if self.objects[self.tasks[source].object].needs > 0 {
+            self.remake(source);
+        }
+    }
+
+    /// Looks again at records that somebody has let go of, and at what they let go in turn.
+    pub(super) fn sweep(&mut self) {
+        while let Some(slot) = self.unwanted.pop() {
+            if self.tasks.get(slot).is_some() {
+                self.free_one(slot);
+            }
+        }
+    }
+
+    /// Drops a value that nobody wants, and its record if nothing may have to be made from it.
+    pub(super) fn settle_record(&mut self, slot: u32) {
+        let task = &self.tasks[slot];
+        let retained = match task.role {
+            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
+            Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+        };
+        let object = &self.objects[task.object];
+        if retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited() {
+            return;
+        }
+        if task.dependents != NONE {
+            return self.drop_value(slot);
+        }
+        self.drop_value(slot);
+        self.forget_origin(slot, Tie::Origin);
+        let task = self.tasks.remove(slot);
+        if let State::Done(outcome) = &task.state {
+            self.held -= outcome.len();
+        }
+        self.objects.remove(task.object);
+        self.sessions[task.session].index.remove(task.id.seq);
+    }
+
+    /// Nobody wants the value itself any more.
+    fn drop_value(&mut self, slot: u32) {
+        let object = self.tasks[slot].object;
+        if !self.tasks[slot].is_done() {
+            self.withdraw(slot, Cancel::Running);
+            self.tasks[slot].state = State::Done(Outcome::Value(self.objects[object].value.clone()));
+            self.counts.done += 1;
+            self.counts.failed += 1;
+            let session = self.tasks[slot].session;
+            self.sessions[session].pending -= 1;
+            self.touch(session);
+            self.rest_on_origin(slot);
+        }
+        // How it failed to be made again is what there is to know.
+        if let State::Done(Outcome::Value(value)) = &self.tasks[slot].state {
+            self.held -= value.carried();
+            self.tasks[slot].state = State::Done(Outcome::Value(self.objects[object].value.clone()));
+            self.drop_copies(object);
+        }
+    }
+
+    /// Tells every worker that has an object, or is about to have it, that it may go.
+    pub(super) fn drop_copies(&mut self, object: u32) {
+        let o = &mut self.objects[object];
+        let id = o.id();
+        let holders = core::mem::take(&mut o.copies).into_iter().map(|copy| copy.worker);
+        let coming = core::mem::take(&mut o.wants).into_iter().filter(Want::is_coming).map(|want| want.worker);
+        for worker in holders.chain(coming) {
+            self.workers[worker].drops.push(id);
+        }
+        self.unask(object);
+    }
+
+    /// Has an object looked at before this step ends.
+    pub(super) fn stir_object(&mut self, object: u32) {
+        if !core::mem::replace(&mut self.objects[object].stirred, true) {
+            self.stirred_objects.push(object);
+        }
+    }
+
+    /// Tells workers what they need not keep.
+    pub(super) fn flush_drops(&mut self, actions: &mut Vec<super::Action>) {
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            let worker = &mut self.workers[slot];
+            for objects in core::mem::take(&mut worker.drops).chunks(limits::BATCH_ITEMS) {
+                actions.push(super::Action::DropObjects { worker: worker.id, objects: objects.to_vec() });
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Transfers: how objects come to the workers that need them.
+//!
+//! A worker that lacks an input waits for it with the attempt in its hands, and is told from whom to fetch. Each holder
+//! serves few at once, so what many want spreads as a tree. Where peers cannot reach each other, the coordinator has the
+//! value shown to it and passes it on.
+
+use super::object::{Copy, Show};
+use super::slab::NONE;
+use super::worker::Health;
+use super::{Action, Scheduler};
+use crate::id::{ObjectId, WorkerId};
+use crate::limits;
+use crate::outcome::Unfetched;
+use crate::value::Value;
+use crate::window;
+use alloc::vec::Vec;
+
+/// A worker that lacks an object.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) worker: u32,
+    /// How often attempts in its hands need it.
+    pub(super) attempts: u32,
+    pub(super) way: Way,
+    /// Holders that it cannot reach.
+    unreachable: Vec<WorkerId>,
+}
+
+/// How a worker comes to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Not yet.
+    Waiting,
+    /// It was told to fetch it from this worker.
+    Fetching(WorkerId),
+    /// Nobody who has it can be reached from there: it goes through here, once it has been shown.
+    Relayed,
+    /// It is on its way from here.
+    Given,
+}
+
+impl Want {
+    pub(super) const fn is_coming(&self) -> bool {
+        matches!(self.way, Way::Fetching(_) | Way::Given)
+    }
+}
+
+/// A value on its way from here to a worker, once credit allows.
+#[derive(Debug)]
+pub(super) struct Gift {
+    object: ObjectId,
+    pub(super) value: Value,
+}
+
+impl Scheduler {
+    /// An attempt goes to a worker: what that lacks of its inputs is to come there.
+    pub(super) fn want_inputs(&mut self, slot: u32, worker: u32) {
+        for n in 0..self.tasks[slot].inputs.len() {
+            let input = self.edges[self.tasks[slot].inputs[n]].input;
+            let object = self.tasks[input].object;
+            if object == NONE || !self.tasks[input].state.is_stored() {
+                continue;
+            }
+            let o = &mut self.objects[object];
+            if o.copies.iter().any(|copy| copy.worker == worker) {
+                continue;
+            }
+            match o.wants.iter_mut().find(|want| want.worker == worker) {
+                Some(want) => want.attempts += 1,
+                None => {
+                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, unreachable: Vec::new() });
+                    self.stir_object(object);
+                }
+            }
+        }
+    }
+
+    /// An attempt leaves a worker.
+    pub(super) fn unwant_inputs(&mut self, slot: u32, worker: u32) {
+        for n in 0..self.tasks[slot].inputs.len() {
+            let input = self.edges[self.tasks[slot].inputs[n]].input;
+            let object = self.tasks[input].object;
+            if object == NONE {
+                continue;
+            }
+            let wants = &mut self.objects[object].wants;
+            if let Some(at) = wants.iter().position(|want| want.worker == worker) {
+                wants[at].attempts -= 1;
+                if wants[at].attempts == 0 && !wants[at].is_coming() {
+                    wants.remove(at);
+                }
+            }
+        }
+    }
+
+    /// A worker has objects that it was to get.
+    pub(super) fn on_objects_held(&mut self, id: WorkerId, objects: &[ObjectId]) {
+        let Some(worker) = self.heard(id) else { return };
+        for object in objects {
+            let Some(slot) = self.end_want(worker, *object) else {
+                self.ignored += 1;
+                continue;
+            };
+            self.objects[slot].copies.push(Copy { worker, serving: 0 });
+            self.stir_object(slot);
+        }
+    }
+
+    /// A worker could not get an object.
+    pub(super) fn on_object_unfetched(&mut self, id: WorkerId, object: ObjectId, reason: Unfetched) {
+        let Some(worker) = self.heard(id) else { return };
+        let Some(slot) = self.find_object(object) else {
+            self.ignored += 1;
+            return;
+        };
+        let Some(want) = self.objects[slot].wants.iter_mut().find(|want| want.worker == worker && want.is_coming())
+        else {
+            self.ignored += 1;
+            return;
+        };
+        let from = match core::mem::replace(&mut want.way, Way::Waiting) {
+            Way::Fetching(from) => Some(from),
+            Way::Waiting | Way::Relayed | Way::Given => None,
+        };
+        let attempts = want.attempts;
+        if reason == Unfetched::Unreachable {
+            want.unreachable.extend(from);
+        }
+        if attempts == 0 {
+            self.objects[slot].wants.retain(|want| want.worker != worker);
+        }
+        if let Some(holder) = from.and_then(|from| self.workers.find(from.0)) {
+            self.end_service(slot, holder);
+            if reason == Unfetched::Gone {
+                self.lose_copy(slot, holder);
+            }
+        }
+        self.judge_loss(slot);
+        self.stir_object(slot);
+    }
+
+    /// A worker lost copies, its disk perhaps.
+    pub(super) fn on_objects_lost(&mut self, id: WorkerId, objects: &[ObjectId]) {
+        let Some(worker) = self.heard(id) else { return };
+        for object in objects {
+            let Some(slot) = self.find_object(*object) else {
+                self.ignored += 1;
+                continue;
+            };
+            self.lose_copy(slot, worker);
+            self.judge_loss(slot);
+            self.stir_object(slot);
+        }
+    }
+
+    /// A worker that had an object lacks it: its attempts that need it wait for it.
+    pub(super) fn lose_copy(&mut self, object: u32, worker: u32) {
+        let before = self.objects[object].copies.len();
+        self.objects[object].copies.retain(|copy| copy.worker != worker);
+        if self.objects[object].copies.len() == before {
+            self.ignored += 1;
+            return;
+        }
+        self.unshow(object, self.workers[worker].id);
+        let (mut attempts, mut edge) = (0, self.tasks[self.objects[object].task].dependents);
+        while edge != NONE {
+            let edge_now = self.edges[edge];
+            let there = self.tasks[edge_now.dependent].lease().is_some_and(|lease| lease.worker == worker);
+            (attempts, edge) = (attempts + u32::from(there), edge_now.next);
+        }
+        if attempts > 0 {
+            let want = Want { worker, attempts, way: Way::Waiting, unreachable: Vec::new() };
+            self.objects[object].wants.push(want);
+        }
+    }
+
+    /// A worker is gone, and what it had with it.
+    pub(super) fn forget_holder(&mut self, worker: u32, id: WorkerId) {
+        let touched = |o: &super::object::Object| {
+            o.copies.iter().any(|copy| copy.worker == worker) || o.wants.iter().any(|want| want.worker == worker)
+        };
+        let objects: Vec<u32> = self.objects.iter().filter(|(_, o)| touched(o)).map(|(slot, _)| slot).collect();
+        for object in &objects {
+            if let Some(Way::Fetching(from)) = self.way_of(*object, worker)
+                && let Some(holder) = self.workers.find(from.0)
+            {
+                self.end_service(*object, holder);
+            }
+            let o = &mut self.objects[*object];
+            o.copies.retain(|copy| copy.worker != worker);
+            o.wants.retain(|want| want.worker != worker);
+            self.unshow(*object, id);
+        }
+        let lost: Vec<u32> = objects.iter().copied().filter(|object| self.miss(*object)).collect();
+        lost.into_iter().for_each(|object| self.make_again(object));
+        objects.into_iter().for_each(|object| self.stir_object(object));
+    }
+
+    fn way_of(&self, object: u32, worker: u32) -> Option<Way> {
+        self.objects[object].wants.iter().find(|want| want.worker == worker).map(|want| want.way)
+    }
+
+    /// What a worker waited for has come. The object's slot.
+    fn end_want(&mut self, worker: u32, id: ObjectId) -> Option<u32> {
+        let slot = self.find_object(id)?;
+        let wants = &mut self.objects[slot].wants;
+        let at = wants.iter().position(|want| want.worker == worker && want.is_coming())?;
+        if let Way::Fetching(from) = wants.remove(at).way
+            && let Some(holder) = self.workers.find(from.0)
+        {
+            self.end_service(slot, holder);
+        }
+        Some(slot)
+    }
+
+    fn end_service(&mut self, object: u32, holder: u32) {
+        if let Some(copy) = self.objects[object].copies.iter_mut().find(|copy| copy.worker == holder) {
+            copy.serving -= 1;
+        }
+    }
+
+    /// Sends workers to those who have what they want, and has shown what must go through here.
+    pub(super) fn serve_objects(&mut self, actions: &mut Vec<Action>) {
+        while let Some(object) = self.stirred_objects.pop() {
+            let Some(o) = self.objects.get_mut(object) else { continue };
+            o.stirred = false;
+            if self.tasks[self.objects[object].task].state.is_stored() {
+                self.serve(object, actions);
+            }
+        }
+        self.show_objects(actions);
+        self.give_objects(actions);
+    }
+
+    fn serve(&mut self, object: u32, actions: &mut Vec<Action>) {
+        let Self { objects, workers, .. } = self;
+        let o = &mut objects[object];
+        let id = o.id();
+        for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting) {
+            let reached = |copy: &&mut Copy| !want.unreachable.contains(&workers[copy.worker].id);
+            if !o.copies.is_empty() && !o.copies.iter_mut().any(|copy| reached(&copy)) {
+                want.way = Way::Relayed;
+                continue;
+            }
+            let free = o.copies.iter_mut().filter(|copy| copy.serving < limits::OBJECT_SERVES).filter(reached);
+            let best = free.min_by_key(|copy| (workers[copy.worker].health != Health::Live, copy.serving));
+            let Some(copy) = best else { continue };
+            copy.serving += 1;
+            let from = workers[copy.worker].id;
+            want.way = Way::Fetching(from);
+            actions.push(Action::FetchObject { worker: workers[want.worker].id, object: id, from });
+        }
+        let through_here = !o.fetchers.is_empty() || o.wants.iter().any(|want| want.way == Way::Relayed);
+        if through_here && o.show == Show::Idle && !o.copies.is_empty() {
+            o.show = Show::Listed;
+            self.to_show.push_back(object);
+        }
+    }
+
+    /// Passes a value that was shown on to those who cannot get it otherwise.
+    pub(super) fn relay(&mut self, object: u32, value: &Value) {
+        let o = &mut self.objects[object];
+        let id = o.id();
+        for want in o.wants.iter_mut().filter(|want| want.way == Way::Relayed) {
+            want.way = Way::Given;
+            self.held += value.carried();
+            self.workers[want.worker].gifts.push_back(Gift { object: id, value: value.clone() });
+        }
+    }
+
+    /// Sends values on to workers, as far as their credit goes.
+    fn give_objects(&mut self, actions: &mut Vec<Action>) {
+        for n in 0..self.workers.len() {
+            let slot = self.workers.slot_at(n);
+            while let Some(gift) = self.workers[slot].gifts.pop_front() {
+                let object = self.find_object(gift.object);
+                let wanted = object.is_some_and(|object| self.way_of(object, slot) == Some(Way::Given));
+                let worker = &mut self.workers[slot];
+                let cost = window::cost(gift.value.carried());
+                if wanted && !worker.credit.allows(cost) {
+                    worker.gifts.push_front(gift);
+                    break;
+                }
+                self.held -= gift.value.carried();
+                if wanted {
+                    worker.credit.spend(cost);
+                    let Gift { object, value } = gift;
+                    actions.push(Action::GiveObject { worker: worker.id, object, value });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Objects: what this machine's store holds, what is on its way there, and which attempts wait for it.
+//!
+//! An attempt is kept out of executors' hands until its inputs are here. What several attempts need comes once. The
+//! coordinator says from whom, and when an object may go.
+
+use super::attempt::{Handle, Place};
+use super::{Action, Brain};
+use crate::id::{AttemptId, ObjectId, WorkerId};
+use crate::outcome::{Ending, Outcome, Unfetched};
+use crate::spec::Start;
+use crate::value::Value;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// An object that is here, or is wanted here.
+#[derive(Debug)]
+struct Object {
+    stage: Stage,
+    /// Attempts that wait for it, each as often as it names it.
+    waiters: Vec<AttemptId>,
+}
+
+/// How far an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has said yet where it is to be had.
+    Wanted,
+    /// It is being fetched, or put into the store.
+    Coming,
+    Here,
+}
+
+/// All objects of which this worker knows.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    known: BTreeMap<ObjectId, Object>,
+    /// What the store need not keep any more.
+    dropped: Vec<ObjectId>,
+}
+
+impl Objects {
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether an input can be given to an executor.
+    pub(super) fn has(&self, input: &Outcome) -> bool {
+        input.stored().is_none_or(|stored| self.is_here(stored.object))
+    }
+
+    fn is_here(&self, object: ObjectId) -> bool {
+        self.known.get(&object).is_some_and(|known| known.stage == Stage::Here)
+    }
+
+    /// A task has left its value in the store.
+    pub(super) fn store(&mut self, value: &Value) {
+        if let Some(stored) = value.stored() {
+            self.known.insert(stored.object, Object { stage: Stage::Here, waiters: Vec::new() });
+        }
+    }
+
+    /// An executor has left a value in the store of which nobody will ever hear.
+    pub(super) fn refuse(&mut self, ending: &Ending) {
+        if let Ending::Returned(value) = ending
+            && let Some(stored) = value.stored()
+        {
+            self.dropped.push(stored.object);
+        }
+    }
+
+    /// Nobody wants these any more.
+    pub(super) fn drop(&mut self, objects: &[ObjectId]) {
+        for object in objects {
+            let Some(known) = self.known.get_mut(object) else { continue };
+            if known.stage != Stage::Wanted {
+                self.dropped.push(*object);
+            }
+            known.stage = Stage::Wanted;
+            if known.waiters.is_empty() {
+                self.known.remove(object);
+            }
+        }
+    }
+
+    /// An attempt is gone: it waits for nothing any more.
+    pub(super) fn let_go(&mut self, start: &Start) {
+        for stored in start.inputs.iter().filter_map(Outcome::stored) {
+            let Some(known) = self.known.get_mut(&stored.object) else { continue };
+            known.waiters.retain(|waiter| *waiter != start.attempt);
+            if known.stage == Stage::Wanted && known.waiters.is_empty() {
+                self.known.remove(&stored.object);
+            }
+        }
+    }
+
+    /// The link is gone: nothing here will be asked for again.
+    pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
+        let known = core::mem::take(&mut self.known);
+        let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
+        self.dropped.extend(stored.map(|(object, _)| object));
+        self.flush(actions);
+    }
+
+    pub(super) fn flush(&mut self, actions: &mut Vec<Action>) {
+        if !self.dropped.is_empty() {
+            actions.push(Action::Drop { objects: core::mem::take(&mut self.dropped) });
+        }
+    }
+}
+
+impl Brain {
+    /// Has an attempt wait for what is not here of its inputs from the n-th on. How many that are.
+    pub(super) fn await_objects(&mut self, handle: Handle, from: usize) -> usize {
+        let start = &self.attempts.get(handle).start;
+        let mut missing = 0;
+        for stored in start.inputs[from..].iter().filter_map(Outcome::stored) {
+            let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
+            let known = self.objects.known.entry(stored.object).or_insert_with(wanted);
+            if known.stage != Stage::Here {
+                known.waiters.push(start.attempt);
+                missing += 1;
+            }
+        }
+        missing
+    }
+
+    /// Whether all inputs that an attempt has are here; if not, it waits for them.
+    pub(super) fn is_whole(&mut self, handle: Handle) -> bool {
+        let attempt = self.attempts.get(handle);
+        let missing = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
+        if missing > 0 {
+            self.attempts.get_mut(handle).place = Place::Awaiting { missing };
+        }
+        missing == 0
+    }
+
+    pub(super) fn on_fetch_ordered(&mut self, object: ObjectId, from: WorkerId, actions: &mut Vec<Action>) {
+        let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
+        let known = self.objects.known.entry(object).or_insert_with(wanted);
+        match known.stage {
+            Stage::Wanted => {
+                known.stage = Stage::Coming;
+                actions.push(Action::Fetch { object, from });
+            }
+            Stage::Coming => {}
+            Stage::Here => self.reports.push_held(object),
+        }
+    }
+
+    pub(super) fn on_object_given(&mut self, object: ObjectId, value: Value, actions: &mut Vec<Action>) {
+        self.reports.take(value.carried());
+        let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
+        let known = self.objects.known.entry(object).or_insert_with(wanted);
+        match known.stage {
+            Stage::Wanted => {
+                known.stage = Stage::Coming;
+                actions.push(Action::Keep { object, value });
+            }
+            Stage::Coming => {}
+            Stage::Here => self.reports.push_held(object),
+        }
+    }
+
+    /// An object has come: whoever waited for it may go on.
+    pub(super) fn on_object_arrived(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        let Some(known) = self.objects.known.get_mut(&object).filter(|known| known.stage == Stage::Coming) else {
+            return;
+        };
+        known.stage = Stage::Here;
+        let waiters = core::mem::take(&mut known.waiters);
+        self.reports.push_held(object);
+        for waiter in waiters {
+            let handle = self.attempts.find(waiter).expect("who waits is there");
+            match &mut self.attempts.get_mut(handle).place {
+                Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
+                Place::Awaiting { missing } => *missing -= 1,
+                Place::Queued(_) => unreachable!("what is queued waits for nothing"),
+                Place::Given { .. } => self.pass_inputs(handle, actions),
+            }
+        }
+    }
+
+    pub(super) fn on_fetch_failed(&mut self, object: ObjectId, reason: Unfetched) {
+        let Some(known) = self.objects.known.get_mut(&object).filter(|known| known.stage == Stage::Coming) else {
+            return;
+        };
+        known.stage = Stage::Wanted;
+        if known.waiters.is_empty() {
+            self.objects.known.remove(&object);
+        }
+        self.reports.push_unfetched(object, reason);
+    }
+
+    /// What was here is not any more. Attempts that have not begun wait for it again.
+    pub(super) fn on_objects_damaged(&mut self, objects: &[ObjectId]) {
+        let lost: Vec<ObjectId> = objects.iter().copied().filter(|object| self.objects.is_here(*object)).collect();
+        for object in &lost {
+            self.objects.known.remove(object);
+        }
+        let needs = |start: &Start| start.inputs.iter().filter_map(Outcome::stored).any(|s| lost.contains(&s.object));
+        let hit: Vec<Handle> =
+            self.attempts.iter().filter(|(_, attempt)| needs(&attempt.start)).map(|(handle, _)| handle).collect();
+        for handle in hit {
+            let attempt = self.attempts.get(handle);
+            let id = attempt.start.attempt;
+            let of_lost = attempt.start.inputs.iter().filter_map(Outcome::stored).map(|stored| stored.object);
+            let of_lost: Vec<ObjectId> = of_lost.filter(|object| lost.contains(object)).collect();
+            match attempt.place {
+                // What has begun has it.
+                Place::Given { .. } => {}
+                Place::Queued(_) => {
+                    self.queue.remove(&mut self.attempts, handle);
+                    self.attempts.get_mut(handle).place = Place::Awaiting { missing: of_lost.len() };
+                }
+                Place::Awaiting { missing } => {
+                    self.attempts.get_mut(handle).place = Place::Awaiting { missing: missing + of_lost.len() };
+                }
+            }
+            for object in of_lost {
+                let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
+                self.objects.known.entry(object).or_insert_with(wanted).waiters.push(id);
+            }
+        }
+        self.reports.push_lost(lost);
+    }
+
+    pub(super) fn on_show_requested(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        if self.objects.is_here(object) {
+            actions.push(Action::Read { object });
+        } else {
+            self.reports.push_shown(object, None);
+        }
+    }
+
+    pub(super) fn on_object_read(&mut self, object: ObjectId, value: Option<Value>) {
+        if !self.linked {
+            return;
+        }
+        if value.is_none() {
+            self.on_objects_damaged(&[object]);
+        }
+        self.reports.push_shown(object, value);
+    }
+
+    pub(super) fn check_objects(&self) {
+        assert!(self.objects.dropped.is_empty(), "what may go is told");
+        for (object, known) in &self.objects.known {
+            assert!(known.stage != Stage::Here || known.waiters.is_empty(), "nobody waits for what is here");
+            assert!(known.stage != Stage::Wanted || !known.waiters.is_empty(), "what is wanted is waited for");
+            for waiter in &known.waiters {
+                let handle = self.attempts.find(*waiter).expect("who waits is there");
+                let names = self.attempts.get(handle).start.inputs.iter().filter_map(Outcome::stored);
+                assert!(names.filter(|stored| stored.object == *object).count() > 0, "who waits needs it");
+            }
+        }
+        for (_, attempt) in self.attempts.iter() {
+            let lacking = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
+            match attempt.place {
+                Place::Awaiting { missing } => assert!(missing == lacking && missing > 0, "what is missing is counted"),
+                Place::Queued(_) => assert_eq!(lacking, 0, "what is queued has its inputs"),
+                Place::Given { .. } => assert!(attempt.passed <= attempt.start.inputs.len(), "what is there is passed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The simulated stores of workers: what they hold, and how it goes from one to the other.
+
+use super::{Input, State, World};
+use crate::agenda::{Happening, Node};
+use crate::clock::{MILLI, SECOND};
+use crate::network::End;
+use crate::options::{Shape, log_uniform};
+use crate::probe::probe;
+use plait_core::id::{ObjectId, WorkerId};
+use plait_core::outcome::{Ending, Outcome, Unfetched};
+use plait_core::spec::Start;
+use plait_core::value::{Stored, Value};
+use plait_core::worker::{Ended, Event};
+
+/// How long a fetch from a machine that does not answer takes to fail.
+const PATIENCE: u64 = 12 * SECOND;
+
+impl World {
+    /// A large result is left where it was made, under the name of the attempt that made it.
+    pub(super) fn leave_in_store(&mut self, start: &Start, ending: Ending) -> Ending {
+        match ending {
+            Ending::Returned(value) if value.carried() > self.plan.store_above => {
+                let object = ObjectId(start.attempt);
+                let lengths = value.segments().map(|segment| segment.len() as u64).collect();
+                self.made.insert(object, value);
+                Ending::Returned(Stored { object, lengths }.into())
+            }
+            other => other,
+        }
+    }
+
+    /// Results of an executor have reached its worker: the store takes over what was left for it.
+    pub(super) fn adopt(&mut self, n: usize, ended: &[Ended]) {
+        for ended in ended {
+            if let Ending::Returned(value) = &ended.ending
+                && let Some(stored) = value.stored()
+                && let Some(bytes) = self.made.remove(&stored.object)
+            {
+                self.workers[n].store.insert(stored.object, bytes);
+            }
+        }
+    }
+
+    /// An input as an executor sees it: what is in the store is there for the reading.
+    pub(super) fn resolve(&mut self, n: usize, input: &Outcome) -> Outcome {
+        let Some(stored) = input.stored() else { return input.clone() };
+        let value = self.workers[n].store.get(&stored.object);
+        let value = value.unwrap_or_else(|| panic!("worker {n} was to use {}, which it lacks", stored.object));
+        self.ledger.executions.check_maker(stored.object, value);
+        Outcome::Value(value.clone())
+    }
+
+    pub(super) fn fetch(&mut self, n: usize, object: ObjectId, from: WorkerId) {
+        let journey = if self.plan.shape == Shape::Embedded { MILLI } else { self.plan.latency + self.plan.jitter };
+        let mut wait = 3 * journey + self.rng.below(5 * MILLI);
+        if self.rng.chance(self.plan.fetch_trouble, 100) {
+            wait += log_uniform(&mut self.rng, MILLI, 3 * SECOND);
+        }
+        self.fetches += 1;
+        let fetch = self.fetches;
+        self.workers[n].fetching.insert(object, fetch);
+        let life = self.workers[n].machine.life;
+        let until = self.now + PATIENCE;
+        let happening = Happening::Fetched { worker: n, life, object, from, fetch, until };
+        self.agenda.plan(self.now + wait, happening);
+    }
+
+    /// A fetch comes to its end, if the machine at the other end answers.
+    pub(super) fn on_fetched(&mut self, happening: Happening) {
+        let Happening::Fetched { worker: n, life, object, from, fetch, until } = happening else { return };
+        let current = self.workers[n].machine.life == life && self.workers[n].fetching.get(&object) == Some(&fetch);
+        if !current {
+            return;
+        }
+        let holder = self.stays.get(&from).copied();
+        let alive = holder.filter(|(m, life)| self.workers[*m].machine.life == *life);
+        let cut =
+            |world: &mut Self, m: usize| End::BOTH.iter().any(|end| world.network.is_blocked(Node::Worker(m), *end));
+        let silent =
+            alive.is_some_and(|(m, _)| self.workers[m].machine.state == State::Paused || cut(self, m) || cut(self, n));
+        if silent && self.now < until {
+            return self.agenda.plan(self.now + SECOND / 2, happening);
+        }
+        self.workers[n].fetching.remove(&object);
+        let fails = self.rng.chance(self.plan.fetch_trouble, 200);
+        let result = match alive {
+            Some(_) if silent || fails => Err(Unfetched::Unreachable),
+            Some((m, _)) => self.workers[m].store.get(&object).cloned().ok_or(Unfetched::Gone),
+            None => Err(Unfetched::Unreachable),
+        };
+        match result {
+            Ok(value) => self.put(n, object, value),
+            Err(reason) => {
+                probe!("fetch failed");
+                self.post(Node::Worker(n), Input::Brain(Event::FetchFailed { object, reason }));
+            }
+        }
+    }
+
+    pub(super) fn put(&mut self, n: usize, object: ObjectId, value: Value) {
+        self.workers[n].store.insert(object, value);
+        self.post(Node::Worker(n), Input::Brain(Event::ObjectArrived { object }));
+    }
+
+    pub(super) fn read(&mut self, n: usize, object: ObjectId) {
+        let value = self.workers[n].store.get(&object).cloned();
+        self.post(Node::Worker(n), Input::Brain(Event::ObjectRead { object, value }));
+    }
+
+    /// Takes objects out of a store; of those on their way nothing is heard any more.
+    pub(super) fn drop_objects(&mut self, n: usize, objects: &[ObjectId]) {
+        let host = &mut self.workers[n];
+        for object in objects {
+            host.store.remove(object);
+            host.fetching.remove(object);
+        }
+        let gone =
+            |input: &Input| matches!(input, Input::Brain(Event::ObjectArrived { object }) if objects.contains(object));
+        host.machine.mailbox.retain(|input| !gone(input));
+    }
+}
