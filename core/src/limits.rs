@@ -119,6 +119,8 @@ pub const FENCE_AFTER: Duration = Duration::from_secs(10);
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Signs of life without a message are passed on this often.
 pub const HEARD_EVERY: Duration = Duration::from_secs(1);
+/// Copies of large arguments whose origin a store remembers: as many large arrays as are given to task after task.
+pub const COPIES_REMEMBERED: usize = 16;
 /// Bytes that a link asks its socket for at once.
 pub const READ_BYTES: usize = 64 << 10;
 /// Bytes that worker and executor ask their socket for at once: what it holds, so that few messages come in pieces.

@@ -119,6 +119,14 @@ def test_a_task_sees_its_argument_as_it_was_at_submit(client: plait.Client) -> N
     assert [future.result() for future in futures] == list(range(8))
 
 
+def test_an_array_given_to_many_calls_is_stored_once(client: plait.Client) -> None:
+    array = np.ones(LARGE, np.uint8)
+    futures = [client.submit(overwrite, array) for _ in range(20)]
+    assert held()[0] <= 1, "one memory for all of them, as long as any needs it"
+    assert {future.result() for future in futures} == {LARGE}
+    assert array.all()
+
+
 def twice(one: Any, other: Any) -> bool:
     one[0] = 5
     return bool(other[0] == 5)
