@@ -99,6 +99,9 @@ pub const SPAWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long an executor may take to say that it is ready.
 pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A chunk that has been at the head of its executor's queue this long may be cut for an idle executor, which first has to
+/// unpickle all of it: what is over sooner is not worth that.
+pub const CUT_AFTER: Duration = Duration::from_millis(2);
 /// "Started" travels only for attempts alive longer than this.
 pub const STARTED_AFTER: Duration = Duration::from_millis(10);
 /// An executor that is busy is looked at this often, for what it runs and for the memory that it takes.

@@ -2,7 +2,7 @@
 
 use crate::id::{AttemptId, FunctionId, OptionsId, RunId, Seq};
 use crate::limits;
-use crate::outcome::Outcome;
+use crate::outcome::{Death, Outcome};
 use crate::resource::Resources;
 use crate::value::Value;
 use alloc::boxed::Box;
@@ -97,6 +97,8 @@ pub enum Call {
         errors: Errors,
         /// Retries of each item, in place.
         retries: u32,
+        /// How many items there are.
+        items: u32,
     },
     /// As `Chunk`, its values then folded by `merge` into one plain value.
     ChunkFold {
@@ -104,6 +106,8 @@ pub enum Call {
         errors: Errors,
         /// Retries of each item, in place.
         retries: u32,
+        /// How many items there are.
+        items: u32,
         /// The function that merges two values.
         merge: FunctionId,
     },
@@ -116,6 +120,28 @@ pub enum Call {
         /// What an input that is a failure means: left out for `Skip`, an outcome in its place for `Return`.
         errors: Errors,
     },
+}
+
+impl Call {
+    /// How many items it is about; none if it is not a chunk.
+    #[must_use]
+    pub const fn items(self) -> u32 {
+        match self {
+            Self::Chunk { items, .. } | Self::ChunkFold { items, .. } => items,
+            Self::Single | Self::Fold | Self::Combine { .. } => 0,
+        }
+    }
+}
+
+/// Some of the items of a chunk, for one executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The first of them.
+    pub first: u32,
+    /// The one after the last of them.
+    pub end: u32,
+    /// If there are any, the one item is not called again: it has crashed, and these are its deaths.
+    pub deaths: Vec<Death>,
 }
 
 /// Whether a run's pieces are single items or chunks of them.
@@ -209,6 +235,8 @@ pub struct Start {
     pub inputs_total: u64,
     /// How many executors have died under its task so far: nothing is queued behind one that may kill again.
     pub deaths: u32,
+    /// How many executors one item of a chunk may kill.
+    pub crash_limit: u32,
     /// Larger runs earlier.
     pub priority: i32,
 }

@@ -23,10 +23,10 @@ from plait._serialize import (
     dump_error,
     dump_value,
     load_call,
-    load_chunk,
     load_error,
     load_function,
     load_items,
+    load_parts,
     load_value,
 )
 from plait._types import Outcome, Told
@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from types import FrameType
-    from typing import Any, TypeAlias
+    from typing import Any, Protocol, TypeAlias
 
     from plait._errors import RawOutcome, Segments
 
@@ -43,6 +43,18 @@ if TYPE_CHECKING:
     Loaded: TypeAlias = tuple[Callable[..., Any], Any]
     #: How a task ended and what it has to say: a number for `ExecutorChannel.finish`, and segments.
     Ending: TypeAlias = tuple[int, Any]
+
+    class Claims(Protocol):
+        """Items that are claimed as they are taken: see `_native.Claims`."""
+
+        def __iter__(self) -> Iterator[Any]: ...
+        def __next__(self) -> Any: ...
+        @property
+        def taken(self) -> int: ...
+        @property
+        def left(self) -> bool: ...
+        def settle(self) -> None: ...
+
 
 # Calls, endings and error modes, as src/python/executor.rs numbers them.
 SINGLE, CHUNK, CHUNK_FOLD, FOLD, COMBINE = range(5)
@@ -173,15 +185,16 @@ def _run(
         return RETURNED, _dump_result(fn(*positional, **named))
     if call == FOLD:
         return _fold(fn, _values(inputs or []))
-    if call == CHUNK:
-        errors, retries = detail
-        chunk = Chunk(fn, retry_on, *load_items(segments, Inputs(inputs or [])), errors, retries)
-        return RETURNED, chunk.dump()
-    if call == CHUNK_FOLD:
-        errors, retries, merge = detail
-        merge = merge or _load(channel, 1)
-        chunk = Chunk(fn, retry_on, *load_items(segments, Inputs(inputs or [])), errors, retries)
-        return _fold(merge[0], iter(chunk.settled()))
+    if call in (CHUNK, CHUNK_FOLD):
+        errors, retries, first, crash, *merge = detail
+        if crash is not None:
+            return _crashed(call, error_from(crash, load_error), first, errors)
+        kind, items = load_items(segments, Inputs(inputs or []))
+        claims = channel.claims(iter(items[first:] if first else items))
+        chunk = Chunk(fn, retry_on, kind, items, claims, errors, retries, first)
+        if call == CHUNK:
+            return RETURNED, chunk.dump()
+        return _fold((merge[0] or _load(channel, 1))[0], iter(chunk.settled()))
     errors, chunks = detail
     members = _members_of_chunks(inputs or [], errors) if chunks else _members(inputs or [], errors)
     return RETURNED, _dump_result(fn(members))
@@ -190,38 +203,64 @@ def _run(
 class Chunk:
     """A function applied to many items, each with its own failure, retries and time.
 
-    Python runs once per stride and failure, not once per item: `values.extend(map(fn, rest))` keeps what came before an
-    exception, so its length says which item it was. Fewer values than items mean that the rest was not begun.
+    Python runs once per stride and failure, not once per item: `values.extend(map(fn, claims))` keeps what came before
+    an exception, so its length says which item it was. Items that were not claimed have no values: somebody else has
+    them, or they are given back.
     """
 
-    __slots__ = ("errors", "failures", "fn", "items", "kind", "retries", "retry_on", "seconds", "values")
+    __slots__ = (
+        "claims",
+        "errors",
+        "failures",
+        "first",
+        "fn",
+        "items",
+        "kind",
+        "retries",
+        "retry_on",
+        "seconds",
+        "values",
+    )
 
     def __init__(
-        self, fn: Callable[..., Any], retry_on: Any, kind: int, items: Sequence[Any], errors: int, retries: int
+        self,
+        fn: Callable[..., Any],
+        retry_on: Any,
+        kind: int,
+        items: Sequence[Any],
+        claims: Claims,
+        errors: int,
+        retries: int,
+        first: int = 0,
     ) -> None:
         self.fn = fn
         self.retry_on = retry_on
         self.kind = kind
         self.items = items
+        self.claims = claims
+        self.first = first
         self.errors = errors
         self.retries = retries
         self.values: list[Any] = []
         self.failures: dict[int, bytes] = {}
         self.seconds: list[float] = []
-        self._run()
+        try:
+            self._run()
+        finally:
+            claims.settle()
 
     def _run(self) -> None:
-        rest, total = iter(self.items), len(self.items)
         # The first item tells what kind of function it is.
-        going = self._extend(self._calls(islice(rest, 1)), 1)
+        going = self._extend(self._calls(islice(self.claims, 1)))
         if self.values and type(self.values[0]) is _Coroutine:
             first = self.values.pop()
+            self.seconds.clear()
             self.fn = Awaiting(self.fn)
-            going = self._extend(map(_await, (first,)), 1)
+            going = self._extend(map(_await, (first,)))
         began = now = perf_counter()
-        stride = total if not self.kind & (TIMED | BRIEF) else 1
-        while going and (done := len(self.values)) < total:
-            going = self._extend(self._calls(islice(rest, stride)), min(done + stride, total))
+        stride = len(self.items) if not self.kind & (TIMED | BRIEF) else 1
+        while going and self.claims.left:
+            going = self._extend(self._calls(islice(self.claims, stride)))
             if self.kind & BRIEF:
                 before, now = now, perf_counter()
                 if now - began > BRIEF_SECONDS:
@@ -232,27 +271,28 @@ class Chunk:
     def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
         return starmap(self.fn, some) if self.kind & TUPLES else map(self.fn, some)
 
-    def _extend(self, calls: Iterator[Any], expected: int) -> bool:
-        """Make calls until there are so many values or one fails, and see to that one; whether to go on."""
-        began = perf_counter()
+    def _extend(self, calls: Iterator[Any]) -> bool:
+        """Make calls until they end or one fails, and see to that one; whether to go on."""
+        began, before = perf_counter(), len(self.values)
         error: BaseException | None = None
         try:
             self.values.extend(calls)
         except BaseException as raised:
             error = raised
-        if error is None and len(self.values) < expected:
+        if error is None and len(self.values) < self.claims.taken:
             error = StopIteration()  # the function raised it, and that ended the iteration
         going = error is None or self._failed(error)
-        if self.kind & TIMED:
+        if self.kind & TIMED and len(self.values) > before:
             self.seconds.append(perf_counter() - began)
         return going
 
     def _failed(self, error: BaseException) -> bool:
         """See to the item after the last value: again, if it may be retried; whether to go on."""
         index, left = len(self.values), self.retries
-        if _interrupts.cancelled or index == len(self.items):
+        if _interrupts.cancelled or index == self.claims.taken:
             raise error
-        item = self.items[index] if self.kind & TUPLES else (self.items[index],)
+        arguments = self.items[self.first + index]
+        item = arguments if self.kind & TUPLES else (arguments,)
         again = self.fn if isinstance(self.fn, Awaiting) else Awaiting(self.fn)
         while left and isinstance(error, self.retry_on):
             left -= 1
@@ -304,8 +344,19 @@ class Chunk:
 
     def _dump(self) -> Segments:
         if self.errors == RETURN:
-            return dump_value((self.values, self.failures, self.seconds or None, None))
-        return dump_value((self.settled() if self.failures else self.values, {}, None, None))
+            return dump_value((self.first, self.values, self.failures, self.seconds or None))
+        return dump_value((self.first, self.settled() if self.failures else self.values, {}, None))
+
+
+def _crashed(call: int, error: BaseException, first: int, errors: int) -> Ending:
+    """Say what an item comes to that has killed as many executors as it may: it is not called again."""
+    if errors == RAISE:
+        raise _NoRetry from error
+    if call == CHUNK_FOLD:
+        return SKIPPED, ()
+    if errors == RETURN:
+        return RETURNED, dump_value((first, [None], {0: dump_error(error)[0]}, None))
+    return RETURNED, dump_value((first, [], {}, None))
 
 
 class Awaiting:
@@ -379,13 +430,13 @@ def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
     members: list[Any] = []
     for outcome in inputs:
         if outcome[0] == "value":
-            values, failures, seconds, worker = load_chunk(outcome[1])
-            if errors != RETURN:
-                members.extend(values)
-                continue
-            for index, value in enumerate(values):
-                error = load_error([failures[index]]) if index in failures else None
-                members.append(Outcome(None, value, error, seconds[index] if seconds else 0.0, worker))
+            for _, values, failures, seconds in load_parts(outcome[1]):
+                if errors != RETURN:
+                    members.extend(values)
+                    continue
+                for index, value in enumerate(values):
+                    error = load_error([failures[index]]) if index in failures else None
+                    members.append(Outcome(None, value, error, seconds[index] if seconds else 0.0, None))
         elif errors == RETURN:
             members.append(Outcome(None, None, error_from(outcome, load_error)))
     return members

@@ -23,8 +23,8 @@ from plait._serialize import (
     TUPLES,
     dump_call,
     dump_items,
-    load_chunk,
     load_error,
+    load_parts,
     load_value,
     too_large,
 )
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from plait._functions import Known
     from plait._native import Ticket
     from plait._options import Options
+    from plait._serialize import Part
 
     #: Items of one message: of one iterable as they are, of several the tuples of arguments.
     Items: TypeAlias = list[Any] | range
@@ -52,7 +53,7 @@ _FINAL = frozenset({"value", "cancelled", "lost", "unknown"})
 class Sent:
     """A message on its way: its items, its ticket, or why it was never sent."""
 
-    __slots__ = ("chunk", "error", "items", "rest", "size", "ticket")
+    __slots__ = ("behind", "chunk", "error", "items", "parts", "rest", "size", "ticket")
 
     def __init__(self, items: Items, ticket: Ticket | None, size: int, error: BaseException | None = None) -> None:
         self.items = items
@@ -62,10 +63,14 @@ class Sent:
         self.chunk = False
         #: Items that its executor gave back.
         self.rest: Items = []
+        #: What its items came to, part by part, once that is known.
+        self.parts: list[Part] = []
+        #: What follows its first part.
+        self.behind: Sent | None = None
 
     def is_over(self) -> bool:
         """Whether there is something to take."""
-        return self.ticket is None or self.ticket.state() == "done"
+        return self.ticket is None or bool(self.parts) or self.ticket.state() == "done"
 
 
 class Results(Batches, Generic[T]):
@@ -105,10 +110,8 @@ class Results(Batches, Generic[T]):
         self._entry = entry
         self._options = options
         self._number = core.define_options(options)
-        # Chunks retry item by item, so the chunk as a whole must not. Nobody asked for those of plait: the first death
-        # tells them apart again.
-        limits = {"retries": 0} if chunksize else {"retries": 0, "crash_limit": 1}
-        self._chunk_number = core.define_options(options.merged(limits))
+        # Chunks retry item by item, so the chunk as a whole must not.
+        self._chunk_number = core.define_options(options.merged({"retries": 0}))
         self._chunk_errors = "return"
         self._final = _FINAL
         self._chunksize = chunksize
@@ -179,7 +182,7 @@ class Results(Batches, Generic[T]):
         self._failure = None
         self._held.clear()
         self._put([])
-        left = [sent.ticket for sent in self._sent if sent.ticket is not None]
+        left = [sent.ticket for sent in self._sent if sent.ticket is not None and not sent.parts]
         self._sent.clear()
         if left and not self._core.ended:
             self._core.session.cancel_running(left)
@@ -294,6 +297,7 @@ class Results(Batches, Generic[T]):
                 inputs,
                 self._chunk_errors,
                 self._options.retries,
+                len(items),
             )
         except SerializationError:
             return None
@@ -308,7 +312,7 @@ class Results(Batches, Generic[T]):
         sent = next(iter(self._sent), None) if self._options.ordered else self._wait_for_any()
         if sent is None:
             return
-        outcome = self._wait(sent) if sent.ticket is not None else None
+        outcome = self._wait(sent) if sent.ticket is not None and not sent.parts else None
         try:
             place = self._sent.index(sent)
         except ValueError:
@@ -320,6 +324,8 @@ class Results(Batches, Generic[T]):
         except _NotTold:
             self._send_again(sent.items, place, 1)
             return
+        if sent.behind is not None and error is None:
+            self._sent.insert(place, sent.behind)
         if sent.rest and error is None:
             self._send_again(sent.rest, place, self._sizer.size(self._core.slots()))
         self._items_out -= len(sent.items) - len(sent.rest)
@@ -375,6 +381,8 @@ class Results(Batches, Generic[T]):
         Raises:
             _NotTold: If a chunk does not say what its items came to.
         """
+        if sent.parts and sent.ticket is not None:
+            return self._results_of_part(sent, sent.ticket)
         if outcome is None or sent.ticket is None:
             assert sent.error is not None, "what was not sent has an error"
             return self._failures(sent, sent.error)
@@ -392,17 +400,27 @@ class Results(Batches, Generic[T]):
             if sent.chunk:
                 raise _NotTold from raised
             return self._failures(sent, not_loadable(raised))
-        self._measure(sent, sent.ticket, outcome[1])
+        self._measure(1, sent, sent.ticket, outcome[1])
         if self._options.errors == "return":
             value = self._outcome(sent.items[0], value, None, sent.ticket, None)
         return [value], None
 
     def _results_of_chunk(self, sent: Sent, ticket: Ticket, segments: Any) -> tuple[list[Any], BaseException | None]:
-        values, failures, seconds, _ = load_chunk(segments)
+        sent.parts = load_parts(segments)
+        self._measure(sum(len(part[1]) for part in sent.parts), sent, ticket, segments)
+        return self._results_of_part(sent, ticket)
+
+    def _results_of_part(self, sent: Sent, ticket: Ticket) -> tuple[list[Any], BaseException | None]:
+        """Return what the first part of a chunk comes to; the others follow as a message that is over."""
+        (first, values, failures, seconds), *behind = sent.parts
+        if behind:
+            here = behind[0][0] - first
+            sent.behind = Sent(sent.items[here:], ticket, 0)
+            sent.behind.chunk, sent.behind.parts = True, behind
+            sent.items = sent.items[:here]
         errors = self._options.errors
         if len(values) < len(sent.items):
             sent.rest = sent.items[len(values) :]
-        self._measure(sent, ticket, segments)
         if not failures and errors != "return":
             return values, None
         if errors == "raise":
@@ -425,9 +443,9 @@ class Results(Batches, Generic[T]):
             return [], None
         return [self._outcome(item, None, error, sent.ticket, None) for item in sent.items], None
 
-    def _measure(self, sent: Sent, ticket: Ticket, segments: Any) -> None:
+    def _measure(self, items: int, sent: Sent, ticket: Ticket, segments: Any) -> None:
         if self._chunksize is None and (story := ticket.story()) is not None:
-            self._sizer.learn(len(sent.items) - len(sent.rest), story[2] / 1e6, max(sent.size, sum(map(len, segments))))
+            self._sizer.learn(items, story[2] / 1e6, max(sent.size, sum(map(len, segments))))
 
     def _stop(self, error: BaseException) -> None:
         """Cancel the rest; the error follows what is ready."""

@@ -4,7 +4,7 @@ Whatever waits here does so without the GIL and looks for signals every 50 ms. O
 `Submitter.submit`, `ExecutorChannel.run` and `Batches.__next__` call back into Python.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pickle import PickleBuffer
 from typing import Any, Self, SupportsIndex, final
 
@@ -14,6 +14,7 @@ from typing_extensions import disjoint_base
 __all__ = [
     "Batches",
     "Buffer",
+    "Claims",
     "ExecutorChannel",
     "FunctionTicket",
     "FutureBase",
@@ -55,6 +56,25 @@ class Buffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
+class Claims:
+    """The items of a chunk that its executor may begin; fewer than it was given once the worker has cut the chunk."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any:
+        """Begin an item: from here on the death of this process is blamed on it."""
+
+    @property
+    def taken(self) -> int:
+        """How many items have begun."""
+
+    @property
+    def left(self) -> bool:
+        """Whether there is another one."""
+
+    def settle(self) -> None:
+        """Begin no other; what happens now is the fault of no item."""
+
+@final
 class ExecutorChannel:
     """An executor's channel to its worker; used by its main thread alone."""
 
@@ -94,6 +114,13 @@ class ExecutorChannel:
 
     def keep(self, which: int, function: object) -> None:
         """Have the unpickled function come with later orders."""
+
+    def claims(self, rest: Iterator[Any]) -> Claims:
+        """Return the items of the chunk at hand, given those from the first that is meant, each claimed as it is taken.
+
+        Raises:
+            RuntimeError: If no order is at hand.
+        """
 
     def finish(self, ending: int, segments: SupportsBuffer | Sequence[SupportsBuffer]) -> bool:
         """End the order at hand; False in a process that the task forked.
@@ -295,8 +322,9 @@ class Session:
         inputs: Sequence[FutureBase] | None,
         errors: str,
         retries: int,
+        items: int,
     ) -> Ticket:
-        """Submit a chunk of calls; with "return" as `errors` they are kept item by item. Raises as `submit`."""
+        """Submit a chunk of so many calls; with "return" as `errors` they are kept item by item. Raises as `submit`."""
 
     def open_reduce(
         self,

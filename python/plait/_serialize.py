@@ -20,6 +20,7 @@ from plait._errors import (
     RemoteError,
     RemoteTraceback,
     SerializationError,
+    TaskCrashed,
     text_of,
     told,
 )
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
     #: Futures among arguments with their numbers, by identity; that they are held keeps each `id` their own.
     Collected: TypeAlias = dict[int, tuple[int, Any]]
+
+    #: What some of the items of a chunk came to: see `load_parts`.
+    Part: TypeAlias = tuple[int, list[Any], dict[int, bytes], list[float] | None]
 
     class Inputs(Protocol):
         """The inputs of a task: `inputs[n]` loads the n-th value."""
@@ -176,10 +180,15 @@ def load_value(segments: Segments) -> Any:
     return loads(segments[0], buffers=segments[1:])
 
 
-def load_chunk(segments: Segments) -> tuple[list[Any], dict[int, bytes], list[float] | None, str | None]:
-    """Return what a chunk came to: its values, pickled errors by index, seconds by index, and its worker."""
-    loaded: tuple[list[Any], dict[int, bytes], list[float] | None, str | None] = load_value(segments)
-    return loaded
+def load_parts(segments: Segments) -> list[Part]:
+    """Return what a chunk came to, part by part, in order.
+
+    Each is the index of its first item and what it came to from there: values, pickled errors by their place among
+    them, seconds. It has fewer values than items up to the next part if its executor gave some back. Parts follow one
+    another: each takes as many buffers as its stream asks for.
+    """
+    rest = iter(segments)
+    return [loads(stream, buffers=rest) for stream in rest]
 
 
 def dump_error(error: BaseException) -> list[bytes]:
@@ -217,7 +226,7 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
     if not isinstance(error, BaseException):
         error = RemoteError(f"{type_name}: {text}", type_name=type_name, traceback=trace)
     # Set by hand: a class may forbid setting attributes of its exceptions.
-    if not isinstance(error, DependencyFailed):
+    if not isinstance(error, (DependencyFailed, TaskCrashed)):
         BaseException.__setattr__(error, "__cause__", RemoteTraceback(trace))
     if note:
         BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), note])

@@ -65,6 +65,8 @@ pub(crate) enum Happening {
 pub(crate) enum Inner {
     /// It is up.
     Up,
+    /// The running execution is through with an item of its chunk.
+    Step { execution: u64 },
     /// The running execution comes to its end.
     Finish { execution: u64 },
     /// Results that waited are sent.

@@ -132,7 +132,7 @@ impl Ledger {
     pub(crate) fn change_value(&mut self, reports: &mut [Report]) {
         for report in reports {
             if let Ending::Returned(value) = &mut report.ending
-                && let Some(maker) = script::maker(value)
+                && let Some(maker) = script::makers(value).first().copied()
                 && self.strike_canary()
             {
                 *value = script::value(&format!("{}x", script::text(value)), maker, 0);
@@ -533,9 +533,10 @@ impl Ledger {
     pub(crate) fn on_delivered(&mut self, client: usize, delivery: &Delivery) {
         let Delivery { seq, outcome, story } = delivery;
         if let Outcome::Value(value) | Outcome::Raised(value) = outcome
-            && let Some(maker) = script::maker(value)
+            && let makers = script::makers(value)
+            && !makers.is_empty()
         {
-            let made = self.executions.commit(maker);
+            let made = self.executions.commit(&makers);
             let (made_task, made) = (made.task, (made.task, made.attempt));
             let made = Made { task: made.0, attempt: made.1 };
             let session = &self.sessions[&made.task.session];
@@ -562,10 +563,11 @@ impl Ledger {
     /// A value that a client asked for.
     pub(crate) fn on_supplied(&mut self, client: usize, seq: Seq, outcome: &Outcome) {
         if let Outcome::Value(value) = outcome
-            && let Some(maker) = script::maker(value)
+            && let makers = script::makers(value)
+            && !makers.is_empty()
         {
             probe!("value fetched on demand");
-            let made = self.executions.commit(maker);
+            let made = self.executions.commit(&makers);
             let session = &self.sessions[&made.task.session];
             assert_eq!(session.client, client, "a value of another client's reached client {client}");
             let is_result = session.results.values().any(|result| *result == seq);

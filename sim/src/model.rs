@@ -79,7 +79,7 @@ impl Judge<'_> {
                 ensure(size <= self.plan.result_limit, "its value is larger than may be")?;
                 self.allows_text(seq, task, &script::text(value))
             }
-            Outcome::Raised(error) => self.allows_error(task, &script::text(error)),
+            Outcome::Raised(error) => self.allows_error(seq, task, &script::text(error)),
             Outcome::Skipped => Err("nothing of it may be skipped".to_string()),
             Outcome::Cancelled => unreachable!("seen above"),
             Outcome::Failed(failure) => self.allows_failure(seq, task, failure),
@@ -136,12 +136,14 @@ impl Judge<'_> {
         task.inputs.iter().map(text).collect()
     }
 
-    fn allows_error(&self, task: &TaskRecord, text: &str) -> Verdict {
+    fn allows_error(&self, seq: Seq, task: &TaskRecord, text: &str) -> Verdict {
         let fails = |script: &Script| script::error_text(script.tag) == text && may_raise(script);
         let known = match &task.kind {
             Kind::Single(script) => fails(script),
             Kind::Chunk { items, errors, .. } | Kind::ChunkFold { items, errors, .. } => {
-                *errors == Errors::Raise && items.iter().any(fails)
+                let crashes =
+                    |script: &Script| script::crash_text(script.tag) == text && self.may_crash(seq, task, script);
+                *errors == Errors::Raise && items.iter().any(|item| fails(item) || crashes(item))
             }
             Kind::Result(_) | Kind::Put(_) => false,
         };
@@ -210,12 +212,12 @@ impl Judge<'_> {
         let mut prospects = match &task.kind {
             Kind::Single(script) => self.single(task, script),
             Kind::Chunk { items, errors, retries } => {
-                let mut all = chunk(items, *errors, *retries);
+                let mut all = chunk(items, *errors, *retries, |item| self.may_crash(seq, task, item));
                 all.texts = all.items.iter().map(|items| script::chunk_text(items)).collect();
                 Prospects { texts: all.texts, fails: all.fails }
             }
             Kind::ChunkFold { items, errors, retries, .. } => {
-                let all = chunk(items, *errors, *retries);
+                let all = chunk(items, *errors, *retries, |item| self.may_crash(seq, task, item));
                 Prospects { texts: all.items.iter().map(|items| items.concat()).collect(), fails: all.fails }
             }
             Kind::Result(_) => Prospects::default(),
@@ -225,6 +227,12 @@ impl Judge<'_> {
         let deaths = self.ledger.executions.falls(TaskId::new(self.session, seq)).len();
         prospects.fails |= deaths >= limit || self.is_constrained(task) || self.may_be_too_large(task);
         prospects
+    }
+
+    /// Whether so many executors died under an item that it may not be run again.
+    fn may_crash(&self, seq: Seq, task: &TaskRecord, item: &Script) -> bool {
+        let deaths = self.ledger.executions.item_falls(TaskId::new(self.session, seq), item.tag);
+        deaths >= self.options(task).crash_limit
     }
 
     fn single(&self, task: &TaskRecord, script: &Script) -> Prospects {
@@ -249,7 +257,7 @@ struct ChunkProspects {
 }
 
 /// Every list of item texts that a chunk may have.
-fn chunk(items: &[Script], errors: Errors, retries: u32) -> ChunkProspects {
+fn chunk(items: &[Script], errors: Errors, retries: u32, may_crash: impl Fn(&Script) -> bool) -> ChunkProspects {
     let mut lists: Vec<Vec<String>> = vec![Vec::new()];
     let mut fails = false;
     for item in items {
@@ -258,20 +266,19 @@ fn chunk(items: &[Script], errors: Errors, retries: u32) -> ChunkProspects {
             Behaviour::Return | Behaviour::Soil | Behaviour::Hang | Behaviour::Stubborn => (true, false),
             Behaviour::Raise(times) => (times != ALWAYS, times > retries),
             Behaviour::Refuse => (false, true),
-            Behaviour::Crash(times) => {
-                fails = true;
-                (times != ALWAYS, false)
-            }
+            Behaviour::Crash(times) => (times != ALWAYS, false),
         };
         let mut choices: Vec<Option<String>> = Vec::new();
         if returns {
             choices.push(Some(value));
         }
-        match errors {
-            _ if !raises => {}
-            Errors::Return => choices.push(Some(format!("!{}", script::error_text(item.tag)))),
-            Errors::Skip => choices.push(None),
-            Errors::Raise => fails = true,
+        let errors_of = [(raises, script::error_text(item.tag)), (may_crash(item), script::crash_text(item.tag))];
+        for (_, text) in errors_of.into_iter().filter(|(may_be, _)| *may_be) {
+            match errors {
+                Errors::Return => choices.push(Some(format!("!{text}"))),
+                Errors::Skip => choices.push(None),
+                Errors::Raise => fails = true,
+            }
         }
         let extended = |list: &Vec<String>, choice: &Option<String>| {
             list.iter().cloned().chain(choice.clone()).collect::<Vec<String>>()

@@ -7,7 +7,7 @@ use crate::script::{self, Function};
 use plait_core::id::{ExecutorId, FunctionKey, SessionId};
 use plait_core::limits;
 use plait_core::outcome::{Death, Outcome};
-use plait_core::spec::Start;
+use plait_core::spec::{Part, Start};
 use plait_core::worker::{Ended, Entry, Order};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -31,6 +31,7 @@ pub(crate) enum ExecutorFrame {
     /// It is gone; this is what its page said last.
     Gone {
         running: Option<Entry>,
+        item: Option<u32>,
         death: Box<Death>,
     },
 }
@@ -57,6 +58,10 @@ pub(crate) enum Stage {
 pub(crate) struct Running {
     pub(crate) entry: Entry,
     pub(crate) start: Start,
+    /// With which of its items, if not with all.
+    pub(crate) part: Option<Part>,
+    /// What its items came to so far.
+    pub(crate) texts: Vec<String>,
     /// The execution, once all inputs are there.
     pub(crate) execution: Option<u64>,
 }
@@ -76,6 +81,8 @@ pub(crate) struct Executor {
     pub(crate) frames_due: [u64; 2],
     functions: BTreeMap<FunctionKey, Function>,
     page: [Option<(Entry, Slot)>; limits::EXECUTOR_QUEUE],
+    /// Beside each slot of the page the items that have not begun: the next, and the one after the last.
+    spans: [(u32, u32); limits::EXECUTOR_QUEUE],
     queue: VecDeque<Order>,
 }
 
@@ -92,6 +99,7 @@ impl Executor {
             frames_due: [0; 2],
             functions: BTreeMap::new(),
             page: [None; limits::EXECUTOR_QUEUE],
+            spans: [(0, 0); limits::EXECUTOR_QUEUE],
             queue: VecDeque::new(),
         }
     }
@@ -100,12 +108,47 @@ impl Executor {
         &mut self.page[entry.0 as usize % limits::EXECUTOR_QUEUE]
     }
 
+    fn span(&mut self, entry: Entry) -> &mut (u32, u32) {
+        &mut self.spans[entry.0 as usize % limits::EXECUTOR_QUEUE]
+    }
+
+    /// The worker takes half of the items of an entry that have not begun; returns the first of them.
+    pub(crate) fn cut(&mut self, entry: Entry) -> Option<u32> {
+        let state = *self.slot(entry);
+        if state != Some((entry, Slot::Offered)) && state != Some((entry, Slot::Claimed)) {
+            return None;
+        }
+        let (next, end) = self.span(entry);
+        let at = *next + (*end - *next) / 2;
+        (at < *end).then(|| {
+            *end = at;
+            at
+        })
+    }
+
+    /// Begins the next item of what runs.
+    pub(crate) fn claim_item(&mut self) -> Option<u32> {
+        let entry = self.running.as_ref()?.entry;
+        let (next, end) = self.span(entry);
+        (next < end).then(|| {
+            *next += 1;
+            *next - 1
+        })
+    }
+
+    /// The last item that has begun of an entry, by its page.
+    fn item(&mut self, entry: Entry) -> Option<u32> {
+        self.span(entry).0.checked_sub(1)
+    }
+
     /// The worker offers an entry.
-    pub(crate) fn offer(&mut self, entry: Entry) {
+    pub(crate) fn offer(&mut self, order: &Order) {
+        let entry = order.entry;
         let slot = self.slot(entry);
         let taken = slot.is_some_and(|(_, state)| matches!(state, Slot::Offered | Slot::Claimed));
         assert!(!taken, "{entry} is offered over a live slot {slot:?}");
         *slot = Some((entry, Slot::Offered));
+        *self.span(entry) = order.items();
     }
 
     /// The worker takes an entry back: true if it had not begun and never will.
@@ -156,7 +199,8 @@ impl Executor {
             let slot = self.slot(order.entry);
             if *slot == Some((order.entry, Slot::Offered)) {
                 *slot = Some((order.entry, Slot::Claimed));
-                self.running = Some(Running { entry: order.entry, start: order.start, execution: None });
+                let Order { entry, start, part } = order;
+                self.running = Some(Running { entry, start, part, texts: Vec::new(), execution: None });
                 return true;
             }
         }
@@ -192,10 +236,11 @@ impl Executor {
         self.queue.len()
     }
 
-    /// It is dead: nothing in it matters any more. Returns what it ran.
-    pub(crate) fn die(&mut self) -> Option<Running> {
+    /// It is dead: nothing in it matters any more. Returns what it ran, and which item of that.
+    pub(crate) fn die(&mut self) -> (Option<Running>, Option<u32>) {
         self.stage = Stage::Dead;
         self.queue.clear();
-        self.running.take()
+        let item = self.seen().and_then(|entry| self.item(entry));
+        (self.running.take(), item)
     }
 }

@@ -156,16 +156,19 @@ pub(crate) fn value(text: &str, execution: u64, ballast: u64) -> Value {
     Value::from_segments(segments)
 }
 
-/// The text of a value.
+/// The text of a value, or of the values of several parts of a chunk, one after the other.
 pub(crate) fn text(value: &Value) -> String {
-    let first = value.segments().next().unwrap_or_default();
-    String::from_utf8(first.to_vec()).expect("texts are UTF-8")
+    let segments: Vec<&[u8]> = value.segments().collect();
+    let texts = segments.chunks(2).enumerate().filter(|(n, part)| *n == 0 || part.len() == 2);
+    let text = texts.flat_map(|(_, part)| part.first().copied().unwrap_or_default()).copied().collect();
+    String::from_utf8(text).expect("texts are UTF-8")
 }
 
-/// Which execution made a value; none made those that a client gave.
-pub(crate) fn maker(value: &Value) -> Option<u64> {
-    let second = value.segments().nth(1)?;
-    Some(u64::from_le_bytes(second.try_into().expect("an execution is eight bytes")))
+/// Which executions made a value, one for each part; none made those that a client gave.
+pub(crate) fn makers(value: &Value) -> Vec<u64> {
+    let segments: Vec<&[u8]> = value.segments().collect();
+    let makers = segments.chunks_exact(2).map(|part| part[1]);
+    makers.map(|maker| u64::from_le_bytes(maker.try_into().expect("an execution is eight bytes"))).collect()
 }
 
 /// Before each item of a chunk's value.
@@ -191,6 +194,11 @@ pub(crate) fn result_text(tag: u32, inputs: &[String]) -> String {
 /// What a failing call raises.
 pub(crate) fn error_text(tag: u32) -> String {
     format!("E{tag};")
+}
+
+/// What an item comes to that has killed as many executors as it may.
+pub(crate) fn crash_text(tag: u32) -> String {
+    format!("X{tag};")
 }
 
 /// What a combine makes of one of its inputs.
@@ -225,6 +233,6 @@ mod tests {
         assert_eq!(scripts(&arguments(&scripts_there)), scripts_there);
         let join = Function::Join { crashes: 2, micros: 5 };
         assert_eq!(Function::of(&join.body()), join);
-        assert_eq!((text(&value("a", 3, 5)), maker(&value("a", 3, 0))), ("a".to_string(), Some(3)));
+        assert_eq!((text(&value("a", 3, 5)), makers(&value("a", 3, 0))), ("a".to_string(), vec![3]));
     }
 }

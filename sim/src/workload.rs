@@ -309,10 +309,12 @@ impl Program {
         let (call, scripts) = match &record.kind {
             Kind::Single(script) => (Call::Single, std::slice::from_ref(script)),
             Kind::Chunk { items, errors, retries } => {
-                (Call::Chunk { errors: *errors, retries: *retries }, items.as_slice())
+                (Call::Chunk { errors: *errors, retries: *retries, items: items.len() as u32 }, items.as_slice())
             }
             Kind::ChunkFold { items, errors, retries, merge } => {
-                (Call::ChunkFold { errors: *errors, retries: *retries, merge: *merge }, items.as_slice())
+                let count = items.len() as u32;
+                let call = Call::ChunkFold { errors: *errors, retries: *retries, items: count, merge: *merge };
+                (call, items.as_slice())
             }
             Kind::Result(_) | Kind::Put(_) => unreachable!("only what runs is submitted"),
         };

@@ -160,6 +160,12 @@ impl Channel {
         }
     }
 
+    /// The entry of the order at hand.
+    #[must_use]
+    pub fn entry(&self) -> Option<u32> {
+        self.current.map(|(entry, _)| entry)
+    }
+
     /// How long the order at hand has run by `now`.
     #[must_use]
     pub fn ran(&self, now: Instant) -> Duration {

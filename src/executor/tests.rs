@@ -65,7 +65,7 @@ impl Worker {
 
     fn give(&mut self, entries: impl IntoIterator<Item = u32>) {
         let orders: Vec<_> = entries.into_iter().map(order).collect();
-        orders.iter().for_each(|order| self.page.offer(order.entry));
+        orders.iter().for_each(|order| self.page.offer(order.entry, (0, order.call.items())));
         self.say(ToExecutor::Orders(orders));
     }
 
@@ -94,6 +94,7 @@ impl Worker {
 fn order(entry: u32) -> ExecutorOrder {
     ExecutorOrder {
         entry,
+        part: None,
         function: function(0),
         call: Call::Single,
         task: AttemptId::default(),
@@ -176,7 +177,7 @@ fn a_result_does_not_wait_behind_a_long_task() {
 #[test]
 fn an_order_begins_when_all_its_inputs_are_there() {
     let (mut worker, mut channel) = connect();
-    worker.page.offer(3);
+    worker.page.offer(3, (0, 0));
     let streamed = ExecutorOrder { inputs: vec![Outcome::Skipped], inputs_total: 3, ..order(3) };
     worker.say(ToExecutor::Orders(vec![streamed]));
     let waiting = thread::spawn(move || (next(&mut channel), channel));
@@ -228,7 +229,7 @@ fn large_segments_go_as_memory_both_ways_and_small_ones_between_them() {
     let large = |byte| Bytes::from(vec![byte; PASSED_BYTES + usize::from(byte)]);
     let args =
         Value::from_segments((0..60).map(|n| if n % 3 == 2 { Bytes::from(vec![n; 9]) } else { large(n) }).collect());
-    worker.page.offer(0);
+    worker.page.offer(0, (0, 0));
     worker.say(ToExecutor::Orders(vec![ExecutorOrder { args: args.clone(), ..order(0) }]));
     let order = next(&mut channel);
     assert_eq!(order.args, args);
@@ -251,7 +252,7 @@ fn an_order_may_come_as_bytes_where_memory_cannot_be_passed() {
     let (worker, mut channel) = connect();
     let mut encoder = Encoder::new();
     let args = Value::from(Bytes::from(vec![3; PASSED_BYTES]));
-    worker.page.offer(0);
+    worker.page.offer(0, (0, 0));
     encoder.message(ToExecutor::Orders(vec![ExecutorOrder { args: args.clone(), ..order(0) }])).expect("encodable");
     let chunks: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
     let mut socket = worker.socket.try_clone().expect("a socket");

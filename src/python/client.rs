@@ -175,7 +175,7 @@ impl Session {
         Ok(Ticket::new(handle, task, Retention::Delivery))
     }
 
-    /// Submits a chunk of calls; with "return" as `errors` they are kept item by item.
+    /// Submits a chunk of so many calls; with "return" as `errors` they are kept item by item.
     #[expect(clippy::too_many_arguments, reason = "Python passes them one by one")]
     fn submit_chunk(
         &self,
@@ -186,8 +186,9 @@ impl Session {
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
         errors: &str,
         retries: u32,
+        items: u32,
     ) -> PyResult<Ticket> {
-        let call = Call::Chunk { errors: errors_from(errors)?, retries };
+        let call = Call::Chunk { errors: errors_from(errors)?, retries, items };
         let task = new_task(self.0.own(py)?, (function, options), call, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))

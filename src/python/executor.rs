@@ -1,18 +1,19 @@
 //! The executor's channel for `_executor.py`: orders as tuples, endings as a number and segments.
 
 use super::buffer::{segments_into, value_from};
+use super::claims::Claims;
 use super::outcome::outcome_into;
 use super::pickle;
 use crate::executor::{Channel, ExecutorOrder, Forgotten, Left, Next, remains, setup};
 use crate::store::blob::Store;
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{AttemptId, FunctionKey};
-use plait_core::outcome::{Ending, Retry};
+use plait_core::outcome::{Ending, Failure, Outcome, Retry};
 use plait_core::spec::{Call, Errors, Grouping};
 use plait_core::value::Value;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 use rustix::process::{Pid, getpid};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -170,6 +171,13 @@ impl ExecutorChannel {
         Ok(())
     }
 
+    /// The rest of the items of the order at hand, each claimed as it is taken.
+    fn claims(&self, rest: Bound<'_, PyIterator>) -> PyResult<Claims> {
+        let entry = self.inner().channel.entry();
+        let entry = entry.ok_or_else(|| PyRuntimeError::new_err("there is no order at hand"))?;
+        Ok(Claims::new(Arc::clone(&self.page), entry, rest.unbind()))
+    }
+
     /// Ends the order at hand. False in a process that was forked by the task: it is no executor and must end.
     ///
     /// Endings: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.
@@ -273,13 +281,19 @@ impl Inner {
                 Some(inputs.collect::<PyResult<Vec<_>>>()?)
             }
         };
+        let first = order.part.as_ref().map_or(0, |part| part.first);
+        let deaths = order.part.map(|part| part.deaths).filter(|deaths| !deaths.is_empty());
+        let crash = deaths.map(|deaths| outcome_into(py, Outcome::Failed(Box::new(Failure::Crashed(deaths))), None));
+        let crash = crash.transpose()?;
         match order.call {
             Call::Single => (0, function, args, inputs, ()).into_pyobject(py),
-            Call::Chunk { errors, retries } => (1, function, args, inputs, (mode(errors), retries)).into_pyobject(py),
-            Call::ChunkFold { errors, retries, merge } => {
+            Call::Chunk { errors, retries, .. } => {
+                (1, function, args, inputs, (mode(errors), retries, first, crash)).into_pyobject(py)
+            }
+            Call::ChunkFold { errors, retries, merge, .. } => {
                 self.functions[1] = FunctionKey { function: merge, ..order.function };
                 let merge = self.loaded(py, self.functions[1]);
-                (2, function, args, inputs, (mode(errors), retries, merge)).into_pyobject(py)
+                (2, function, args, inputs, (mode(errors), retries, first, crash, merge)).into_pyobject(py)
             }
             Call::Fold => (3, function, args, inputs, ()).into_pyobject(py),
             Call::Combine { grouping, errors } => {

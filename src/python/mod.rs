@@ -6,6 +6,7 @@
 
 mod batches;
 mod buffer;
+mod claims;
 mod client;
 mod coordinator;
 mod error;
@@ -29,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<batches::Batches>()?;
     module.add_class::<buffer::Buffer>()?;
+    module.add_class::<claims::Claims>()?;
     module.add_class::<client::FunctionTicket>()?;
     module.add_class::<client::Session>()?;
     module.add_class::<executor::ExecutorChannel>()?;

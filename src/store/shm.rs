@@ -5,6 +5,10 @@
 //! has to ask the other. A word says which entry runs, so that a death is blamed on the right one and "started" needs no
 //! message; another says which entry an interrupt is meant for.
 //!
+//! A chunk is won item by item in the same way: a word holds the next item and the end of those that may begin. The
+//! executor claims the next, the worker *cuts* the end off. A place in the ring is filled again only by the worker, once
+//! what was there is over, so no side ever mistakes an old word for a new one.
+//!
 //! Neither side trusts what it reads: a word that makes no sense is an entry that was not won, or nothing that runs. A
 //! page that lies costs the executor that wrote it and nobody else. This is one of the two files where `unsafe` may stand.
 #![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
@@ -33,12 +37,23 @@ struct Layout {
     interrupt: AtomicU64,
     /// The ring: entry and state, at `entry % EXECUTOR_QUEUE`.
     slots: [AtomicU64; EXECUTOR_QUEUE],
+    /// Beside each slot the items of its chunk that have not begun: the next, and the one after the last.
+    spans: [AtomicU64; EXECUTOR_QUEUE],
 }
 
 const _: () = assert!(size_of::<Layout>() <= BYTES && align_of::<Layout>() <= 8);
 
 const fn word(entry: u32, state: u64) -> u64 {
     (entry as u64) << 32 | state
+}
+
+const fn span(next: u32, end: u32) -> u64 {
+    (next as u64) << 32 | end as u64
+}
+
+/// The next item and the end.
+const fn items(span: u64) -> (u32, u32) {
+    ((span >> 32) as u32, span as u32)
 }
 
 /// A word that names an entry plus one.
@@ -74,6 +89,10 @@ impl Page {
         &self.layout().slots[entry as usize % EXECUTOR_QUEUE]
     }
 
+    fn span(&self, entry: u32) -> &AtomicU64 {
+        &self.layout().spans[entry as usize % EXECUTOR_QUEUE]
+    }
+
     fn change(&self, entry: u32, from: u64, to: u64) -> bool {
         let (from, to) = (word(entry, from), word(entry, to));
         self.slot(entry).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -102,8 +121,10 @@ impl WorkerPage {
         self.memory.as_fd()
     }
 
-    /// Lets the executor begin `entry`. Whatever was in its place in the ring must be over.
-    pub fn offer(&self, entry: u32) {
+    /// Lets the executor begin `entry`, if it is a chunk with these items (the first, and the one after the last).
+    /// Whatever was in its place in the ring must be over.
+    pub fn offer(&self, entry: u32, (first, end): (u32, u32)) {
+        self.page.span(entry).store(span(first, end), Ordering::Release);
         self.page.slot(entry).store(word(entry, OFFERED), Ordering::Release);
     }
 
@@ -111,6 +132,27 @@ impl WorkerPage {
     #[must_use]
     pub fn revoke(&self, entry: u32) -> bool {
         self.page.change(entry, OFFERED, REVOKED)
+    }
+
+    /// Takes the second half of the items of `entry` that have not begun; one that is alone is a half. Returns the first
+    /// of them: none of them will ever begin.
+    #[must_use]
+    pub fn cut(&self, entry: u32) -> Option<u32> {
+        let state = self.page.slot(entry).load(Ordering::Acquire);
+        if state != word(entry, OFFERED) && state != word(entry, CLAIMED) {
+            return None;
+        }
+        let tail = |(next, end): (u32, u32)| Some(next + end.checked_sub(next).filter(|left| *left > 0)? / 2);
+        let cut = |word| tail(items(word)).map(|at| span(items(word).0, at));
+        let before = self.page.span(entry).fetch_update(Ordering::AcqRel, Ordering::Acquire, cut).ok()?;
+        tail(items(before))
+    }
+
+    /// The last item of a chunk that the executor says it has begun; not to be believed if it is before the first.
+    #[must_use]
+    pub fn item(&self, entry: u32) -> Option<u32> {
+        let (next, _) = items(self.page.span(entry).load(Ordering::Acquire));
+        next.checked_sub(1)
     }
 
     /// The entry that the executor says it runs.
@@ -156,6 +198,29 @@ impl ExecutorPage {
             self.page.layout().running.store(u64::from(entry) + 1, Ordering::Release);
         }
         won
+    }
+
+    /// Begins the next item of `entry`, which is claimed: from here on its death is blamed on it. None if none is left.
+    #[must_use]
+    pub fn claim_item(&self, entry: u32) -> Option<u32> {
+        let claim = |word| {
+            let (next, end) = items(word);
+            (next < end).then(|| span(next + 1, end))
+        };
+        let before = self.page.span(entry).fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).ok()?;
+        Some(items(before).0)
+    }
+
+    /// Whether an item of `entry` is left to begin.
+    #[must_use]
+    pub fn has_items(&self, entry: u32) -> bool {
+        let (next, end) = items(self.page.span(entry).load(Ordering::Acquire));
+        next < end
+    }
+
+    /// No further item of `entry` will begin, and what happens now is the fault of none.
+    pub fn settle(&self, entry: u32) {
+        self.page.span(entry).store(span(0, 0), Ordering::Release);
     }
 
     /// Ends `entry`.
@@ -260,12 +325,12 @@ mod tests {
     fn an_entry_goes_from_offer_to_claim_to_done() {
         let (worker, executor) = pair();
         assert!(!executor.claim(7), "nothing was offered");
-        worker.offer(7);
+        worker.offer(7, (0, 0));
         assert!(executor.claim(7) && !executor.claim(7) && !worker.revoke(7));
         assert_eq!(worker.running(), Some(7));
         executor.done(7);
         assert_eq!(worker.running(), None);
-        worker.offer(7 + EXECUTOR_QUEUE as u32);
+        worker.offer(7 + EXECUTOR_QUEUE as u32, (0, 0));
         executor.done(7);
         assert!(worker.revoke(7 + EXECUTOR_QUEUE as u32), "a late end leaves the next entry of the ring alone");
         assert!(!executor.claim(7 + EXECUTOR_QUEUE as u32));
@@ -274,7 +339,7 @@ mod tests {
     #[test]
     fn the_last_entry_number_is_as_good_as_any() {
         let (worker, executor) = pair();
-        worker.offer(u32::MAX);
+        worker.offer(u32::MAX, (0, 0));
         assert!(executor.claim(u32::MAX));
         assert_eq!(worker.running(), Some(u32::MAX));
     }
@@ -301,7 +366,7 @@ mod tests {
             });
             let mut revoked = Vec::new();
             for entry in 0..ROUNDS {
-                worker.offer(entry);
+                worker.offer(entry, (0, 0));
                 offered.store(entry + 1, Ordering::Release);
                 (0..entry % 64).for_each(|_| std::hint::spin_loop());
                 if worker.revoke(entry) {
@@ -321,6 +386,58 @@ mod tests {
     }
 
     #[test]
+    fn half_of_what_has_not_begun_is_cut_off() {
+        let (worker, executor) = pair();
+        assert_eq!(worker.cut(4), None, "nothing was offered");
+        worker.offer(4, (10, 20));
+        assert_eq!(worker.cut(4), Some(15), "before it has begun");
+        assert!(executor.claim(4));
+        assert_eq!(worker.item(4), Some(9), "which is none of its items");
+        assert_eq!((executor.claim_item(4), worker.item(4)), (Some(10), Some(10)));
+        assert_eq!([worker.cut(4), worker.cut(4), worker.cut(4), worker.cut(4)], [Some(13), Some(12), Some(11), None]);
+        assert!(!executor.has_items(4) && executor.claim_item(4).is_none());
+        executor.settle(4);
+        assert_eq!(worker.item(4), None, "what comes after the last item is the fault of none");
+        executor.done(4);
+        worker.offer(5, (0, 8));
+        assert!(executor.claim(5) && executor.has_items(5));
+        executor.settle(5);
+        assert_eq!((worker.cut(5), executor.claim_item(5)), (None, None));
+        worker.offer(6, (0, 8));
+        assert!(worker.revoke(6) && worker.cut(6).is_none());
+    }
+
+    #[test]
+    fn each_item_is_won_by_exactly_one_side() {
+        const ITEMS: u32 = 200_000;
+        let (worker, executor) = pair();
+        worker.offer(9, (0, ITEMS));
+        assert!(executor.claim(9));
+        let (cut, claimed) = thread::scope(|scope| {
+            let claims = scope.spawn(|| {
+                let claimed = std::iter::from_fn(|| executor.claim_item(9)).collect::<Vec<_>>();
+                (worker.item(9), claimed)
+            });
+            let mut cut = Vec::new();
+            let mut end = ITEMS;
+            while !claims.is_finished() {
+                (0..end % 4_096).for_each(|_| std::hint::spin_loop());
+                if let Some(at) = worker.cut(9) {
+                    cut.extend(at..end);
+                    end = at;
+                }
+            }
+            let (last, claimed) = claims.join().expect("the claiming side");
+            assert_eq!(last, claimed.last().copied(), "the page says how far it came");
+            (cut, claimed)
+        });
+        let mut won = claimed;
+        won.extend(cut);
+        won.sort_unstable();
+        assert_eq!(won, (0..ITEMS).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_page_that_lies_says_nothing() {
         let (worker, _executor) = pair();
         let layout = worker.page.layout();
@@ -328,16 +445,19 @@ mod tests {
             layout.running.store(lie, Ordering::Release);
             assert_eq!(worker.running(), None);
         }
-        worker.offer(3);
+        worker.offer(3, (0, 0));
         worker.page.slot(3).store(u64::MAX, Ordering::Release);
-        assert!(!worker.revoke(3));
+        assert!(!worker.revoke(3) && worker.cut(3).is_none());
+        worker.offer(4, (0, 9));
+        worker.page.span(4).store(u64::MAX << 32, Ordering::Release);
+        assert_eq!(worker.cut(4), None, "there are no items from the last to the first");
     }
 
     #[test]
     fn an_interrupt_hits_only_the_entry_it_is_meant_for() {
         let (worker, executor) = pair();
         assert_eq!(executor.take_interrupt(), Interrupt::Foreign);
-        worker.offer(1);
+        worker.offer(1, (0, 0));
         assert!(executor.claim(1));
         worker.mark_interrupt(1);
         assert_eq!(executor.take_interrupt(), Interrupt::Running);

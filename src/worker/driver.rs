@@ -144,7 +144,7 @@ impl Driver {
             }
             Action::Give { executor, orders } => {
                 // Offered first: an executor passes over what it may not claim.
-                orders.iter().for_each(|order| self.supervisor.offer(executor, order.entry));
+                orders.iter().for_each(|order| self.supervisor.offer(executor, order.entry, order.items()));
                 self.supervisor.send(executor, translate::orders(orders));
             }
             Action::GiveInputs { executor, entry, inputs } => {
@@ -157,6 +157,10 @@ impl Driver {
             Action::Revoke { executor, entries: asked } => {
                 let revoked = self.supervisor.revoke(executor, &asked);
                 self.events.push(Event::EntriesRevoked { executor, asked, revoked });
+            }
+            Action::Cut { executor, entry } => {
+                let tail = self.supervisor.cut(executor, entry);
+                self.events.push(Event::EntryCut { executor, entry, tail });
             }
             Action::Observe { executors } => {
                 let seen = |executor| Event::ExecutorSeen { executor, running: self.supervisor.observe(executor) };

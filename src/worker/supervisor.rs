@@ -31,6 +31,15 @@ pub(crate) enum Said {
     Died(Box<Death>),
 }
 
+/// What an executor ran when it died.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Blame {
+    /// The entry.
+    pub(crate) running: Option<Entry>,
+    /// The last item of it that was begun, if it is a chunk.
+    pub(crate) item: Option<u32>,
+}
+
 impl From<FromExecutor> for Said {
     fn from(message: FromExecutor) -> Self {
         match message {
@@ -91,9 +100,9 @@ impl Supervisor {
     }
 
     /// Lets an executor begin an entry, which is sent after this.
-    pub(crate) fn offer(&self, id: ExecutorId, entry: Entry) {
+    pub(crate) fn offer(&self, id: ExecutorId, entry: Entry, items: (u32, u32)) {
         if let Some(executor) = self.executors.get(&id) {
-            executor.page().offer(entry.0);
+            executor.page().offer(entry.0, items);
         }
     }
 
@@ -101,6 +110,11 @@ impl Supervisor {
     pub(crate) fn revoke(&self, id: ExecutorId, entries: &[Entry]) -> Vec<Entry> {
         let Some(executor) = self.executors.get(&id) else { return Vec::new() };
         entries.iter().copied().filter(|entry| executor.page().revoke(entry.0)).collect()
+    }
+
+    /// Takes the tail of a chunk; returns the first of the items that will never begin there.
+    pub(crate) fn cut(&self, id: ExecutorId, entry: Entry) -> Option<u32> {
+        self.executors.get(&id)?.page().cut(entry.0)
     }
 
     /// The entry that an executor runs, by its page.
@@ -128,14 +142,16 @@ impl Supervisor {
         self.executors.values().map(|executor| executor.pid()).collect()
     }
 
-    /// Forgets an executor that has died; returns the entry that its page blames.
-    pub(crate) fn bury(&mut self, id: ExecutorId) -> Option<Entry> {
-        let running = self.executors.remove(&id)?.page().running().map(Entry);
+    /// Forgets an executor that has died; returns what its page blames.
+    pub(crate) fn bury(&mut self, id: ExecutorId) -> Blame {
+        let Some(executor) = self.executors.remove(&id) else { return Blame::default() };
+        let running = executor.page().running();
+        let item = running.and_then(|entry| executor.page().item(entry));
         if self.place == Place::Own {
             let own: BTreeSet<u32> = self.executors.values().map(|executor| executor.pid()).collect();
             end_orphans(&own);
         }
-        running
+        Blame { running: running.map(Entry), item }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The supervisor and the driver with shells in place of interpreters.
 
 use super::launch::tests::script;
-use super::supervisor::{Said, Supervisor};
+use super::supervisor::{Blame, Said, Supervisor};
 use super::{Config, Place, Stop, Upstream, WorkerExit, control};
 use crate::net::link;
 use crate::store::blob::Store;
@@ -77,7 +77,7 @@ fn all_that_an_executor_said_is_told_before_its_death() {
         let Said::Died(death) = &said[51] else { panic!("its end comes last") };
         assert_eq!((death.exit, &*death.log_tail), (Exit::Signal(11), "last words\n"));
         assert!(death.pid > 1 && !death.host.is_empty());
-        assert_eq!(supervisor.bury(X), None, "it ran nothing");
+        assert_eq!(supervisor.bury(X), Blame::default(), "it ran nothing");
     });
 }
 
@@ -112,7 +112,7 @@ fn a_signal_for_an_entry_that_does_not_run_is_not_sent() {
         let mut supervisor = supervise(&format!("trap 'exit 7' INT TERM; {ready} while true; do sleep 0.01; done"));
         let mut said = Vec::new();
         supervisor.listen(&mut said, 1).await;
-        supervisor.offer(X, Entry(3));
+        supervisor.offer(X, Entry(3), (0, 0));
         for signal in [Signal::Interrupt(Entry(3)), Signal::Terminate(Entry(3)), Signal::Kill] {
             supervisor.signal(X, signal);
         }
@@ -190,6 +190,7 @@ fn start(seq: u64) -> Start {
         inputs: Vec::new(),
         inputs_total: 0,
         deaths: 0,
+        crash_limit: 3,
         priority: 0,
     }
 }

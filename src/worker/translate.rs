@@ -1,10 +1,9 @@
 //! Messages to events, orders to messages. Nothing is decided here.
 
-use super::supervisor::Said;
+use super::supervisor::{Blame, Said};
 use plait_core::id::{ExecutorId, FunctionKey};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, ToExecutor};
 use plait_core::protocol::message::worker::ToWorker;
-use plait_core::spec::Start;
 use plait_core::worker::{Condition, Ended, Entry, Event, Order};
 
 /// What a message of the coordinator means.
@@ -37,12 +36,15 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
     })
 }
 
-/// What an executor said; `blamed` is asked for the entry that a dead one ran.
-pub(super) fn event(executor: ExecutorId, said: Said, blamed: impl FnOnce() -> Option<Entry>) -> Event {
+/// What an executor said; `blamed` is asked for what a dead one ran.
+pub(super) fn event(executor: ExecutorId, said: Said, blamed: impl FnOnce() -> Blame) -> Event {
     match said {
         Said::Ready => Event::ExecutorReady { executor },
         Said::Ended(ended) => Event::EntriesEnded { executor, ended: ended.into_iter().map(self::ended).collect() },
-        Said::Died(death) => Event::ExecutorDied { executor, running: blamed(), death },
+        Said::Died(death) => {
+            let Blame { running, item } = blamed();
+            Event::ExecutorDied { executor, running, item, death }
+        }
     }
 }
 
@@ -52,15 +54,17 @@ fn ended(ended: EntryEnded) -> Ended {
 }
 
 pub(super) fn orders(orders: Vec<Order>) -> ToExecutor {
-    ToExecutor::Orders(orders.into_iter().map(|order| executor_order(order.entry, order.start)).collect())
+    ToExecutor::Orders(orders.into_iter().map(executor_order).collect())
 }
 
-fn executor_order(entry: Entry, start: Start) -> ExecutorOrder {
+fn executor_order(order: Order) -> ExecutorOrder {
+    let Order { entry, start, part } = order;
     let session = start.attempt.task.session;
     ExecutorOrder {
         entry: entry.0,
         function: FunctionKey { session, function: start.function },
         call: start.call,
+        part,
         task: start.attempt,
         args: start.args,
         inputs: start.inputs,

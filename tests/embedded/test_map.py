@@ -130,7 +130,66 @@ def test_an_unpicklable_item_fails_alone(client, chunksize):
     assert isinstance(outcomes[1].error, plait.SerializationError)
 
 
-def test_a_crash_is_the_error_of_each_item_of_its_chunk(client):
+def test_an_idle_executor_takes_the_end_of_a_chunk(client, tmp_path):
+    gate = tmp_path / "gate"
+
+    def work(n):
+        if n == 3:
+            gate.touch()
+        return tasks.until(str(gate), n) if n == 0 else n
+
+    assert list(client.map(work, range(4), chunksize=4)) == [0, 1, 2, 3]
+
+
+def test_an_item_of_a_chunk_kills_as_many_executors_as_it_may(client, tmp_path):
+    calls = tmp_path / "calls"
+
+    def work(n):
+        if n == 5:
+            with calls.open("a") as file:
+                file.write("x")
+            tasks.leave(3)
+        return n
+
+    before = client.submit(tasks.same, 1)._seq
+    view = client.options(errors="return", crash_limit=2)
+    outcomes = list(view.map(work, range(9), chunksize=9))
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3, 4, None, 6, 7, 8]
+    error = outcomes[5].error
+    assert isinstance(error, plait.TaskCrashed) and len(error.attempts) == 2 and error.__cause__ is None
+    assert calls.read_text() == "xx"
+    assert client.submit(tasks.same, 1)._seq - before == 2, "nothing was sent again"
+
+
+@pytest.mark.parametrize("errors", ["raise", "skip"])
+def test_an_item_that_crashed_is_an_error_as_any_other(client, errors):
+    def work(n):
+        return tasks.leave(3) if n == 2 else n
+
+    results = client.options(errors=errors, crash_limit=1).map(work, range(5), chunksize=5)
+    if errors == "skip":
+        assert list(results) == [0, 1, 3, 4]
+        return
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(plait.TaskCrashed):
+        next(results)
+
+
+def test_a_value_that_kills_its_executor_as_it_is_pickled_fails_alone(client):
+    class Poison:
+        def __reduce__(self):
+            return tasks.leave(3)
+
+    def work(n):
+        return Poison() if n == 4 else n
+
+    view = client.options(errors="return", crash_limit=1)
+    outcomes = list(view.map(work, range(10), chunksize=10))
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3, None, 5, 6, 7, 8, 9]
+    assert isinstance(outcomes[4].error, plait.TaskCrashed)
+
+
+def test_each_item_of_a_chunk_that_crashes_says_so(client):
     view = client.options(errors="return", crash_limit=1)
     outcomes = list(view.map(tasks.leave, [1, 2], chunksize=2))
     assert all(isinstance(outcome.error, plait.TaskCrashed) for outcome in outcomes)

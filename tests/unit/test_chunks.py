@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ from plait import _config, _executor
 from plait._chunks import Sizer
 from plait._errors import SerializationError
 from plait._executor import RAISE, RETURN, SKIP, Chunk
-from plait._serialize import BRIEF, FIRST, TIMED, TUPLES, load_chunk, load_error
+from plait._serialize import BRIEF, FIRST, TIMED, TUPLES, dump_value, load_error, load_parts
 
 
 def sizes(sizer: Sizer, seconds: float, weight: float = 1.0, slots: int = 2, total: int = 1_000_000) -> list[int]:
@@ -49,9 +50,37 @@ def test_what_costs_more_counts_at_once():
     assert sizer.size(2) == 1
 
 
+class Claims:
+    """Items of which the rest may be cut off, as the shared page does it."""
+
+    def __init__(self, items: Any, end: int | None = None) -> None:
+        self._items = list(items)
+        self.end = len(self._items) if end is None else end
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self.left:
+            raise StopIteration
+        self.taken += 1
+        return self._items[self.taken - 1]
+
+    @property
+    def left(self) -> bool:
+        return self.taken < self.end
+
+    def settle(self) -> None:
+        self.end = 0
+
+
 def chunk(fn: Any, items: Any, kind: int = 0, errors: int = RETURN, retries: int = 0) -> tuple[Any, ...]:
     """Run and read a chunk; failures as exceptions."""
-    values, failures, seconds, _ = load_chunk(Chunk(fn, Exception, kind, items, errors, retries).dump())
+    ((first, values, failures, seconds),) = load_parts(
+        Chunk(fn, Exception, kind, items, Claims(items), errors, retries).dump()
+    )
+    assert first == 0
     return values, {index: load_error([failure]) for index, failure in failures.items()}, seconds
 
 
@@ -83,7 +112,7 @@ def test_items_that_are_skipped_leave_no_gap():
 
 def test_a_chunk_that_raises_raises_the_first():
     with pytest.raises(_executor._NoRetry) as caught:
-        Chunk(lambda x: 1 // x, Exception, 0, [1, 0, 0], RAISE, 0)
+        Chunk(lambda x: 1 // x, Exception, 0, [1, 0, 0], Claims([1, 0, 0]), RAISE, 0)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -114,6 +143,41 @@ def test_a_value_that_cannot_be_pickled_fails_alone():
     assert values == [0, None, 2] and list(failures) == [1]
     assert isinstance(failures[1], SerializationError)
     assert chunk(lambda x: threading.Lock() if x == 1 else x, range(3), errors=SKIP)[0] == [0, 2]
+
+
+@pytest.mark.parametrize("kind", [0, BRIEF, BRIEF | TIMED])
+def test_a_chunk_whose_end_is_cut_off_ends_there(kind):
+    items = [*range(5), 0, *range(10)]
+    claims = Claims(items[3:])
+
+    def fn(x: int) -> float:
+        if x == 4:
+            claims.end = 6  # while this one runs
+        return 1 / x
+
+    told = Chunk(fn, Exception, kind, items, claims, RETURN, 0, 3)
+    ((first, values, failures, seconds),) = load_parts(told.dump())
+    assert (first, values) == (3, [1 / 3, 1 / 4, None, None, 1.0, 0.5])
+    assert sorted(failures) == [2, 3] and (seconds is None or len(seconds) == 6)
+    assert not claims.left, "what is pickled is the fault of no item"
+
+
+def test_parts_follow_one_another_whatever_buffers_they_have():
+    np = pytest.importorskip("numpy")
+    parts: list[Any] = [
+        (0, [1], {}, None),
+        (1, [np.arange(3), np.arange(4)], {}, [0.5, 0.5]),
+        (3, [], {}, None),
+        (4, [np.ones(2)], {}, None),
+    ]
+    told = load_parts([segment for part in parts for segment in dump_value(part)])
+    assert [(first, len(values), seconds) for first, values, _, seconds in told] == [
+        (0, 1, None),
+        (1, 2, [0.5, 0.5]),
+        (3, 0, None),
+        (4, 1, None),
+    ]
+    assert told[1][1][1].tolist() == [0, 1, 2, 3] and told[3][1][0].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", [BRIEF, BRIEF | TIMED])

@@ -59,7 +59,7 @@ class Session:
         self.take(args)
         return Ticket()
 
-    def submit_chunk(self, function, options, args, inputs, errors, retries):
+    def submit_chunk(self, function, options, args, inputs, errors, retries, items):
         return self.submit_item(function, options, args)
 
     def submit_piece(self, run, function, options, args, inputs=None):

@@ -277,6 +277,8 @@ impl Scheduler {
         let (inputs, _) = self.input_batch(slot, 0);
         let inputs_total = self.input_count(slot);
         let task = &mut self.tasks[slot];
+        let options = self.sessions[task.session].options(task.options);
+        let crash_limit = options.expect("a task's options are defined").options.crash_limit;
         task.attempts += 1;
         let sent = inputs.len();
         let start = Start {
@@ -288,6 +290,7 @@ impl Scheduler {
             inputs,
             inputs_total: inputs_total as u64,
             deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
+            crash_limit,
             priority: self.ready.queue(task.queue).class.priority,
         };
         let (ticket, attempt) = (task.ticket, task.attempt());

@@ -3,7 +3,7 @@
 use super::Entry;
 use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report, Unfetched};
-use crate::spec::{FunctionSpec, Start};
+use crate::spec::{FunctionSpec, Part, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 
@@ -62,6 +62,13 @@ pub enum Action {
         executor: ExecutorId,
         /// Which.
         entries: Vec<Entry>,
+    },
+    /// Take the tail of a chunk that has not begun, half of what is left of it; answered at once by `EntryCut`.
+    Cut {
+        /// From whom.
+        executor: ExecutorId,
+        /// Of which entry.
+        entry: Entry,
     },
     /// Look at the shared page of every executor that has something to do; each is answered by `ExecutorSeen`.
     Observe {
@@ -156,6 +163,16 @@ pub struct Order {
     pub entry: Entry,
     /// What to do.
     pub start: Start,
+    /// With which of its items, if not with all.
+    pub part: Option<Part>,
+}
+
+impl Order {
+    /// The first of the items that it is about, and the one after the last.
+    #[must_use]
+    pub fn items(&self) -> (u32, u32) {
+        self.part.as_ref().map_or((0, self.start.call.items()), |part| (part.first, part.end))
+    }
 }
 
 /// How an executor is stopped.

@@ -2,6 +2,7 @@
 
 use super::Entry;
 use super::function::FunctionSlot;
+use super::part::Share;
 use super::queue::Links;
 use crate::id::AttemptId;
 use crate::spec::Start;
@@ -10,7 +11,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 /// An attempt's place in the slab; used again once the attempt is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Handle(pub(super) u32);
 
 impl Handle {
@@ -33,6 +34,19 @@ pub(super) struct Attempt {
     /// Inputs that its executor has been sent.
     pub(super) passed: usize,
     pub(super) place: Place,
+    /// Which part of which attempt it is, if it is not a whole one.
+    pub(super) share: Option<Share>,
+    /// Whether its executor had nothing to give of it.
+    pub(super) solid: Solid,
+}
+
+/// Whether a chunk may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Solid {
+    /// Not known.
+    No,
+    /// All of it has begun.
+    Yes,
 }
 
 /// Where an attempt stands among those that wait: larger priorities first, then in the order in which they came.
@@ -64,6 +78,8 @@ pub(super) enum Place {
     Queued(Links),
     /// In the hands of the executor on this seat.
     Given { seat: usize, entry: Entry },
+    /// In parts, each of which has a place of its own.
+    Split,
 }
 
 /// The slab.
@@ -83,15 +99,26 @@ impl Attempts {
         self.len() == 0
     }
 
+    /// Adds a part of an attempt that is there: it is found through that one, not by its name.
+    pub(super) fn insert_part(&mut self, part: Attempt) -> Handle {
+        assert!(part.share.is_some(), "only parts are without a name");
+        self.put(part)
+    }
+
     /// Adds an attempt that is not there yet.
     pub(super) fn insert(&mut self, attempt: Attempt) -> Handle {
         let id = attempt.start.attempt;
+        let handle = self.put(attempt);
+        self.index.insert(id, handle, &self.slots);
+        handle
+    }
+
+    fn put(&mut self, attempt: Attempt) -> Handle {
         let handle = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Handle(u32::try_from(self.slots.len() - 1).expect("credit bounds the attempts far below"))
         });
         self.slots[handle.index()] = Some(attempt);
-        self.index.insert(id, handle, &self.slots);
         handle
     }
 
@@ -108,8 +135,11 @@ impl Attempts {
     }
 
     pub(super) fn remove(&mut self, handle: Handle) -> Attempt {
-        let id = self.get(handle).start.attempt;
-        self.index.remove(id, &self.slots);
+        let attempt = self.get(handle);
+        if attempt.share.is_none() {
+            let id = attempt.start.attempt;
+            self.index.remove(id, &self.slots);
+        }
         self.free.push(handle);
         self.slots[handle.index()].take().expect("a handle lives as long as its attempt")
     }
@@ -120,12 +150,13 @@ impl Attempts {
     }
 
     pub(super) fn check(&self) {
-        let present = self.iter().map(|(handle, attempt)| {
+        let whole = self.iter().filter(|(_, attempt)| attempt.share.is_none());
+        let named = whole.map(|(handle, attempt)| {
             assert_eq!(self.find(attempt.start.attempt), Some(handle), "each attempt is found by its name");
         });
-        assert_eq!(present.count(), self.len(), "free places are counted");
-        let filled = self.index.table.iter().filter(|n| **n != Index::EMPTY).count();
-        assert_eq!(filled, self.len(), "the index names each attempt once");
+        let (named, filled) = (named.count(), self.index.table.iter().filter(|n| **n != Index::EMPTY).count());
+        assert_eq!(named, filled, "the index names each attempt once");
+        assert_eq!(self.iter().count(), self.len(), "free places are counted");
     }
 }
 

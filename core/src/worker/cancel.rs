@@ -13,18 +13,25 @@ use alloc::vec::Vec;
 impl Brain {
     pub(super) fn on_cancelled(&mut self, now: Time, ids: &[AttemptId], cancel: Cancel, actions: &mut Vec<Action>) {
         for id in ids {
-            let Some(handle) = self.attempts.find(*id) else { continue };
-            match self.attempts.get(handle).place {
-                Place::Awaiting { .. } => self.conclude(handle, Ending::Cancelled, 0),
-                Place::Queued(_) => {
-                    self.queue.remove(&mut self.attempts, handle);
-                    self.conclude(handle, Ending::Cancelled, 0);
-                }
-                Place::Given { seat, entry } => {
-                    self.want_cancelled(seat, entry, cancel);
-                    self.steer(now, seat, actions);
-                }
+            if let Some(handle) = self.attempts.find(*id) {
+                self.cancel_one(now, handle, cancel, actions);
             }
+        }
+    }
+
+    /// Cancels an attempt or a part of one, wherever it is.
+    pub(super) fn cancel_one(&mut self, now: Time, handle: Handle, cancel: Cancel, actions: &mut Vec<Action>) {
+        match self.attempts.get(handle).place {
+            Place::Awaiting { .. } => self.conclude(handle, Ending::Cancelled, 0),
+            Place::Queued(_) => {
+                self.queue.remove(&mut self.attempts, handle);
+                self.conclude(handle, Ending::Cancelled, 0);
+            }
+            Place::Given { seat, entry } => {
+                self.want_cancelled(seat, entry, cancel);
+                self.steer(now, seat, actions);
+            }
+            Place::Split => self.cancel_parts(now, handle, cancel, actions),
         }
     }
 
@@ -46,8 +53,11 @@ impl Brain {
         }
     }
 
-    /// Gives an attempt back to the coordinator unless it has begun.
+    /// Gives an attempt back to the coordinator unless it has begun, as what is in parts has.
     pub(super) fn recall(&mut self, handle: Handle) {
+        if self.is_part(handle) {
+            return;
+        }
         match self.attempts.get(handle).place {
             Place::Awaiting { .. } => self.give_back(handle),
             Place::Queued(_) => {
@@ -61,6 +71,7 @@ impl Brain {
                 }
                 self.ask_back(seat, entry);
             }
+            Place::Split => {}
         }
     }
 

@@ -14,6 +14,7 @@ impl Brain {
         self.check_places();
         self.check_objects();
         self.check_resources();
+        self.check_parts();
         if !self.linked {
             assert!(self.objects.is_empty(), "without a link no object is kept");
             assert!(self.attempts.is_empty() && self.reports.is_empty(), "without a link nothing is held");
@@ -28,8 +29,9 @@ impl Brain {
     fn check_places(&self) {
         let queued = self.queue.plain.check(&self.attempts) + self.queue.apart.check(&self.attempts);
         let given: usize = self.fleet.iter().map(|(_, executor)| executor.hand.len()).sum();
-        let awaiting = self.attempts.iter().filter(|(_, a)| matches!(a.place, Place::Awaiting { .. })).count();
-        assert_eq!(queued + given + awaiting, self.attempts.len(), "each attempt is in one place");
+        let elsewhere = |place| matches!(place, Place::Awaiting { .. } | Place::Split);
+        let elsewhere = self.attempts.iter().filter(|(_, attempt)| elsewhere(attempt.place)).count();
+        assert_eq!(queued + given + elsewhere, self.attempts.len(), "each attempt is in one place");
         for (seat, executor) in self.fleet.iter() {
             for (entry, held) in executor.hand.iter() {
                 let place = self.attempts.get(held.handle).place;

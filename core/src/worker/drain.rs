@@ -35,9 +35,11 @@ impl Brain {
         if self.linked {
             actions.push(Action::AnnounceDrain);
         }
+        let mut waiting = Vec::new();
         while let Some(handle) = self.queue.pop(&mut self.attempts) {
-            self.give_back(handle);
+            waiting.push(handle);
         }
+        self.put_back(waiting);
         let given: Vec<_> = self.attempts.iter().map(|(handle, _)| handle).collect();
         given.into_iter().for_each(|handle| self.recall(handle));
     }
@@ -49,6 +51,9 @@ impl Brain {
         }
         self.stay = Stay::Breaking;
         self.fleet.iter_mut().filter(|executor| !executor.hand.is_empty()).for_each(|executor| executor.kill(actions));
+        while let Some(handle) = self.queue.pop(&mut self.attempts) {
+            self.abandon(handle);
+        }
     }
 
     /// Leaves once nothing is left to do or to say.
@@ -76,9 +81,12 @@ impl Brain {
             }
             executor.mirror = Mirror::default();
             executor.view = View::Unknown;
+            executor.overlook();
         }
         self.attempts = Attempts::default();
         self.queue = Queue::default();
+        self.splits.clear();
+        self.failed.clear();
         self.functions = Functions::default();
         self.reports = Reports::default();
         self.objects.clear(actions);

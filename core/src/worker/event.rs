@@ -138,6 +138,15 @@ pub enum Event {
         /// What was got.
         revoked: Vec<Entry>,
     },
+    /// The answer to `Cut`: these items of an entry will never begin there. Without a tail there was nothing to take.
+    EntryCut {
+        /// Which executor.
+        executor: ExecutorId,
+        /// Which entry.
+        entry: Entry,
+        /// The first of the items taken; the others follow it.
+        tail: Option<u32>,
+    },
     /// The answer to `Observe`: what an executor's shared page says.
     ExecutorSeen {
         /// Which executor.
@@ -151,6 +160,8 @@ pub enum Event {
         executor: ExecutorId,
         /// The entry that its shared page blames.
         running: Option<Entry>,
+        /// Which item of that entry, if it is a chunk that has begun.
+        item: Option<u32>,
         /// How it ended.
         death: Box<Death>,
     },

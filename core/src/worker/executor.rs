@@ -23,6 +23,10 @@ pub(super) struct Executor {
     forgets: Vec<FunctionKey>,
     pub(super) stop: Option<Stop>,
     pub(super) view: View,
+    /// The entry that it is at, and since when.
+    pub(super) front: Option<(Entry, Time)>,
+    /// Of this entry the tail has been asked for.
+    pub(super) cutting: Option<Entry>,
     /// To be asked back at the end of this step.
     pub(super) asks: Vec<Entry>,
     /// To be given at the end of this step.
@@ -152,6 +156,8 @@ impl Fleet {
             forgets: Vec::new(),
             stop: None,
             view: View::Unknown,
+            front: None,
+            cutting: None,
             asks: Vec::new(),
             orders: Vec::new(),
         });

@@ -68,6 +68,11 @@ impl Functions {
         Some(slot)
     }
 
+    /// One more attempt needs it.
+    pub(super) fn share(&mut self, slot: FunctionSlot) {
+        self.get_mut(slot).uses += 1;
+    }
+
     /// An attempt needs it no more. Its name, if nothing does and its slot may be used again.
     pub(super) fn let_go(&mut self, slot: FunctionSlot) -> Option<FunctionKey> {
         let function = self.get_mut(slot);

@@ -139,6 +139,11 @@ impl Hand {
         self.change(entry, |held| held.grip = grip);
     }
 
+    /// The entry is now about this attempt: a part of the one that it was about.
+    pub(super) fn set_handle(&mut self, entry: Entry, handle: Handle) {
+        self.change(entry, |held| held.handle = handle);
+    }
+
     pub(super) fn set_wish(&mut self, entry: Entry, wish: Wish) {
         self.change(entry, |held| held.wish = wish);
     }

@@ -1,6 +1,6 @@
 //! What arrives from the coordinator: functions, attempts, and inputs that follow an attempt.
 
-use super::attempt::{Attempt, Class, Handle, Place};
+use super::attempt::{Attempt, Class, Handle, Place, Solid};
 use super::executor::Life;
 use super::function::FunctionSlot;
 use super::queue::Links;
@@ -41,7 +41,8 @@ impl Brain {
         let order = self.arrivals;
         self.arrivals += 1;
         let (class, place) = (class(&start), Place::Queued(Links::default()));
-        let attempt = Attempt { start, function, merge, class, order, suspicion: 0, passed: 0, place };
+        let (passed, share, solid) = (0, None, Solid::No);
+        let attempt = Attempt { start, function, merge, class, order, suspicion: 0, passed, place, share, solid };
         let handle = self.attempts.insert(attempt);
         match self.await_objects(handle, 0) {
             0 => self.queue.push(&mut self.attempts, handle),
@@ -78,7 +79,7 @@ impl Brain {
                 self.queue.remove(&mut self.attempts, handle);
                 self.attempts.get_mut(handle).place = Place::Awaiting { missing: more };
             }
-            Place::Queued(_) => {}
+            Place::Queued(_) | Place::Split => {}
             Place::Given { .. } => self.pass_inputs(handle, actions),
         }
     }
@@ -120,7 +121,10 @@ impl Brain {
     /// Puts attempts that have not begun back into the queue, each before what came after it.
     pub(super) fn put_back(&mut self, mut handles: Vec<Handle>) {
         if self.is_draining() {
-            handles.into_iter().for_each(|handle| self.give_back(handle));
+            let (parts, whole): (Vec<_>, Vec<_>) = handles.into_iter().partition(|handle| self.is_part(*handle));
+            whole.into_iter().for_each(|handle| self.give_back(handle));
+            // The others of their attempts run, or have.
+            parts.into_iter().for_each(|handle| self.queue.push(&mut self.attempts, handle));
         } else {
             handles.retain(|handle| self.is_whole(*handle));
             handles.sort_unstable_by_key(|handle| self.attempts.get(*handle).rank());

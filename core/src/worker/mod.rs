@@ -15,6 +15,7 @@
 //!
 //! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
+//! - `part`: chunks that were cut, for an idle executor or around an item that kills.
 //! - `place`, `cancel`, `drain`: who gets what, and how it is taken back.
 //! - `report`: what the coordinator is told.
 
@@ -29,6 +30,7 @@ mod function;
 mod hand;
 mod input;
 mod object;
+mod part;
 mod place;
 mod queue;
 mod report;
@@ -39,6 +41,7 @@ mod tests;
 pub use action::{Action, Order, Signal};
 pub use event::{Condition, Ended, Event};
 
+use crate::id::AttemptId;
 use crate::limits;
 use crate::resource::Resources;
 use crate::time::Time;
@@ -51,6 +54,7 @@ use drain::Stay;
 use executor::Fleet;
 use function::Functions;
 use object::Objects;
+use part::Splits;
 use queue::Queue;
 use report::Reports;
 use serde::{Deserialize, Serialize};
@@ -121,6 +125,8 @@ pub enum Wake {
     Harden,
     /// A look at what is busy.
     Look,
+    /// A chunk that may be cut for an idle executor.
+    Cut,
     /// The end of a drain.
     Drain,
 }
@@ -156,6 +162,12 @@ pub struct Brain {
     arrivals: u64,
     /// When to look at what is busy.
     look_at: Option<Time>,
+    /// When a chunk may be cut.
+    cut_at: Option<Time>,
+    /// Attempts of which one part has failed: the others are stopped.
+    failed: Vec<AttemptId>,
+    /// Attempts in parts.
+    splits: Splits,
     age: Age,
 }
 
@@ -183,6 +195,9 @@ impl Brain {
             linked: false,
             arrivals: 0,
             look_at: None,
+            cut_at: None,
+            failed: Vec::new(),
+            splits: Splits::default(),
             age: Age::Unborn,
             config,
         };
@@ -203,8 +218,11 @@ impl Brain {
         self.fleet.hush(begin, actions);
         self.fire(now, actions);
         self.fleet.send_forgets(actions);
+        self.stop_failed(now, actions);
         self.fill_seats(now, actions);
         self.place(now, actions);
+        self.return_stuck();
+        self.cut_for_idle(now, actions);
         self.send_asks(actions);
         self.send_orders(actions);
         self.plan_look(now);
@@ -240,7 +258,10 @@ impl Brain {
                 self.on_revoked(now, executor, &asked, &revoked, actions);
             }
             Event::ExecutorSeen { executor, running } => self.on_seen(now, executor, running),
-            Event::ExecutorDied { executor, running, death } => self.on_died(now, executor, running, death),
+            Event::EntryCut { executor, entry, tail } => self.on_cut(executor, entry, tail),
+            Event::ExecutorDied { executor, running, item, death } => {
+                self.on_died(now, executor, running, item, death);
+            }
             Event::ObjectRead { object, value } => self.on_object_read(object, value),
             Event::DrainRequested => self.on_drain_requested(now, actions),
             // The words of a coordinator that is gone.

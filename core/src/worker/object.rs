@@ -174,7 +174,7 @@ impl Brain {
             match &mut self.attempts.get_mut(handle).place {
                 Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
                 Place::Awaiting { missing } => *missing -= 1,
-                Place::Queued(_) => unreachable!("what is queued waits for nothing"),
+                Place::Queued(_) | Place::Split => unreachable!("what is queued or in parts waits for nothing"),
                 Place::Given { .. } => self.pass_inputs(handle, actions),
             }
         }
@@ -207,7 +207,7 @@ impl Brain {
             let of_lost: Vec<ObjectId> = of_lost.filter(|object| lost.contains(object)).collect();
             match attempt.place {
                 // What has begun has it.
-                Place::Given { .. } => {}
+                Place::Given { .. } | Place::Split => {}
                 Place::Queued(_) => {
                     self.queue.remove(&mut self.attempts, handle);
                     self.attempts.get_mut(handle).place = Place::Awaiting { missing: of_lost.len() };
@@ -257,7 +257,7 @@ impl Brain {
             let lacking = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
             match attempt.place {
                 Place::Awaiting { missing } => assert!(missing == lacking && missing > 0, "what is missing is counted"),
-                Place::Queued(_) => assert_eq!(lacking, 0, "what is queued has its inputs"),
+                Place::Queued(_) | Place::Split => assert_eq!(lacking, 0, "what is queued or in parts has its inputs"),
                 Place::Given { .. } => assert!(attempt.passed <= attempt.start.inputs.len(), "what is there is passed"),
             }
         }

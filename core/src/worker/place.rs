@@ -176,7 +176,7 @@ impl Brain {
         let entry = executor.hand.push(handle, attempt.class, attempt.start.priority);
         attempt.place = Place::Given { seat, entry };
         attempt.passed = attempt.start.inputs.len();
-        executor.orders.push(Order { entry, start: attempt.start.clone() });
+        executor.orders.push(Order { entry, start: attempt.start.clone(), part: attempt.part() });
     }
 
     /// Asks for all of less than this priority that has not begun. Whether there is any.

@@ -183,13 +183,17 @@ impl Line {
 fn links(attempts: &Attempts, handle: Handle) -> Links {
     match attempts.get(handle).place {
         Place::Queued(links) => links,
-        Place::Awaiting { .. } | Place::Given { .. } => unreachable!("what stands in a lane is queued"),
+        Place::Awaiting { .. } | Place::Given { .. } | Place::Split => {
+            unreachable!("what stands in a lane is queued")
+        }
     }
 }
 
 fn links_mut(attempts: &mut Attempts, handle: Handle) -> &mut Links {
     match &mut attempts.get_mut(handle).place {
         Place::Queued(links) => links,
-        Place::Awaiting { .. } | Place::Given { .. } => unreachable!("what stands in a lane is queued"),
+        Place::Awaiting { .. } | Place::Given { .. } | Place::Split => {
+            unreachable!("what stands in a lane is queued")
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the coordinator is told, and what credit allows.
 
-use super::attempt::Handle;
+use super::attempt::{Attempt, Handle};
 use super::{Action, Brain};
 use crate::id::{AttemptId, ObjectId};
 use crate::limits;
@@ -170,6 +170,9 @@ impl Reports {
 impl Brain {
     /// The attempt is over: the coordinator will hear how it ended.
     pub(super) fn conclude(&mut self, handle: Handle, ending: Ending, run_micros: u64) {
+        if self.is_part(handle) {
+            return self.end_part(handle, ending, run_micros);
+        }
         let attempt = self.forget(handle);
         let ending = self.reports.fit(ending);
         if let Ending::Returned(value) = &ending {
@@ -186,6 +189,11 @@ impl Brain {
 
     /// Lets go of an attempt that is in no place any more.
     pub(super) fn forget(&mut self, handle: Handle) -> AttemptId {
+        self.let_go(handle).start.attempt
+    }
+
+    /// The same for an attempt or a part of one.
+    pub(super) fn let_go(&mut self, handle: Handle) -> Attempt {
         let attempt = self.attempts.remove(handle);
         self.objects.let_go(&attempt.start);
         for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
@@ -193,7 +201,7 @@ impl Brain {
                 self.fleet.forget_function(slot, gone);
             }
         }
-        attempt.start.attempt
+        attempt
     }
 
     /// An order that no executor could carry out. It counts as a crash, so that it cannot come back for ever.

@@ -94,7 +94,14 @@ impl Brain {
     }
 
     /// An executor is gone. What its shared page blames has ended with it; what had not begun goes elsewhere.
-    pub(super) fn on_died(&mut self, now: Time, id: ExecutorId, running: Option<Entry>, death: Box<Death>) {
+    pub(super) fn on_died(
+        &mut self,
+        now: Time,
+        id: ExecutorId,
+        running: Option<Entry>,
+        item: Option<u32>,
+        death: Box<Death>,
+    ) {
         let Some(seat) = self.fleet.find(id) else { return };
         let killed = matches!(self.fleet.at(seat).life, Life::Dying { .. });
         let blamed = running.filter(|entry| self.fleet.at(seat).hand.get(*entry).is_some());
@@ -105,11 +112,14 @@ impl Brain {
         for entry in self.fleet.at(seat).hand.iter().map(|(entry, _)| entry).collect::<Vec<_>>() {
             let Some((handle, wish)) = self.release(seat, entry) else { continue };
             match wish {
-                _ if killed && self.stay == Stay::Breaking => drop(self.forget(handle)),
+                _ if killed && self.stay == Stay::Breaking => self.abandon(handle),
                 Wish::Cancel(_) => self.conclude(handle, Ending::Cancelled, 0),
                 Wish::Run | Wish::Return if blamed == Some(entry) => {
                     let death = death.take().expect("one entry is blamed");
-                    self.conclude(handle, Ending::Crashed(death), 0);
+                    match self.isolate(handle, item, &death) {
+                        again if again.is_empty() => self.conclude(handle, Ending::Crashed(death), 0),
+                        again => back.extend(again),
+                    }
                 }
                 Wish::Return => self.give_back(handle),
                 Wish::Run => back.push(handle),
@@ -152,7 +162,10 @@ impl Brain {
             View::Since(seen, since) if seen == entry => {
                 if now.since(since) >= self.config.supervision.started_after {
                     executor.view = View::Told(entry);
-                    self.reports.push_started(self.attempts.get(held.handle).start.attempt);
+                    let attempt = self.attempts.get(held.handle);
+                    if !attempt.follows() {
+                        self.reports.push_started(attempt.start.attempt);
+                    }
                 }
             }
             View::Unknown | View::Since(..) | View::Told(_) => executor.view = View::Since(entry, now),
@@ -209,7 +222,8 @@ impl Brain {
         };
         let look = self.look_at.map(|at| (at, Wake::Look));
         let pause = self.starts.paused_until.map(|at| (at, Wake::Spawn));
-        executors.chain(drain).chain(look).chain(pause).min_by_key(|(at, _)| *at)
+        let cut = self.cut_at.map(|at| (at, Wake::Cut));
+        executors.chain(drain).chain(look).chain(pause).chain(cut).min_by_key(|(at, _)| *at)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What executors really did.
 
 use crate::model::are_among;
+use crate::probe::probe;
 use crate::script;
-use plait_core::id::{Attempt, FunctionId, ObjectId, SessionId, TaskId};
+use plait_core::id::{Attempt, AttemptId, FunctionId, ObjectId, SessionId, TaskId};
 use plait_core::outcome::{Death, Ending, Outcome, Retry};
 use plait_core::spec::Start;
 use plait_core::value::Value;
@@ -39,9 +40,9 @@ pub(crate) struct Execution {
 #[derive(Debug, Default)]
 pub(crate) struct Executions {
     all: Vec<Execution>,
-    /// The one execution of a task whose outcome counts.
-    committed: BTreeMap<(TaskId, Attempt), u64>,
-    first: BTreeMap<TaskId, u64>,
+    /// The one execution of an attempt whose outcome counts, or those of its parts.
+    committed: BTreeMap<(TaskId, Attempt), Vec<u64>>,
+    first: BTreeMap<TaskId, Vec<u64>>,
     /// Tasks that began again after they were over.
     remade: BTreeSet<TaskId>,
     /// How often each script of a task was called.
@@ -50,6 +51,8 @@ pub(crate) struct Executions {
     calls: BTreeMap<(SessionId, FunctionId), u32>,
     /// Executors that died while they had this task in their hands, by where that was.
     falls: BTreeMap<TaskId, Vec<Site>>,
+    /// How many of them died while this item of it had begun.
+    item_falls: BTreeMap<(TaskId, u32), u32>,
 }
 
 impl Executions {
@@ -71,16 +74,20 @@ impl Executions {
         self.all[execution as usize].ended = true;
     }
 
-    /// The bytes that this execution made are the task's outcome: no other's may ever be.
-    pub(crate) fn commit(&mut self, execution: u64) -> &Execution {
-        let made = self.all.get(execution as usize).expect("a value names the execution that made it");
-        assert!(made.ended, "a value of {} came from an execution that did not end", made.task);
-        let committed = *self.committed.entry((made.task, made.attempt)).or_insert(execution);
-        assert_eq!(committed, execution, "an attempt of {} has two outcomes", made.task);
-        let first = *self.first.entry(made.task).or_insert(execution);
-        let again = self.remade.contains(&made.task);
-        assert!(first == execution || again, "outcomes of two attempts of {} are in use", made.task);
-        made
+    /// The bytes that these executions made, parts of one attempt, are the task's outcome: no others' may ever be.
+    pub(crate) fn commit(&mut self, executions: &[u64]) -> &Execution {
+        let made = |n: &u64| self.all.get(*n as usize).expect("a value names the execution that made it");
+        let whole = made(&executions[0]);
+        for part in executions.iter().map(made) {
+            assert!(part.ended, "a value of {} came from an execution that did not end", part.task);
+            assert_eq!((part.task, part.attempt), (whole.task, whole.attempt), "a value has parts of two attempts");
+        }
+        let committed = self.committed.entry((whole.task, whole.attempt)).or_insert_with(|| executions.to_vec());
+        assert_eq!(*committed, executions, "an attempt of {} has two outcomes", whole.task);
+        let again = self.remade.contains(&whole.task);
+        let first = self.first.entry(whole.task).or_insert_with(|| executions.to_vec());
+        assert!(*first == executions || again, "outcomes of two attempts of {} are in use", whole.task);
+        whole
     }
 
     /// The value of a task was with workers and may be made again.
@@ -95,16 +102,23 @@ impl Executions {
 
     /// The bytes of an object are those that the attempt made of which it has its name.
     pub(crate) fn check_maker(&self, object: ObjectId, value: &Value) {
-        let maker = script::maker(value).expect("what is left in a store was made there");
-        let made = &self.all[maker as usize];
-        assert_eq!((made.task, made.attempt), (object.0.task, object.0.attempt), "the bytes of {object} are another's");
+        let makers = script::makers(value);
+        assert!(!makers.is_empty(), "what is left in a store was made there");
+        for made in makers.iter().map(|maker| &self.all[*maker as usize]) {
+            let name = (object.0.task, object.0.attempt);
+            assert_eq!((made.task, made.attempt), name, "the bytes of {object} are another's");
+        }
     }
 
-    /// The text of an input, which is a value or a failure.
-    pub(crate) fn use_input(&mut self, input: &Outcome) -> String {
+    /// The text of an input of an attempt. What its own parts came to is no outcome yet.
+    pub(crate) fn use_input(&mut self, by: AttemptId, input: &Outcome) -> String {
         let Outcome::Value(value) = input else { panic!("an input without a value: {input:?}") };
-        if let Some(maker) = script::maker(value) {
-            self.commit(maker);
+        let makers = script::makers(value);
+        let own = |made: &Execution| (made.task, made.attempt) == (by.task, by.attempt);
+        if makers.first().is_some_and(|maker| own(&self.all[*maker as usize])) {
+            probe!("parts of a chunk folded");
+        } else if !makers.is_empty() {
+            self.commit(&makers);
         }
         script::text(value)
     }
@@ -125,6 +139,20 @@ impl Executions {
 
     pub(crate) fn fall(&mut self, task: TaskId, site: Site) {
         self.falls.entry(task).or_default().push(site);
+    }
+
+    pub(crate) fn item_fell(&mut self, task: TaskId, tag: u32) {
+        *self.item_falls.entry((task, tag)).or_default() += 1;
+    }
+
+    /// How many executors died under an item of a task.
+    pub(crate) fn item_falls(&self, task: TaskId, tag: u32) -> u32 {
+        self.item_falls.get(&(task, tag)).copied().unwrap_or(0)
+    }
+
+    /// Whether these are deaths under a task.
+    pub(crate) fn are_known(&self, task: TaskId, deaths: &[Death]) -> bool {
+        are_among(deaths, self.falls(task))
     }
 
     /// Executors that died under a task.

@@ -86,7 +86,7 @@ impl World {
         assert_eq!(executor.stage, Stage::Up, "{id} was given work before it was ready");
         for order in &orders {
             assert_eq!(order.start.request.cpus, executor.cpus, "{} is not for {id}", order.start.attempt);
-            executor.offer(order.entry);
+            executor.offer(order);
         }
         self.say_to_executor(n, id, WorkerFrame::Orders(orders));
     }
@@ -109,6 +109,16 @@ impl World {
             probe!("revoke won the race");
         }
         self.post(Node::Worker(n), Input::Brain(Event::EntriesRevoked { executor: id, asked, revoked }));
+    }
+
+    /// Takes the tail of a chunk through the page; answered at once.
+    pub(super) fn cut_chunk(&mut self, n: usize, id: ExecutorId, entry: Entry) {
+        let tail = self.executor(n, id).and_then(|executor| executor.cut(entry));
+        match tail {
+            Some(_) => probe!("chunk cut for an idle executor"),
+            None => probe!("cut came too late"),
+        }
+        self.post(Node::Worker(n), Input::Brain(Event::EntryCut { executor: id, entry, tail }));
     }
 
     pub(super) fn observe(&mut self, n: usize, executors: Vec<ExecutorId>) {
@@ -199,9 +209,9 @@ impl World {
                 self.adopt(n, &ended);
                 Event::EntriesEnded { executor: id, ended }
             }
-            ExecutorFrame::Gone { running, death } => {
+            ExecutorFrame::Gone { running, item, death } => {
                 self.workers[n].executors.remove(&id);
-                Event::ExecutorDied { executor: id, running, death }
+                Event::ExecutorDied { executor: id, running, item, death }
             }
         };
         self.post(Node::Worker(n), Input::Brain(event));
@@ -222,6 +232,7 @@ impl World {
                 executor.stage = Stage::Up;
                 self.say_in_order(n, id, ExecutorFrame::Ready);
             }
+            Inner::Step { execution } => self.step_chunk(n, id, execution),
             Inner::Finish { execution } => self.finish(n, id, execution),
             Inner::Flush { batch } if executor.batch == batch => self.flush(n, id),
             Inner::Flush { .. } => {}
@@ -255,7 +266,14 @@ impl World {
         let execution = self.ledger.executions.begin(start);
         let running = self.executor(n, id).and_then(|executor| executor.running.as_mut());
         running.expect("what begins was claimed").execution = Some(execution);
+        if start.call.items() > 0 {
+            return self.begin_chunk(n, id, start, execution);
+        }
         let (fate, micros) = self.call(start, function, execution);
+        self.follow(n, id, execution, fate, micros);
+    }
+
+    fn follow(&mut self, n: usize, id: ExecutorId, execution: u64, fate: Fate, micros: u64) {
         let wait = micros * MICRO;
         match fate {
             Fate::Ends(ending, condition) => {
@@ -273,16 +291,12 @@ impl World {
             (Call::Single, Function::Plain) => {
                 let script = script::scripts(&start.args)[0];
                 let inputs: Vec<String> =
-                    start.inputs.iter().map(|input| self.ledger.executions.use_input(input)).collect();
+                    start.inputs.iter().map(|input| self.ledger.executions.use_input(start.attempt, input)).collect();
                 (self.single(start, &script, &inputs, execution), script.micros)
-            }
-            (Call::Chunk { errors, retries }, Function::Plain) => self.chunk(start, errors, retries, execution, None),
-            (Call::ChunkFold { errors, retries, merge }, Function::Plain) => {
-                self.chunk(start, errors, retries, execution, Some(merge))
             }
             (Call::Fold, Function::Join { crashes, micros }) => {
                 let texts: Vec<String> =
-                    start.inputs.iter().map(|input| self.ledger.executions.use_input(input)).collect();
+                    start.inputs.iter().map(|input| self.ledger.executions.use_input(start.attempt, input)).collect();
                 assert!(texts.len() >= 2, "a fold of {} values is no work", texts.len());
                 let runs = self.ledger.executions.count_call(start.attempt.task.session, start.function);
                 if runs < crashes {
@@ -327,47 +341,87 @@ impl World {
         }
     }
 
-    /// Applies the function to each item in turn, retries in place, and folds if it is to.
-    fn chunk(
+    /// A chunk is begun item by item, unless its one item may not be begun again.
+    fn begin_chunk(&mut self, n: usize, id: ExecutorId, start: &Start, execution: u64) {
+        let running = self.executor(n, id).and_then(|executor| executor.running.as_ref());
+        let part = running.and_then(|running| running.part.clone());
+        let Some(part) = part.filter(|part| !part.deaths.is_empty()) else {
+            return self.step_chunk(n, id, execution);
+        };
+        probe!("item crashed in place");
+        let task = start.attempt.task;
+        assert_eq!(part.first + 1, part.end, "one item has crashed");
+        assert_eq!(part.deaths.len(), start.crash_limit.max(1) as usize, "it has died as often as it may");
+        assert!(self.ledger.executions.are_known(task, &part.deaths), "{task} is blamed for deaths not its own");
+        let item = script::scripts(&start.args)[part.first as usize];
+        if let Some(ending) = self.settle_item(n, id, execution, Err(script::crash_text(item.tag))) {
+            return self.follow(n, id, execution, Fate::Ends(ending, Condition::Clean), 1);
+        }
+        self.end_chunk(n, id, execution);
+    }
+
+    /// The item before is over: claims the next, which retries in place, or ends.
+    fn step_chunk(&mut self, n: usize, id: ExecutorId, execution: u64) {
+        let Some(executor) = self.executor(n, id) else { return };
+        let Some(running) = executor.running.as_ref().filter(|r| r.execution == Some(execution)) else { return };
+        let start = running.start.clone();
+        if let Some(part) = &running.part
+            && part.first + 1 == part.end
+        {
+            probe!("item run again alone");
+        }
+        let Some(item) = executor.claim_item() else { return self.end_chunk(n, id, execution) };
+        let item = script::scripts(&start.args)[item as usize];
+        let (Call::Chunk { retries, .. } | Call::ChunkFold { retries, .. }) = start.call else { return };
+        let mut tries = 0;
+        let result = loop {
+            let runs = self.ledger.executions.count_run(start.attempt.task, item.tag);
+            match effect(item.behaviour, runs) {
+                Effect::Returns(_) => break Ok(script::result_text(item.tag, &[])),
+                Effect::Raises(Retry::Allowed) if tries < retries => tries += 1,
+                Effect::Raises(_) => break Err(script::error_text(item.tag)),
+                Effect::Dies => return self.follow(n, id, execution, Fate::Dies, item.micros),
+                Effect::Hangs | Effect::HangsStubbornly => return,
+            }
+        };
+        match self.settle_item(n, id, execution, result) {
+            Some(ending) => self.follow(n, id, execution, Fate::Ends(ending, Condition::Clean), item.micros),
+            None => self.plan_inner(n, id, item.micros * MICRO, Inner::Step { execution }),
+        }
+    }
+
+    /// Takes note of what an item came to; the ending of the whole, if it fails with that.
+    fn settle_item(
         &mut self,
-        start: &Start,
-        errors: Errors,
-        retries: u32,
+        n: usize,
+        id: ExecutorId,
         execution: u64,
-        merge: Option<plait_core::id::FunctionId>,
-    ) -> (Fate, u64) {
-        let (mut texts, mut micros) = (Vec::new(), 0);
-        for item in script::scripts(&start.args) {
-            micros += item.micros;
-            let mut tries = 0;
-            let failed = loop {
-                let runs = self.ledger.executions.count_run(start.attempt.task, item.tag);
-                match effect(item.behaviour, runs) {
-                    Effect::Returns(_) => break false,
-                    Effect::Raises(Retry::Allowed) if tries < retries => tries += 1,
-                    Effect::Raises(_) => break true,
-                    Effect::Dies => return (Fate::Dies, micros),
-                    Effect::Hangs | Effect::HangsStubbornly => return (Fate::HangsUntilInterrupted, micros),
-                }
-            };
-            match (failed, errors) {
-                (false, _) => texts.push(script::result_text(item.tag, &[])),
-                (true, Errors::Return) => texts.push(format!("!{}", script::error_text(item.tag))),
-                (true, Errors::Skip) => {}
-                (true, Errors::Raise) => {
-                    let error = script::value(&script::error_text(item.tag), execution, 0);
-                    let ending = Ending::Raised { error, retry: Retry::Denied };
-                    return (Fate::Ends(ending, Condition::Clean), micros);
-                }
+        result: Result<String, String>,
+    ) -> Option<Ending> {
+        let running = self.executor(n, id)?.running.as_mut()?;
+        let (Call::Chunk { errors, .. } | Call::ChunkFold { errors, .. }) = running.start.call else { return None };
+        match (result, errors) {
+            (Ok(text), _) => running.texts.push(text),
+            (Err(text), Errors::Return) => running.texts.push(format!("!{text}")),
+            (Err(_), Errors::Skip) => {}
+            (Err(text), Errors::Raise) => {
+                let error = script::value(&text, execution, 0);
+                return Some(Ending::Raised { error, retry: Retry::Denied });
             }
         }
-        let text = match merge {
-            Some(_) if texts.is_empty() => return (Fate::Ends(Ending::Skipped, Condition::Clean), micros),
-            Some(_) => texts.concat(),
-            None => script::chunk_text(&texts),
+        None
+    }
+
+    /// All items that were left to this executor are done.
+    fn end_chunk(&mut self, n: usize, id: ExecutorId, execution: u64) {
+        let Some(running) = self.executor(n, id).and_then(|executor| executor.running.as_mut()) else { return };
+        let (texts, folds) = (&running.texts, matches!(running.start.call, Call::ChunkFold { .. }));
+        let ending = match folds {
+            true if texts.is_empty() => Ending::Skipped,
+            true => Ending::Returned(script::value(&texts.concat(), execution, 0)),
+            false => Ending::Returned(script::value(&script::chunk_text(texts), execution, 0)),
         };
-        let value = script::value(&text, execution, 0);
-        (Fate::Ends(Ending::Returned(value), Condition::Clean), micros)
+        self.end_entry(n, id, ending, Condition::Clean);
     }
 
     fn finish(&mut self, n: usize, id: ExecutorId, execution: u64) {
@@ -420,21 +474,27 @@ impl World {
         let Some(executor) = self.executor(n, id) else { return };
         let unsent = std::mem::take(&mut executor.unsent);
         let pid = executor.pid;
-        let running = executor.die();
+        let (running, item) = executor.die();
         if !unsent.is_empty() {
             probe!("finished result lost with its executor");
         }
         match &running {
             Some(running) => {
                 self.let_go(n, running);
-                self.ledger.executions.fall(running.start.attempt.task, Site { worker: n, pid });
+                let task = running.start.attempt.task;
+                self.ledger.executions.fall(task, Site { worker: n, pid });
+                let first = running.part.as_ref().map_or(0, |part| part.first);
+                if let Some(item) = item.filter(|item| running.start.call.items() > 0 && *item >= first) {
+                    let script = script::scripts(&running.start.args)[item as usize];
+                    self.ledger.executions.item_fell(task, script.tag);
+                }
             }
             None => probe!("executor died between tasks"),
         }
         let host = self.workers[n].offer.name.clone();
         let death = Box::new(Death { host, pid, exit, peak_memory: 0, log_tail: "".into() });
         let running = running.map(|running| running.entry);
-        self.say_in_order(n, id, ExecutorFrame::Gone { running, death });
+        self.say_in_order(n, id, ExecutorFrame::Gone { running, item, death });
     }
 }
 

@@ -207,11 +207,12 @@ impl World {
         let death = Death { host: "x".into(), pid: 1, exit: Exit::Unknown, peak_memory: 0, log_tail: "".into() };
         let ended = Ended { entry, ending: Ending::Skipped, run_micros: 0, condition: Condition::Clean };
         let object = ObjectId(attempt);
-        match self.rng.below(14) {
+        match self.rng.below(15) {
             10 => BrainEvent::ObjectArrived { object },
             11 => BrainEvent::FetchFailed { object, reason: Unfetched::Unreachable },
             12 => BrainEvent::ObjectsDropped { objects: vec![object] },
             13 => BrainEvent::ObjectsDamaged { objects: vec![object] },
+            14 => BrainEvent::ExecutorDied { executor, running: Some(entry), item: Some(0), death: Box::new(death) },
             0 => BrainEvent::AttemptsCancelled { attempts: vec![attempt], cancel: Cancel::Running },
             1 => BrainEvent::AttemptsRecalled { attempts: vec![attempt] },
             2 => BrainEvent::InputsAppended { attempt, inputs: Vec::new() },
@@ -224,7 +225,7 @@ impl World {
             6 => BrainEvent::EntriesEnded { executor, ended: vec![ended] },
             7 => BrainEvent::EntriesRevoked { executor, asked: vec![entry], revoked: vec![entry] },
             8 => BrainEvent::ExecutorSeen { executor, running: Some(entry) },
-            _ => BrainEvent::ExecutorDied { executor, running: Some(entry), death: Box::new(death) },
+            _ => BrainEvent::EntryCut { executor, entry, tail: Some(1) },
         }
     }
 }

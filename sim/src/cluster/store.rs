@@ -16,10 +16,11 @@ use plait_core::worker::{Ended, Event};
 const PATIENCE: u64 = 12 * SECOND;
 
 impl World {
-    /// A large result is left where it was made, under the name of the attempt that made it.
+    /// A large result is left where it was made, under the name of the attempt that made it; not that of a chunk, which may
+    /// be in parts.
     pub(super) fn leave_in_store(&mut self, start: &Start, ending: Ending) -> Ending {
         match ending {
-            Ending::Returned(value) if value.carried() > self.plan.store_above => {
+            Ending::Returned(value) if value.carried() > self.plan.store_above && start.call.items() == 0 => {
                 let object = ObjectId(start.attempt);
                 let lengths = value.segments().map(|segment| segment.len() as u64).collect();
                 self.made.insert(object, value);

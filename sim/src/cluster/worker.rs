@@ -276,6 +276,7 @@ impl World {
             Action::Give { executor, orders } => self.give(n, executor, orders),
             Action::GiveInputs { executor, entry, inputs } => self.give_inputs(n, executor, entry, &inputs),
             Action::Revoke { executor, entries } => self.revoke(n, executor, entries),
+            Action::Cut { executor, entry } => self.cut_chunk(n, executor, entry),
             Action::Observe { executors } => self.observe(n, executors),
             Action::Signal { executor, signal } => self.signal(n, executor, signal),
             Action::Fetch { object, from } => self.fetch(n, object, from),

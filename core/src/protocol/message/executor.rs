@@ -3,7 +3,7 @@
 use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
 use crate::id::FunctionKey;
 use crate::outcome::{Ending, Outcome};
-use crate::spec::Call;
+use crate::spec::{Call, Part};
 use crate::value::Value;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct ExecutorOrder {
     pub function: FunctionKey,
     /// How to call it.
     pub call: Call,
+    /// With which items of a chunk, if not with all.
+    pub part: Option<Part>,
     /// Which task of its session this is, for notes and logs.
     pub task: crate::id::AttemptId,
     /// The pickled arguments.

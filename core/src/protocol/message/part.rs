@@ -108,7 +108,7 @@ impl Item for ExecutorOrder {
             return Err(self);
         }
         let inputs = self.inputs.split_off(self.inputs.len() / 2);
-        let second = Self { args: Value::empty(), inputs, ..self };
+        let second = Self { args: Value::empty(), inputs, part: None, ..self };
         Ok((self, second))
     }
 

@@ -232,7 +232,12 @@ fn task(name: &str, what: &str) -> TaskSpec {
         seq: seq(name),
         function: FunctionId(option(what, "f").map_or(0, number)),
         options: OptionsId(option(what, "o").map_or(0, number)),
-        call: merge.map_or(Call::Single, |merge| Call::ChunkFold { errors: Errors::Raise, retries: 0, merge }),
+        call: merge.map_or(Call::Single, |merge| Call::ChunkFold {
+            errors: Errors::Raise,
+            retries: 0,
+            items: 2,
+            merge,
+        }),
         args: sized(option(what, "args").unwrap_or("a")),
         inputs: option(what, "needs").map(|tasks| list(tasks, seq)).unwrap_or_default().into(),
         run: option(what, "of").map(|run| RunId(number(run))),

@@ -152,8 +152,8 @@ impl Cook {
         let inputs: Vec<Seq> = if self.rng.chance(1, 3) { self.seqs(book).collect() } else { Vec::new() };
         book.seq += 1 + self.rng.below(2) - self.lie();
         let call = match self.rng.below(6) {
-            0 => Call::Chunk { errors: Errors::Return, retries: 1 },
-            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, merge: self.named(book) },
+            0 => Call::Chunk { errors: Errors::Return, retries: 1, items: 3 },
+            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, items: 3, merge: self.named(book) },
             _ => Call::Single,
         };
         let open = (0..book.runs.len()).rev().find(|run| book.runs[*run].1);

@@ -23,6 +23,8 @@ scenarios! {
     a_forgotten_function_goes_with_its_last_attempt
     inputs_follow_their_attempt
     an_idle_executor_takes_from_the_longest_queue
+    a_chunk_is_cut_for_an_idle_executor
+    an_item_that_kills_is_run_alone
     recalled_attempts_are_returned_unless_begun
     cancelled_before_start_is_never_begun
     a_running_attempt_is_stopped_step_by_step

@@ -109,7 +109,16 @@ fn executor_event(executor: ExecutorId, words: &[&str]) -> Event {
         "ready" => Event::ExecutorReady { executor },
         "fails" => Event::SpawnFailed { executor },
         "runs" => Event::ExecutorSeen { executor, running },
-        "died" => Event::ExecutorDied { executor, running, death: Box::new(death()) },
+        "died" => {
+            let place = words.last().and_then(|word| word.strip_prefix('e')?.split_once('@'));
+            let running = place.and_then(|(entry, _)| entry.parse().ok()).map(Entry).or(running);
+            let item = place.map(|(_, item)| number(item));
+            Event::ExecutorDied { executor, running, item, death: Box::new(death()) }
+        }
+        "cuts" => {
+            let (entry, tail) = words[1][1..].split_once('@').map_or((&words[1][1..], None), |(e, at)| (e, Some(at)));
+            Event::EntryCut { executor, entry: Entry(number(entry)), tail: tail.map(number) }
+        }
         "ends" => Event::EntriesEnded { executor, ended: words[1..].iter().map(|word| ended(word)).collect() },
         "gives" => {
             let of = words.iter().position(|word| *word == "of").expect("x0 gives e1 of e1 e2");
@@ -154,14 +163,17 @@ fn start(name: &str, properties: &str) -> Start {
         inputs: Vec::new(),
         inputs_total: 0,
         deaths: 0,
+        crash_limit: 2,
         priority: 0,
     };
     for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
         match name {
             "f" => start.function = FunctionId(number(value)),
             "merge" => {
-                start.call = Call::ChunkFold { errors: Errors::Raise, retries: 0, merge: FunctionId(number(value)) };
+                let (errors, items) = (Errors::Raise, start.call.items().max(2));
+                start.call = Call::ChunkFold { errors, retries: 0, items, merge: FunctionId(number(value)) };
             }
+            "items" => start.call = Call::Chunk { errors: Errors::Raise, retries: 0, items: number(value) },
             "deaths" => start.deaths = number(value),
             "priority" => start.priority = number(value),
             "cpus" => start.request.cpus = number(value),
@@ -262,6 +274,7 @@ fn show(action: &Action) -> String {
         Action::Give { executor, orders } => format!("{executor}: give {}", list(orders, order)),
         Action::GiveInputs { executor, entry, inputs } => format!("{executor}: {} inputs for {entry}", inputs.len()),
         Action::Revoke { executor, entries: of } => format!("{executor}: revoke {}", entries(of)),
+        Action::Cut { executor, entry } => format!("{executor}: cut {entry}"),
         Action::Observe { executors } => format!("observe {}", list(executors, ToString::to_string)),
         Action::Signal { executor, signal: Signal::Interrupt(entry) } => format!("{executor}: interrupt {entry}"),
         Action::Signal { executor, signal: Signal::Terminate(entry) } => format!("{executor}: terminate {entry}"),
@@ -289,7 +302,12 @@ fn show(action: &Action) -> String {
 fn order(order: &Order) -> String {
     let (there, total) = (order.start.inputs.len(), order.start.inputs_total);
     let inputs = if total > 0 { format!("({there}/{total} inputs)") } else { String::new() };
-    format!("{}={}{inputs}", order.entry, order.start.attempt)
+    let part = order.part.as_ref().map(|part| {
+        let crashed = if part.deaths.is_empty() { "" } else { " crashed" };
+        format!("[{}..{}{crashed}]", part.first, part.end)
+    });
+    let fold = if order.start.call == Call::Fold { " folded" } else { "" };
+    format!("{}={}{}{fold}{inputs}", order.entry, order.start.attempt, part.unwrap_or_default())
 }
 
 fn report(report: &Report) -> String {

@@ -32,7 +32,9 @@ fn start() -> impl Strategy<Value = Start> {
     let request = prop_oneof![4 => Just((1, 0)), 1 => (0..5_u32, 0..3_u64)];
     let call = prop_oneof![
         4 => Just(Call::Single),
-        1 => Just(Call::ChunkFold { errors: Errors::Skip, retries: 0, merge: FunctionId(1) }),
+        1 => (0..9_u32).prop_map(|items| Call::Chunk { errors: Errors::Skip, retries: 0, items }),
+        1 => (0..9_u32)
+            .prop_map(|items| Call::ChunkFold { errors: Errors::Skip, retries: 0, items, merge: FunctionId(1) }),
     ];
     (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32).prop_map(
         |(attempt, function, call, request, inputs, total, deaths, priority)| Start {
@@ -44,6 +46,7 @@ fn start() -> impl Strategy<Value = Start> {
             inputs: (0..inputs as u64).map(|n| input(attempt, n)).collect(),
             inputs_total: total,
             deaths,
+            crash_limit: 2,
             priority,
         },
     )
@@ -98,10 +101,11 @@ fn event() -> impl Strategy<Value = Event> {
     });
     let revoked = (executor(), some(entry().boxed()), some(entry().boxed()))
         .prop_map(|(executor, asked, revoked)| Event::EntriesRevoked { executor, asked, revoked });
-    let died = (executor(), prop::option::of(entry())).prop_map(|(executor, running)| Event::ExecutorDied {
-        executor,
-        running,
-        death: Box::new(death()),
+    let item = || prop::option::of(prop_oneof![8 => 0..9_u32, 1 => any::<u32>()]);
+    let cut =
+        (executor(), entry(), item()).prop_map(|(executor, entry, tail)| Event::EntryCut { executor, entry, tail });
+    let died = (executor(), prop::option::of(entry()), item()).prop_map(|(executor, running, item)| {
+        Event::ExecutorDied { executor, running, item, death: Box::new(death()) }
     });
     let coordinator = prop_oneof![
         8 => prop::collection::vec(start(), 0..6).prop_map(|starts| Event::AttemptsAssigned { starts }),
@@ -129,6 +133,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (executor(), prop::option::of(entry()))
             .prop_map(|(executor, running)| Event::ExecutorSeen { executor, running }),
         2 => died,
+        4 => cut,
     ]
 }
 

@@ -4,10 +4,10 @@
 use super::rig::death;
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::limits;
-use crate::outcome::{Ending, Outcome, Retry, Unfetched};
+use crate::outcome::{Ending, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Start};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::window::{self, Flow};
@@ -28,6 +28,8 @@ struct Process {
     knows: BTreeSet<FunctionKey>,
     queue: VecDeque<Order>,
     running: Option<Order>,
+    /// The next item of the chunk that runs, and the one after the last.
+    items: (u32, u32),
     unsent: Vec<Ended>,
     next: u32,
 }
@@ -46,6 +48,8 @@ struct World {
     next_function: u32,
     /// Which functions each open attempt needs.
     calls: BTreeMap<AttemptId, Vec<FunctionKey>>,
+    /// How many items the chunks have.
+    items: BTreeMap<AttemptId, u32>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
     /// Objects in the store, and on their way there.
@@ -95,6 +99,7 @@ impl World {
             functions: [0, 1],
             next_function: 2,
             calls: BTreeMap::new(),
+            items: BTreeMap::new(),
             inputs: BTreeMap::new(),
             store: BTreeSet::new(),
             coming: BTreeSet::new(),
@@ -182,6 +187,7 @@ impl World {
                 held.into_iter().for_each(|order| order.start.inputs.extend_from_slice(&inputs));
             }
             Action::Revoke { executor, entries } => self.revoke(executor, entries),
+            Action::Cut { executor, entry } => self.cut_chunk(executor, entry),
             Action::Observe { executors } => {
                 for executor in executors {
                     let running = self.alive(executor).and_then(|process| Some(process.running.as_ref()?.entry));
@@ -191,6 +197,7 @@ impl World {
             Action::Signal { executor, signal } => self.signal(executor, signal),
             Action::Report { reports } => {
                 self.owed += reports.iter().map(|report| window::cost(report.len())).sum::<u64>();
+                reports.iter().for_each(|report| self.judge(report));
                 reports.iter().for_each(|report| self.answer(report.attempt));
             }
             Action::Return { attempts } => attempts.iter().for_each(|attempt| self.answer(*attempt)),
@@ -282,6 +289,36 @@ impl World {
         }
     }
 
+    /// Half of what has not begun is taken away, if that leaves something.
+    fn cut_chunk(&mut self, executor: ExecutorId, entry: Entry) {
+        let Some(process) = self.alive(executor) else { return };
+        let (first, (next, end)) = match &process.running {
+            Some(order) if order.entry == entry => (order.items().0, process.items),
+            _ => process.queue.iter().find(|order| order.entry == entry).map_or((0, (0, 0)), |order| {
+                let (first, end) = order.items();
+                (first, (first, end))
+            }),
+        };
+        let at = (next + end.saturating_sub(next) / 2).max(first + 1);
+        let tail = (at < end).then_some(at);
+        if let Some(at) = tail {
+            match &mut process.running {
+                Some(order) if order.entry == entry => process.items.1 = at,
+                _ => process.queue.iter_mut().filter(|order| order.entry == entry).for_each(|order| {
+                    order.part = Some(Part { first, end: at, deaths: Vec::new() });
+                }),
+            }
+        }
+        self.events.push_back(Event::EntryCut { executor, entry, tail });
+    }
+
+    /// What a chunk comes to is all its items in order.
+    fn judge(&self, report: &Report) {
+        let (Ending::Returned(value), Some(items)) = (&report.ending, self.items.get(&report.attempt)) else { return };
+        let bytes: Vec<u8> = bytes_of(value).into_iter().map(|byte| byte & 0x7f).collect();
+        assert_eq!(bytes, (0..*items as u8).collect::<Vec<u8>>(), "every item of a chunk, once, in order");
+    }
+
     fn answer(&mut self, attempt: AttemptId) {
         assert!(self.linked, "without a link nobody hears");
         assert!(self.open.remove(&attempt), "each attempt is answered once");
@@ -293,8 +330,13 @@ impl World {
         let soiled = self.rng.chance(1, 16);
         let Some(process) = self.processes.get_mut(&executor) else { return };
         let whole = |order: &Order| order.start.inputs.len() as u64 == order.start.inputs_total;
-        if process.running.as_ref().is_some_and(|order| whole(order) || !matches!(ending, Ending::Returned(_))) {
-            let entry = process.running.take().expect("something runs").entry;
+        let done = |order: &Order| whole(order) && process.items.0 == process.items.1;
+        if process.running.as_ref().is_some_and(|order| done(order) || !matches!(ending, Ending::Returned(_))) {
+            let order = process.running.take().expect("something runs");
+            let (entry, mut ending) = (order.entry, ending);
+            if let Ending::Returned(value) = &mut ending {
+                *value = result(&order, process.items.1);
+            }
             let condition = if soiled { Condition::Soiled } else { Condition::Clean };
             process.unsent.push(Ended { entry, ending, run_micros: 1, condition });
         }
@@ -305,7 +347,19 @@ impl World {
         let Some(process) = self.processes.get_mut(&executor) else { return };
         if process.running.is_none() && process.ready && !process.killed {
             process.running = process.queue.pop_front();
+            process.items = process.running.as_ref().map_or((0, 0), Order::items);
         }
+    }
+
+    /// Items of the chunk that runs are begun and done, one after the other.
+    fn advance(&mut self, executor: ExecutorId) {
+        let some = self.rng.below(4) as u32;
+        let Some(process) = self.processes.get_mut(&executor) else { return };
+        let whole = |order: &Order| order.start.inputs.len() as u64 == order.start.inputs_total;
+        if !process.running.as_ref().is_some_and(whole) {
+            return; // what it does not have yet it cannot begin
+        }
+        process.items.0 = (process.items.0 + some).min(process.items.1);
     }
 
     fn flush(&mut self, executor: ExecutorId) {
@@ -319,8 +373,10 @@ impl World {
     /// The executor dies; what it had not sent is lost with it.
     fn die(&mut self, executor: ExecutorId) {
         let Some(process) = self.processes.remove(&executor) else { return };
+        let begun = process.running.as_ref().filter(|order| order.items().0 < process.items.0);
+        let item = begun.map(|_| process.items.0 - 1);
         let running = process.running.map(|order| order.entry);
-        self.events.push_back(Event::ExecutorDied { executor, running, death: Box::new(death()) });
+        self.events.push_back(Event::ExecutorDied { executor, running, item, death: Box::new(death()) });
     }
 
     /// Something that takes credit is on its way to the worker.
@@ -377,7 +433,8 @@ impl World {
         self.inputs.clear();
         self.events.retain(|event| {
             let of_executor = matches!(event, Event::EntriesEnded { .. } | Event::EntriesRevoked { .. });
-            of_executor || matches!(event, Event::ExecutorDied { .. } | Event::ExecutorSeen { .. })
+            let of_page = matches!(event, Event::ExecutorSeen { .. } | Event::EntryCut { .. });
+            of_executor || of_page || matches!(event, Event::ExecutorDied { .. })
         });
         self.events.push_back(Event::LinkLost);
     }
@@ -394,8 +451,16 @@ impl World {
         let attempt = AttemptId { task: TaskId::new(self.session, seq), attempt: Attempt(1 + deaths) };
         let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
         let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
-        let folds = self.rng.chance(1, 4);
         let (function, merge) = (FunctionId(self.functions[self.rng.below(2) as usize]), FunctionId(self.functions[1]));
+        let (errors, items) = (Errors::Skip, 1 + self.rng.below(8) as u32);
+        let call = match self.rng.below(4) {
+            0 => Call::ChunkFold { errors, retries: 0, items, merge },
+            1 => Call::Chunk { errors, retries: 0, items },
+            _ => Call::Single,
+        };
+        if call.items() > 0 {
+            self.items.insert(attempt, items);
+        }
         let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
         let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
         let inputs =
@@ -408,12 +473,13 @@ impl World {
         let start = Start {
             attempt,
             function,
-            call: if folds { Call::ChunkFold { errors: Errors::Skip, retries: 0, merge } } else { Call::Single },
+            call,
             request: Resources::new(cpus, [("gpu".into(), Amount(gpus))]),
             args: Value::empty(),
             inputs,
             inputs_total: total,
             deaths,
+            crash_limit: 2,
             priority,
         };
         self.calls.insert(attempt, called(&start).collect());
@@ -517,6 +583,7 @@ impl World {
             self.events.push_back(Event::ExecutorReady { executor });
         } else {
             self.begin(executor);
+            self.advance(executor);
             if self.rng.chance(2, 3) {
                 self.end(executor, Ending::Returned(Value::empty()));
             }
@@ -550,6 +617,27 @@ impl World {
         }
         panic!("{} attempts are never answered: {:?}", self.open.len(), self.brain);
     }
+}
+
+/// What an order comes to if it ends before the item `end`: a byte for each item, marked if it crashed, or its inputs' bytes.
+fn result(order: &Order, end: u32) -> Value {
+    let bytes: Vec<u8> = match (order.start.call, &order.part) {
+        (Call::Fold, _) => order.start.inputs.iter().filter_map(Outcome::value).flat_map(bytes_of).collect(),
+        (_, Some(part)) if !part.deaths.is_empty() => {
+            assert_eq!(
+                (part.first + 1, part.deaths.len()),
+                (part.end, 2),
+                "one item, that has died as often as it may"
+            );
+            vec![part.first as u8 | 0x80]
+        }
+        _ => (order.items().0..end).map(|item| item as u8).collect(),
+    };
+    Value::from(Bytes::from(bytes))
+}
+
+fn bytes_of(value: &Value) -> Vec<u8> {
+    value.segments().flat_map(<[u8]>::to_vec).collect()
 }
 
 proptest! {
