@@ -52,10 +52,11 @@ impl Objects {
         self.known.get(&object).is_some_and(|known| known.stage == Stage::Here)
     }
 
-    /// A task has left its value in the store.
+    /// A task has left its value in the store. What is known already was made by another: an executor that names it changes
+    /// nothing for those who wait for it.
     pub(super) fn store(&mut self, value: &Value) {
         if let Some(stored) = value.stored() {
-            self.known.insert(stored.object, Object { stage: Stage::Here, waiters: Vec::new() });
+            self.known.entry(stored.object).or_insert(Object { stage: Stage::Here, waiters: Vec::new() });
         }
     }
 
