@@ -66,6 +66,7 @@ impl Scheduler {
         while let Some(object) = self.to_show.front().copied() {
             let Some(o) = self.objects.get(object).filter(|o| o.show == Show::Listed && !o.copies.is_empty()) else {
                 self.to_show.pop_front();
+                self.await_copy(object);
                 continue;
             };
             let size = o.stored().len();
@@ -80,6 +81,13 @@ impl Scheduler {
             actions.push(Action::ShowObject { worker, object: o.id() });
             self.objects[object].show = Show::Asked(worker);
             self.showing = self.showing.saturating_add(size);
+        }
+    }
+
+    /// An object that waits to be shown has lost its copies: it is listed again once one is somewhere.
+    fn await_copy(&mut self, object: u32) {
+        if let Some(o) = self.objects.get_mut(object).filter(|o| o.show == Show::Listed) {
+            o.show = Show::Idle;
         }
     }
 
