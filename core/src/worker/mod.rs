@@ -217,11 +217,11 @@ impl Brain {
         }
         self.fleet.hush(begin, actions);
         self.fire(now, actions);
-        self.fleet.send_forgets(actions);
         self.stop_failed(now, actions);
+        self.fleet.send_forgets(actions);
         self.fill_seats(now, actions);
         self.place(now, actions);
-        self.return_stuck();
+        self.return_stuck(actions);
         self.cut_for_idle(now, actions);
         self.send_asks(actions);
         self.send_orders(actions);

@@ -378,11 +378,13 @@ impl Brain {
             let parts = split.map(Split::handles).unwrap_or_default();
             parts.into_iter().for_each(|part| self.cancel_one(now, part, Cancel::Running, actions));
         }
+        // Those that were stopped at once have failed too, but the others of their attempts know.
+        self.failed.clear();
     }
 
     /// A worker that drains starts no executors. Attempts of which parts are left that none can take, while no other part
     /// runs, go back whole: they are made again elsewhere.
-    pub(super) fn return_stuck(&mut self) {
+    pub(super) fn return_stuck(&mut self, actions: &mut Vec<Action>) {
         if !matches!(self.stay, Stay::Draining { .. }) {
             return;
         }
@@ -396,6 +398,8 @@ impl Brain {
             }
             self.give_back(whole);
         }
+        // What only they needed goes with them.
+        self.fleet.send_forgets(actions);
     }
 
     /// Drops what goes with the link.
