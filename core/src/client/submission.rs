@@ -90,9 +90,11 @@ impl Submissions {
         }
     }
 
-    /// Forgets everything: the session is over.
+    /// Forgets everything: the session is over, and the program hears of its end alone.
     pub(super) fn clear(&mut self) {
         self.outbox = Outbox::new(Credit::default());
+        self.room = Admission::Open;
+        self.told = both(self.coordinator, self.room);
     }
 
     /// How the stream of requests stands, with the notices taken.
