@@ -153,10 +153,13 @@ impl Scheduler {
     }
 
     fn begin_again(&mut self, slot: u32, lost: &mut Vec<u32>) {
+        // As above: it may have been ready once before, and then not wanted.
+        let ticket = self.ticket;
+        self.ticket += 1;
         let task = &mut self.tasks[slot];
         task.state = State::Waiting { missing: NONE };
-        (task.raised, task.trouble) = (0, None);
-        let (ticket, session, object) = (task.ticket, task.session, task.object);
+        (task.ticket, task.raised, task.trouble) = (ticket, 0, None);
+        let (session, object) = (task.session, task.object);
         self.counts.waiting += 1;
         self.sessions[session].pending += 1;
         self.touch(session);
