@@ -51,7 +51,9 @@ impl Scheduler {
         // Progress replaces itself: it waits while anything else does.
         if session.outbox.waiting() == 0 {
             for run in core::mem::take(&mut session.progress) {
-                if let Some((run, done)) = self.runs.get_mut(run).and_then(super::run::Run::take_progress) {
+                // The run may be over, and its place another session's by now.
+                let ours = self.runs.get_mut(run).filter(|run| run.session == slot);
+                if let Some((run, done)) = ours.and_then(super::run::Run::take_progress) {
                     let run: RunId = run;
                     session.outbox.push(Notice::Progressed { run, done }, 0);
                 }
