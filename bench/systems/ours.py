@@ -34,7 +34,7 @@ class OfPlait(OfExecutor):
         return plait.Client(slots=SLOTS)
 
     def share(self, value: Any) -> Any:
-        return value
+        return self.client.put(value)
 
     def submit_fragile(self, fn: Any, /) -> Any:
         return self.client.options(crash_limit=1).submit(fn)
