@@ -136,26 +136,22 @@ impl Brain {
     }
 
     pub(super) fn on_fetch_ordered(&mut self, object: ObjectId, from: WorkerId, actions: &mut Vec<Action>) {
-        let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
-        let known = self.objects.known.entry(object).or_insert_with(wanted);
-        match known.stage {
-            Stage::Wanted => {
-                known.stage = Stage::Coming;
-                actions.push(Action::Fetch { object, from });
-            }
-            Stage::Coming => {}
-            Stage::Here => self.reports.push_held(object),
-        }
+        self.bring(object, Action::Fetch { object, from }, actions);
     }
 
     pub(super) fn on_object_given(&mut self, object: ObjectId, value: Value, actions: &mut Vec<Action>) {
         self.reports.take(value.carried());
+        self.bring(object, Action::Keep { object, value }, actions);
+    }
+
+    /// Has an object brought here by `action`, unless it is here or on its way.
+    fn bring(&mut self, object: ObjectId, action: Action, actions: &mut Vec<Action>) {
         let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
         let known = self.objects.known.entry(object).or_insert_with(wanted);
         match known.stage {
             Stage::Wanted => {
                 known.stage = Stage::Coming;
-                actions.push(Action::Keep { object, value });
+                actions.push(action);
             }
             Stage::Coming => {}
             Stage::Here => self.reports.push_held(object),
