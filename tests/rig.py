@@ -169,6 +169,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        #: Held so that no connection is let in while all are cut.
+        self._cutting = threading.Lock()
         self._open = threading.Event()
         self._flowing = threading.Event()
         self._open.set()
@@ -187,11 +189,12 @@ class Proxy:
             except OSError:
                 return
             self.accepted += 1
-            if not self._open.is_set():
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self._pairs.append((near, far))
+            with self._cutting:
+                if not self._open.is_set():
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self._pairs.append((near, far))
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
@@ -206,8 +209,9 @@ class Proxy:
 
     def cut(self) -> None:
         """Close every connection and refuse new ones."""
-        self._open.clear()
-        self._drop()
+        with self._cutting:
+            self._open.clear()
+            self._drop()
 
     def heal(self) -> None:
         self._open.set()

@@ -215,7 +215,7 @@ def test_a_client_that_is_cut_again_and_again_loses_nothing(
             proxy.cut()
             futures += [client.submit(slow_str, n) for n in range(len(futures), len(futures) + 10)]
             proxy.heal()
-            assert futures[-30].result(rig.PATIENCE) == str(len(futures) - 30)
+            assert futures[-10].result(rig.PATIENCE) == str(len(futures) - 10), "submitted while it was cut"
         assert [future.result(rig.PATIENCE) for future in futures] == [str(n) for n in range(60 * cuts)]
     assert proxy.accepted > cuts, "it came back after every cut"
 
@@ -247,6 +247,8 @@ def test_a_client_that_is_cut_by_the_clock_runs_each_task_once(
         finally:
             over.set()
             cutting.join(rig.PATIENCE)
+        # The last cut may have come when everything was there already: only new work shows that it is back.
+        futures.append(client.submit(noted, str(log), len(futures)))
         assert [future.result(rig.PATIENCE) for future in futures] == list(range(len(futures)))
     assert sorted(map(int, log.read_text().split())) == list(range(len(futures)))
     assert proxy.accepted > cuts, "it came back after every cut"
