@@ -57,11 +57,11 @@ test-rust: needs
 	cargo test --quiet --locked --workspace
 
 .PHONY: test-stubs
-test-stubs: $(STAMPS)/wheel
+test-stubs: $(STAMPS)/tools $(STAMPS)/wheel
 	$(BIN)/python -P -m mypy.stubtest plait._native --allowlist tests/stubtest.allow --ignore-unused-allowlist
 
 .PHONY: test-python
-test-python: $(STAMPS)/wheel
+test-python: $(STAMPS)/tools $(STAMPS)/wheel
 	$(BIN)/python -P -m pytest $(ARGS)
 
 .PHONY: sim
@@ -69,7 +69,7 @@ sim: needs ## simulated clusters: SEEDS=1000 (that many), or SEED=42 (replays on
 	cargo run --quiet --release --locked -p plait-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 .PHONY: chaos
-chaos: $(STAMPS)/wheel ## the faults with their full counts: ROUNDS=10000 per repeated one
+chaos: $(STAMPS)/tools $(STAMPS)/wheel ## the faults with their full counts: ROUNDS=10000 per repeated one
 	$(BIN)/python -P -m pytest tests/chaos tests/cluster --rounds $(ROUNDS) --timeout 7200 $(ARGS)
 
 .PHONY: bench
