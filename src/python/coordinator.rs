@@ -68,7 +68,7 @@ fn status_dict<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyD
     let dict = PyDict::new(py);
     dict.set_item("workers", PyList::new(py, rows)?)?;
     dict.set_item("tasks", counts)?;
-    dict.set_item("sessions", sessions)?;
+    dict.set_item("sessions", sessions.saturating_sub(1))?; // but for the one that asks
     dict.set_item("held_bytes", held_bytes)?;
     Ok(dict)
 }

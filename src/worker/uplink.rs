@@ -131,7 +131,11 @@ async fn dial(line: JoinLine, offer: Offer, give_up: Option<Instant>) -> Result<
     let mut backoff = Backoff::new(draw_seed());
     loop {
         let error = match dial_worker(&line, offer.clone()).await {
-            Ok(link) => return Ok(link),
+            Ok(link) => {
+                let at = line.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                info!(target: "plait::worker", slots = offer.capacity.cpus, %at, "joined the coordinator");
+                return Ok(link);
+            }
             Err(error) => error,
         };
         let pause = backoff.pause();
