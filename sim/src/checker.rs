@@ -171,6 +171,11 @@ impl Ledger {
         self.workers.get(&worker).is_none_or(|facts| facts.gone_at.is_some())
     }
 
+    /// Whether the value of a task was left with a worker.
+    pub(crate) fn was_stored(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|facts| facts.stored)
+    }
+
     pub(crate) fn is_session_gone(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_none_or(|facts| facts.closed)
     }

@@ -94,7 +94,8 @@ impl Judge<'_> {
 
     /// The cause is the outcome of an input, or what that one failed of.
     fn allows_dependency(&self, task: &TaskRecord, root: Seq, cause: &Outcome) -> Verdict {
-        let mut unknown = self.was_remade(root) || (is_lost(cause) && self.is_tight());
+        let mut unknown =
+            self.may_fail_later(TaskId::new(self.session, root), cause) || (is_lost(cause) && self.is_tight());
         for input in &task.inputs {
             let Some((outcome, _)) = &self.program.tasks[input.index()].told else {
                 unknown = true;
@@ -169,6 +170,14 @@ impl Judge<'_> {
     /// Whether the value of a task was made again: then it may have failed after it was there.
     fn was_remade(&self, seq: Seq) -> bool {
         self.ledger.executions.was_allowed_again(TaskId::new(self.session, seq))
+    }
+
+    /// Whether a task whose value was there once may come to `cause` after all: it was made again, or nobody is left who
+    /// could.
+    fn may_fail_later(&self, task: TaskId, cause: &Outcome) -> bool {
+        let unschedulable =
+            matches!(cause, Outcome::Failed(failure) if matches!(**failure, Failure::Unschedulable { .. }));
+        self.ledger.executions.was_allowed_again(task) || (unschedulable && self.ledger.was_stored(task))
     }
 
     /// A value is lost for good only if it was let go of, or if there was no room for what it was made from.

@@ -109,7 +109,7 @@ impl Judge<'_> {
             Failure::Unknown(text) => self.allows_unknown(task, text),
             // A value that it was to join was lost, and could not be made again.
             Failure::Dependency { task: root, cause } => {
-                let known = self.ledger.executions.was_allowed_again(*root) || self.is_tight();
+                let known = self.may_fail_later(*root, cause) || self.is_tight();
                 ensure(known && !cause.is_value() && self.plan.store_above < u64::MAX, "it depends on nothing")
             }
         }
