@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 class PlaitError(Exception):
     """The base of every exception that plait raises of its own."""
 
+    __module__ = "plait"  # where its users find it is what tracebacks say
+
+    def __init_subclass__(cls) -> None:
+        """Give the classes of this file their public name."""
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = "plait"
+
 
 class ConnectError(PlaitError):
     """No coordinator could be reached.

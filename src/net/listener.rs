@@ -68,12 +68,20 @@ pub enum Watch {
 
 /// The port cannot be opened.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}: {source}{}", hint(address))]
 pub struct BindError {
     /// Where.
     pub address: Box<str>,
     /// What the system said.
     pub source: io::Error,
+}
+
+/// What to say where the address is none.
+fn hint(address: &str) -> &'static str {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => "",
+        _ => "; an address to listen on looks like 127.0.0.1:8000",
+    }
 }
 
 /// An open port.

@@ -34,6 +34,12 @@ def test_a_nonsense_address_says_what_one_looks_like():
         plait.Client("nonsense")
 
 
+@pytest.mark.parametrize("listen", ["8000", ":8000", "nonsense:port"])
+def test_an_address_that_cannot_be_listened_on_says_what_one_looks_like(listen):
+    with pytest.raises(plait.ConnectError, match=r"127\.0\.0\.1:8000"):
+        plait.Client(listen=listen)
+
+
 def test_an_address_of_bytes_is_one_too():
     with pytest.raises(plait.ConnectError, match="plait1c-"):
         plait.Client(b"nonsense")  # type: ignore[arg-type]

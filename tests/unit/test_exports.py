@@ -38,6 +38,7 @@ def test_every_error_of_the_tree_is_exported():
         if isinstance(value, type) and issubclass(value, plait.PlaitError) and not name.startswith("_")
     }
     assert tree | {"CoordinatorLost"} <= set(plait.__all__)
+    assert all(getattr(plait, name).__module__ == "plait" for name in tree | {"CoordinatorLost"}), "as tracebacks say"
 
 
 def test_import_starts_no_thread_and_loads_next_to_nothing():
