@@ -117,7 +117,8 @@ pub enum Call {
     Combine {
         /// What the inputs are.
         grouping: Grouping,
-        /// What an input that is a failure means: left out for `Skip`, an outcome in its place for `Return`.
+        /// What an input that is a failure means: left out for `Skip`, an outcome in its place for `Return`; then the next
+        /// input is what the failed piece was given.
         errors: Errors,
     },
 }

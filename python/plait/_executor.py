@@ -25,6 +25,7 @@ from plait._serialize import (
     load_call,
     load_error,
     load_function,
+    load_given,
     load_items,
     load_parts,
     load_value,
@@ -415,20 +416,25 @@ def _values(inputs: list[RawOutcome]) -> Iterator[Any]:
 
 
 def _members(inputs: list[RawOutcome], errors: int) -> list[Any]:
-    """What a combine gets of pieces that are single items; with `errors="return"` each tells its outcome itself."""
+    """What a combine gets of pieces that are single items; with `errors="return"` each tells its outcome itself.
+
+    A piece that could not do so has failed otherwise than by its function: what it was given follows.
+    """
     members: list[Any] = []
-    for outcome in inputs:
+    each = iter(inputs)
+    for outcome in each:
         if outcome[0] == "value":
             members.append(load_value(outcome[1]))
         elif errors == RETURN:
-            members.append(Outcome(None, None, error_from(outcome, load_error)))
+            members.append(Given(next(each)[1], error_from(outcome, load_error)))
     return members
 
 
 def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
     """What a combine gets of pieces that are chunks: all their items in one list."""
     members: list[Any] = []
-    for outcome in inputs:
+    each = iter(inputs)
+    for outcome in each:
         if outcome[0] == "value":
             for _, values, failures, seconds in load_parts(outcome[1]):
                 if errors != RETURN:
@@ -438,8 +444,29 @@ def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
                     error = load_error([failures[index]]) if index in failures else None
                     members.append(Outcome(None, value, error, seconds[index] if seconds else 0.0, None))
         elif errors == RETURN:
-            members.append(Outcome(None, None, error_from(outcome, load_error)))
+            members.append(Given(next(each)[1], error_from(outcome, load_error)))
     return members
+
+
+class Given(Outcome):
+    """The outcome of a piece that failed otherwise than by its function; its item is unpickled once it is asked for.
+
+    It may be what the piece failed of, and the combine is not to fail of it too.
+    """
+
+    __slots__ = ("_segments",)
+
+    def __init__(self, segments: Segments, error: BaseException) -> None:
+        self._segments = segments
+        self.value, self.error, self.seconds, self.worker = None, error, 0.0, None
+
+    @property
+    def item(self) -> Any:
+        """The item, None where it or a part of it cannot be had: what cannot be unpickled, the values of futures."""
+        try:
+            return load_given(self._segments)
+        except Exception:
+            return None
 
 
 def _dump_result(value: Any) -> Segments:

@@ -11,8 +11,9 @@ from plait._errors import SerializationError
 from plait._future import CANCELLED, end_of
 from plait._map import Results
 from plait._progress import Meter, size_of
-from plait._serialize import dump_call, dump_value, refusal, too_large
-from plait._witness import Witness
+from plait._serialize import dump_call, dump_error, dump_value, load_error, load_given, refusal, too_large
+from plait._types import Told
+from plait._witness import Witness, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -151,6 +152,7 @@ class _Run:
         self.core = core
         self.called = called
         self.number = core.define_options(options)
+        self.functions = core.functions(options)
         self.errors = options.errors
         self.run, self.ticket = opened
         self.meter = meter
@@ -180,22 +182,27 @@ class _Run:
     def _piece(self, item: tuple[Any, ...]) -> None:
         try:
             segments, inputs = dump_call(item, {})
-        except SerializationError:
-            if self.errors == "skip":
-                return
-            raise
+        except SerializationError as error:
+            return self._not_sent(error, None)
         failed = failure_among(self.core, inputs)
         if failed is not None:
-            if self.errors == "skip":
-                return
-            raise failed
+            return self._not_sent(failed, load_given(segments))
         try:
-            self.core.session.submit_piece(self.run, self.called.number, self.number, segments, inputs)
+            self._submit(self.called, segments, inputs)
         except SerializationError as refused:
-            if self.errors == "skip":
-                return
-            raise too_large(refused, item, {}) from None
+            self._not_sent(too_large(refused, item, {}), None)
+
+    def _submit(self, called: Known, segments: list[Any], inputs: list[Any]) -> None:
+        self.core.session.submit_piece(self.run, called.number, self.number, segments, inputs)
         self.pieces += 1
+
+    def _not_sent(self, error: Exception, item: Any) -> None:
+        """See to an item that cannot be sent: the combine is told of it, as of any other failure."""
+        if self.errors == "raise":
+            raise error from None
+        if self.errors == "return":
+            segments, _ = dump_call((Told(item, None, load_error(dump_error(error))),), {})
+            self._submit(self.functions.find(say), segments, [])
 
     def _wait(self) -> Any:
         if self.meter.wanted:

@@ -139,6 +139,19 @@ def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict
     return loaded
 
 
+def load_given(segments: Segments) -> Any:
+    """Return the item that a call was given, None in place of futures; raises whatever unpickling raises."""
+    args, _ = load_call(segments, _Absent())
+    return args[0] if len(args) == 1 else args
+
+
+class _Absent:
+    """Stands for the inputs of a piece that has failed: there may be none."""
+
+    def __getitem__(self, _index: int) -> None:
+        return None
+
+
 def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Pickle the items of a chunk with what they are and what is wanted of them; returns and raises as `dump_call`."""
     buffers: list[Any] = []

@@ -13,7 +13,9 @@ class Outcome:
     """What became of one item of a `map` or `run` with `errors="return"`.
 
     Attributes:
-        item: The item; a tuple of them where several iterables were given.
+        item: The item; a tuple of them where several iterables were given. In a `combine`, None where it cannot be had:
+            an item that cannot be pickled or unpickled, and a future in the item of a piece that failed otherwise
+            than by its function.
         value: What the function returned; None if it failed.
         error: The exception, or None.
         seconds: How long it ran, in seconds; 0.0 if it never did.

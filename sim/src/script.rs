@@ -201,23 +201,24 @@ pub(crate) fn crash_text(tag: u32) -> String {
     format!("X{tag};")
 }
 
-/// What a combine makes of one of its inputs.
-pub(crate) fn combined_text(input: &Outcome) -> String {
-    match input {
-        Outcome::Value(value) => text(value),
-        Outcome::Skipped => "skipped".to_string(),
-        Outcome::Raised(error) => format!("!{}", text(error)),
-        Outcome::Cancelled => "!cancelled".to_string(),
-        Outcome::Failed(_) => "!failed".to_string(),
-    }
+/// What a combine makes of a piece that failed, and of what that was given.
+pub(crate) fn failure_text(failure: &Outcome, given: &[Script]) -> String {
+    let text = match failure {
+        Outcome::Raised(error) => text(error),
+        Outcome::Failed(_) => "failed".to_string(),
+        Outcome::Value(_) | Outcome::Skipped | Outcome::Cancelled => panic!("no failure of a piece: {failure:?}"),
+    };
+    format!("!{text}{}", given_text(given))
 }
 
-/// The same where each input is a chunk.
-pub(crate) fn combined_items(input: &Outcome) -> Vec<String> {
-    match input {
-        Outcome::Value(value) => text(value).split(ITEM).skip(1).map(str::to_string).collect(),
-        failure => vec![combined_text(failure)],
-    }
+/// What a combine says of what a failed piece was given.
+pub(crate) fn given_text(given: &[Script]) -> String {
+    given.iter().map(|script| format!("@{}", script.tag)).collect()
+}
+
+/// The texts of the items of a chunk.
+pub(crate) fn item_texts(value: &Value) -> Vec<String> {
+    text(value).split(ITEM).skip(1).map(str::to_string).collect()
 }
 
 #[cfg(test)]

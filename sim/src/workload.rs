@@ -37,6 +37,17 @@ pub(crate) enum Kind {
     Put(String),
 }
 
+impl Kind {
+    /// What its calls are told to do.
+    pub(crate) fn scripts(&self) -> &[Script] {
+        match self {
+            Self::Single(script) => std::slice::from_ref(script),
+            Self::Chunk { items, .. } | Self::ChunkFold { items, .. } => items,
+            Self::Result(_) | Self::Put(_) => &[],
+        }
+    }
+}
+
 /// A task as its program knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskRecord {

@@ -46,6 +46,14 @@ class Bomb:
         return (divmod, (1, 0))
 
 
+class Killer:
+    """An object that kills whoever unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickle as the end of the process."""
+        return (os._exit, (9,))
+
+
 class NotThere(LookupError):
     """An exception that can be referred to weakly."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import operator
+import os
 import random
+import signal
 import threading
 import weakref
 
@@ -487,6 +490,62 @@ def test_no_piece_spoils_the_combine_of_the_others(client):
     assert errors == [type(None), plait.SerializationError, plait.RemoteError, asyncio.CancelledError, tasks.Sealed]
     for outcome in outcomes[2:]:
         assert "in come_to" in str(outcome.error.__cause__)
+
+
+def test_a_combine_is_told_of_which_item_each_failure_is(client):
+    """However a piece failed, and in order."""
+    nowhere = client.options(resources={"moon": 1}).submit(tasks.same, 1)
+    items = [
+        ("value", 1),
+        ("die", 2),
+        ("lock", 3),
+        (threading.Lock(), 4),
+        ("die", client.submit(tasks.same, 5)),
+        ("value", client.submit(tasks.fail, 6)),
+        (tasks.Bomb(), 7),
+        ("value", client.submit(tasks.same, 8)),
+        ("value", nowhere),
+    ]
+
+    def work(what, number):
+        if what == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (tasks.come_to(what), number)
+
+    def tell(outcomes):
+        told = [(outcome.item, outcome.value, type(outcome.error).__name__) for outcome in outcomes]
+        assert all(outcome.ok == (outcome.value is not None) for outcome in outcomes)
+        return told, {outcome.worker is None for outcome in outcomes if not outcome.ok}
+
+    with contextlib.suppress(plait.Unschedulable):
+        nowhere.result(60)
+    view = client.options(errors="return", crash_limit=1)
+    told, workers = view.run(work, *zip(*items, strict=True), combine=tell)
+    assert told == [
+        (("value", 1), (1, 1), "NoneType"),
+        (("die", 2), None, "TaskCrashed"),
+        (("lock", 3), None, "SerializationError"),
+        (None, None, "SerializationError"),
+        (("die", None), None, "TaskCrashed"),
+        (("value", None), None, "DependencyFailed"),
+        (None, None, "ZeroDivisionError"),
+        (("value", 8), (1, 8), "NoneType"),
+        (("value", None), None, "DependencyFailed"),
+    ]
+    assert workers == {True, False}
+
+
+def test_an_item_that_kills_whoever_unpickles_it_does_not_take_the_combine_along(client):
+    view = client.options(errors="return", crash_limit=1)
+    items = [1, tasks.Killer(), 3]
+    assert view.run(tasks.same, items, combine=lambda outcomes: [o.value for o in outcomes]) == [1, None, 3]
+
+
+def test_a_run_without_errors_returned_raises_what_an_item_cannot_be_pickled_for(client):
+    with pytest.raises(plait.SerializationError, match=r"args\[0\]"):
+        client.run(tasks.same, [1, threading.Lock()], combine=list)
+    skipped = client.options(errors="skip").run(tasks.same, [1, threading.Lock(), 3], combine=list)
+    assert skipped == [1, 3]
 
 
 @pytest.mark.parametrize("chunksize", [None, 50])

@@ -162,7 +162,7 @@ impl Scheduler {
             }
             Role::Piece { run, piece } => {
                 self.hold_for_run(slot, &outcome);
-                self.piece_ended(run, piece, outcome);
+                self.piece_ended(run, piece, outcome, Value::empty());
             }
             Role::Fold { run, start } => {
                 self.hold_for_run(slot, &outcome);

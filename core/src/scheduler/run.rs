@@ -165,7 +165,8 @@ impl Scheduler {
         Ok(Some(Role::Piece { run, piece: r.pieces - 1 }))
     }
 
-    pub(super) fn piece_ended(&mut self, run: u32, piece: u64, outcome: Outcome) {
+    /// A piece is over. What it was given is kept where its failure goes to a combine, which will want to know.
+    pub(super) fn piece_ended(&mut self, run: u32, piece: u64, outcome: Outcome, args: Value) {
         self.stir(run);
         let r = &mut self.runs[run];
         r.ended += 1;
@@ -180,7 +181,13 @@ impl Scheduler {
         match (&mut r.gather, kept) {
             (Gather::Fold(fold), Some(Outcome::Value(value))) => fold.put(piece, Some(value)),
             (Gather::Fold(fold), _) => fold.put(piece, None),
-            (Gather::Combine(combine), kept) => combine.put(piece, kept),
+            (Gather::Combine(combine), kept) => {
+                if kept.as_ref().is_some_and(|outcome| !outcome.is_value()) {
+                    self.held += args.carried();
+                    combine.keep_given(piece, args);
+                }
+                combine.put(piece, kept);
+            }
         }
     }
 

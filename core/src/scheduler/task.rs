@@ -195,7 +195,7 @@ impl Scheduler {
             }
             Role::Piece { run, piece } => {
                 self.free(slot);
-                self.piece_ended(run, piece, outcome);
+                self.piece_ended(run, piece, outcome, args);
             }
             Role::Fold { run, start } => {
                 self.free(slot);

@@ -516,16 +516,22 @@ fn is_stubborn(start: &Start) -> bool {
         && script::scripts(&start.args).first().is_some_and(|script| script.behaviour == Behaviour::Stubborn)
 }
 
-/// The list that a combine makes: items in order, one text each.
+/// The list that a combine makes: items in order, one text each; of a failed piece its failure and what it was given.
 fn combined(start: &Start, grouping: Grouping, errors: Errors) -> String {
-    let wanted = |input: &&Outcome| input.is_value() || (errors == Errors::Return && **input != Outcome::Skipped);
-    let present = start.inputs.iter().filter(wanted);
-    let texts: Vec<String> = match grouping {
-        Grouping::Items => present.map(script::combined_text).collect(),
-        Grouping::Chunks => present.flat_map(script::combined_items).collect(),
-    };
-    if texts.iter().any(|text| text.starts_with('!')) {
-        probe!("combine over failed pieces");
+    let mut texts: Vec<String> = Vec::new();
+    let mut inputs = start.inputs.iter();
+    while let Some(input) = inputs.next() {
+        match (input, grouping) {
+            (Outcome::Value(value), Grouping::Items) => texts.push(script::text(value)),
+            (Outcome::Value(value), Grouping::Chunks) => texts.extend(script::item_texts(value)),
+            (failure, _) => {
+                assert!(errors == Errors::Return, "{} was given {failure:?}", start.attempt);
+                let given =
+                    inputs.next().and_then(Outcome::value).expect("a failure is followed by what its piece was given");
+                texts.push(script::failure_text(failure, &script::scripts(given)));
+                probe!("combine over failed pieces");
+            }
+        }
     }
     format!("[{}]", texts.join(","))
 }

@@ -71,9 +71,10 @@ impl Judge<'_> {
                 Errors::Raise => {}
                 Errors::Skip => parts.push(String::new()),
                 Errors::Return => {
-                    parts.push("!failed,".to_string());
+                    let given = script::given_text(piece.kind.scripts());
+                    parts.push(format!("!failed{given},"));
                     if let Kind::Single(script) = &piece.kind {
-                        parts.push(format!("!{},", script::error_text(script.tag)));
+                        parts.push(format!("!{}{given},", script::error_text(script.tag)));
                     }
                 }
             }
