@@ -1,9 +1,10 @@
 //! The client's driver: the loop around [`Session`], and all that happens between it and the coordinator.
 //!
 //! Each turn takes what the user's threads have asked for and what the link has brought, lets the session decide, and
-//! carries that out. Then it lies down: it dozes first, and sleeps once nothing has happened for a moment.
+//! carries that out. Then it lies down: it looks again for a moment, dozes, and sleeps once nothing has happened for a while.
 
 use super::Close;
+use super::alert::{Alert, Hope};
 use super::handle::{Handle, Shared};
 use super::inbox::End;
 use super::outgoing::{Alertness, Batch, Question};
@@ -84,6 +85,7 @@ pub(crate) struct Driver<U> {
     closing: Option<Close>,
     /// When a closing client goes, whether or not everything could be sent.
     leave_by: Option<Time>,
+    alert: Alert,
     /// Until then it only dozes.
     doze: Option<Time>,
     ended: Option<Ended>,
@@ -109,6 +111,7 @@ impl<U: Upstream> Driver<U> {
             asked: 0,
             closing: None,
             leave_by: None,
+            alert: Alert::new(),
             doze: None,
             ended: None,
             batch: Batch::default(),
@@ -131,7 +134,9 @@ impl<U: Upstream> Driver<U> {
                 self.part(ended).await;
                 return ended;
             }
-            if self.lie_down() {
+            if self.alert.is_up(self.clock.now(), self.shared.inbox.pending()) {
+                self.look().await;
+            } else if self.lie_down() {
                 self.wait().await;
             } else {
                 tokio::task::yield_now().await;
@@ -147,6 +152,7 @@ impl<U: Upstream> Driver<U> {
             self.doze = Some(self.clock.now() + limits::CLIENT_DOZE);
         }
         if !batch.requests.is_empty() {
+            self.alert.stir(self.clock.now(), Hope::Answer);
             self.shared.inbox.register(&batch.requests);
             self.events.extend(batch.requests.drain(..).map(Event::Asked));
         }
@@ -199,7 +205,10 @@ impl<U: Upstream> Driver<U> {
             Action::Dial { taken } => self.dial(taken),
             Action::Send { requests } => requests.into_iter().for_each(|r| self.send(FromClient::Request(r))),
             Action::AcknowledgeNotices { taken } => self.send(FromClient::Taken(taken)),
-            Action::Deliver { deliveries } => self.shared.inbox.deliver(deliveries),
+            Action::Deliver { deliveries } => {
+                self.shared.inbox.deliver(deliveries);
+                self.alert.stir(self.clock.now(), Hope::Request);
+            }
             Action::Supply { seq, .. } => debug!(target: "plait::client", %seq, "a value that nobody asked for"),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
             Action::ShowProgress { run, done } => self.shared.inbox.show_progress(run, done),
@@ -229,6 +238,15 @@ impl<U: Upstream> Driver<U> {
     fn lie_down(&mut self) -> bool {
         let dozing = self.doze.is_some();
         self.shared.outgoing.lie_down(if dozing { Alertness::Dozing } else { Alertness::Asleep })
+    }
+
+    /// Looks whether something has come, and lets the others of this thread have a turn.
+    async fn look(&mut self) {
+        tokio::select! {
+            biased;
+            heard = receive(&mut self.link, &mut self.incoming) => self.on_heard(heard),
+            () = tokio::task::yield_now() => {}
+        }
     }
 
     /// Waits until there is something to do.

@@ -8,6 +8,7 @@
 //! What this must never do: wake the driver once per task, wake a thread for an outcome that is not its own, hold a lock
 //! while it calls out, or leave a task without an outcome (a driver that ends settles everything that is pending).
 
+mod alert;
 mod driver;
 mod handle;
 mod inbox;
