@@ -92,6 +92,10 @@ bench-threads: $(STAMPS)/wheel ## what a no-op costs the caller, plait's own thr
 bench-scheduler: needs ## the scheduler and the shells alone, without Python
 	cargo bench --locked
 
+.PHONY: bench-scale
+bench-scale: needs ## the scheduler as the cluster grows to 1,000 workers and 10,000,000 tasks (ARGS=--quick: a tenth of them)
+	cargo bench --locked -p plait-core --bench scale -- $(ARGS)
+
 .PHONY: fuzz
 fuzz: needs ## every decoder for a minute each; wants a nightly toolchain with cargo-fuzz
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo 'make fuzz wants: rustup toolchain install nightly; cargo install cargo-fuzz' >&2; exit 2; }

@@ -1,0 +1,268 @@
+//! What the cluster goes through. Each case begins with a cluster of its own and says how its steps went.
+
+use crate::clock::resident_bytes;
+use crate::cluster::{BATCH, Cluster, Results, Work};
+use plait_core::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
+use plait_core::spec::{Cancel, Errors, Finish, Grouping, Request, Retention, RunSpec};
+use std::time::Duration;
+
+/// How large a world is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) workers: u32,
+    pub(crate) tasks: u64,
+}
+
+/// How the steps of one phase went.
+#[derive(Debug)]
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    /// What its whole time is divided by: tasks, or steps if it is about none.
+    pub(crate) items: u64,
+    pub(crate) spans: Vec<Duration>,
+}
+
+/// Sessions of the large backlog.
+const SESSIONS: u32 = 4;
+/// The session that goes on beside.
+const ASIDE: SessionId = SessionId(SESSIONS);
+/// Tasks of a small submission beside something large.
+const FEW: u64 = 100;
+/// Steps of a phase in which nothing is to be done.
+const QUIET_STEPS: usize = 1_000;
+
+/// Phases one after the other.
+struct Recorder {
+    cluster: Cluster,
+    phases: Vec<Phase>,
+}
+
+impl Recorder {
+    fn new(cluster: Cluster) -> Self {
+        let mut recorder = Self { cluster, phases: Vec::new() };
+        recorder.cluster.spans.clear();
+        recorder
+    }
+
+    fn phase(&mut self, name: &'static str, items: u64, act: impl FnOnce(&mut Cluster)) {
+        act(&mut self.cluster);
+        let spans = std::mem::take(&mut self.cluster.spans);
+        self.phases.push(Phase { name, items, spans });
+    }
+}
+
+/// A backlog of plain tasks: submitted, handed out, run, disturbed, cancelled, left behind. Also bytes per pending task.
+pub(crate) fn backlog(size: Size) -> (Vec<Phase>, f64) {
+    let each = size.tasks / u64::from(SESSIONS);
+    let mut recorder = Recorder::new(Cluster::new(SESSIONS + 1));
+    let before = resident_bytes();
+    recorder.phase("submit", size.tasks, |cluster| {
+        for n in 0..SESSIONS {
+            cluster.submit(SessionId(n), each, |_, _| {});
+        }
+    });
+    let bytes = resident_bytes().saturating_sub(before) as f64 / size.tasks as f64;
+    recorder.phase("workers join", u64::from(size.workers), |cluster| {
+        for _ in 0..size.workers {
+            cluster.join();
+            cluster.come_to_rest();
+        }
+    });
+    recorder.phase("idle, all busy", QUIET_STEPS as u64, |cluster| {
+        (0..QUIET_STEPS).for_each(|_| cluster.step(Work::Stands));
+    });
+    recorder.phase("run", size.tasks / 4, |cluster| {
+        let until = cluster.done + size.tasks / 4;
+        while cluster.done < until {
+            cluster.step(Work::Goes);
+        }
+    });
+    recorder.phase("a worker is lost", 1, |cluster| {
+        cluster.lose(1);
+        cluster.come_to_rest();
+    });
+    let rack = (size.workers / 10).max(1);
+    recorder.phase("a tenth is lost", u64::from(rack), |cluster| {
+        cluster.lose(rack as usize);
+        cluster.come_to_rest();
+        for _ in 0..=rack {
+            cluster.join();
+            cluster.come_to_rest();
+        }
+    });
+    recorder.phase("all is cancelled", each, |cluster| {
+        for first in (0..each).step_by(BATCH as usize) {
+            let tasks = (first..each.min(first + BATCH)).map(Seq).collect();
+            cluster.ask(SessionId(1), Request::Cancel { tasks, cancel: Cancel::Running });
+            while cluster.said_much() {
+                cluster.step(Work::Goes);
+            }
+        }
+        cluster.hear_out(Work::Goes);
+    });
+    recorder.phase("a session closes", each, |cluster| close_beside(cluster, SessionId(2)));
+    recorder.phase("the others close", 2 * each, |cluster| {
+        [0, 3].into_iter().for_each(|n| cluster.close(SessionId(n)));
+        cluster.hear_out(Work::Goes);
+        cluster.come_to_rest();
+        (0..QUIET_STEPS).for_each(|_| cluster.step(Work::Goes));
+    });
+    recorder.phase("idle, nothing to do", QUIET_STEPS as u64, |cluster| {
+        (0..QUIET_STEPS).for_each(|_| cluster.step(Work::Goes));
+    });
+    (recorder.phases, bytes)
+}
+
+/// Closes a session while another one goes on.
+fn close_beside(cluster: &mut Cluster, session: SessionId) {
+    cluster.close(session);
+    for _ in 0..QUIET_STEPS {
+        cluster.submit(ASIDE, FEW, |_, _| {});
+        cluster.step(Work::Goes);
+    }
+    cluster.come_to_rest();
+}
+
+/// Graphs: layers in which each task needs two of the layer before; one value that all need; one failure that fails all.
+pub(crate) fn graphs(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    join_all(&mut recorder, size);
+    let wide = size.tasks / 10;
+    recorder.phase("graph in layers", size.tasks, |cluster| {
+        for layer in 0..10 {
+            cluster.submit(session, wide, |n, task| {
+                if layer > 0 {
+                    let before = task.seq.0 - n - wide;
+                    task.inputs = [Seq(before + n), Seq(before + (n + 1) % wide)].into();
+                }
+            });
+        }
+        finish(cluster, size.tasks);
+    });
+    recorder.phase("one value for all", size.tasks, |cluster| {
+        let root = cluster.submit(session, 1, |_, task| task.retention = Retention::Release);
+        cluster.submit(session, size.tasks, |_, task| task.inputs = [Seq(root)].into());
+        finish(cluster, size.tasks + 1);
+    });
+    recorder.phase("one failure for all", size.tasks, |cluster| {
+        let root = cluster.submit(session, 1, |_, task| task.retention = Retention::Release);
+        cluster.raises = Some((session, Seq(root)));
+        cluster.submit(session, size.tasks, |_, task| task.inputs = [Seq(root)].into());
+        finish(cluster, size.tasks + 1);
+    });
+    recorder.phases
+}
+
+/// Runs: one that ends well, in a fold and in a combine; one that is cancelled, one that fails; and very many small ones.
+pub(crate) fn runs(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    join_all(&mut recorder, size);
+    let function = FunctionId(0);
+    let reduce = || Finish::Reduce { function, initial: None };
+    recorder.phase("run, reduced", size.tasks, |cluster| {
+        open(cluster, session, 0, size.tasks, reduce());
+        finish(cluster, 1);
+    });
+    recorder.phase("run, combined", size.tasks, |cluster| {
+        open(cluster, session, 1, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
+        finish(cluster, 1);
+    });
+    recorder.phase("run, cancelled", size.tasks, |cluster| {
+        let result = open(cluster, session, 2, size.tasks, reduce());
+        (0..10).for_each(|_| cluster.step(Work::Goes));
+        cluster.ask(session, Request::Cancel { tasks: vec![Seq(result)], cancel: Cancel::Running });
+        finish(cluster, 1);
+        cluster.come_to_rest();
+    });
+    recorder.phase("run, failed", size.tasks, |cluster| {
+        cluster.raises = Some((session, Seq(cluster.number(session, 0) + 50)));
+        open(cluster, session, 3, size.tasks, reduce());
+        finish(cluster, 1);
+        cluster.come_to_rest();
+    });
+    let small = size.tasks / 100;
+    recorder.phase("runs of ten", small * 10, |cluster| {
+        for n in 0..small {
+            open(cluster, session, 4 + n as u32, 10, reduce());
+        }
+        finish(cluster, small);
+    });
+    recorder.phases
+}
+
+/// Tasks that do not queue: two slots each; and those that fit nowhere.
+pub(crate) fn classes(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    join_all(&mut recorder, size);
+    recorder.phase("two slots each", size.tasks, |cluster| {
+        cluster.submit(session, size.tasks, |_, task| task.options = OptionsId(1));
+        finish(cluster, size.tasks);
+    });
+    recorder.phase("fit nowhere", size.tasks, |cluster| {
+        cluster.submit(session, size.tasks, |_, task| task.options = OptionsId(2));
+        let until = cluster.done + size.tasks;
+        cluster.wait(61);
+        while cluster.done < until {
+            cluster.step(Work::Stands);
+        }
+    });
+    recorder.phases
+}
+
+/// Values that stay with workers; the loss of one that has some.
+pub(crate) fn objects(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    join_all(&mut recorder, size);
+    recorder.cluster.results = Results::Stored;
+    recorder.phase("objects are made", size.tasks, |cluster| {
+        cluster.submit(session, size.tasks, |_, task| task.retention = Retention::Release);
+        finish(cluster, size.tasks);
+    });
+    recorder.phase("one is needed by all", size.tasks / 10, |cluster| {
+        cluster.submit(session, size.tasks / 10, |_, task| task.inputs = [Seq(0)].into());
+        finish(cluster, size.tasks / 10);
+    });
+    recorder.phase("a holder is lost", 1, |cluster| {
+        cluster.lose(1);
+        cluster.come_to_rest();
+    });
+    recorder.phase("all are released", size.tasks, |cluster| {
+        for first in (0..size.tasks).step_by(BATCH as usize) {
+            let tasks = (first..size.tasks.min(first + BATCH)).map(Seq).collect();
+            cluster.ask(session, Request::Release(tasks));
+            cluster.step(Work::Goes);
+        }
+        cluster.hear_out(Work::Goes);
+        cluster.come_to_rest();
+    });
+    recorder.phases
+}
+
+fn join_all(recorder: &mut Recorder, size: Size) {
+    let joined: Vec<WorkerId> = (0..size.workers).map(|_| recorder.cluster.join()).collect();
+    assert_eq!(joined.len(), size.workers as usize, "all workers are there");
+    recorder.cluster.spans.clear();
+}
+
+/// Opens a run, submits its pieces and seals it. Its result.
+fn open(cluster: &mut Cluster, session: SessionId, id: u32, pieces: u64, finish: Finish) -> u64 {
+    let result = cluster.number(session, 1);
+    let id = RunId(id);
+    let spec = RunSpec { id, result: Seq(result), finish, errors: Errors::Raise, options: OptionsId(0) };
+    cluster.ask(session, Request::OpenRun(spec));
+    cluster.submit(session, pieces, |_, task| task.run = Some(id));
+    cluster.ask(session, Request::SealRun { run: id, pieces });
+    result
+}
+
+/// Lets workers work until clients have heard of `more` further ends.
+fn finish(cluster: &mut Cluster, more: u64) {
+    let until = cluster.done + more;
+    while cluster.done < until {
+        cluster.step(Work::Goes);
+    }
+}
