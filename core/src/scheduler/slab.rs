@@ -7,18 +7,47 @@ use core::ops::{Index, IndexMut};
 pub(super) const NONE: u32 = u32::MAX;
 
 const CHUNK: usize = 1 << 10;
+const WORDS: usize = CHUNK / u64::BITS as usize;
 
-/// Items by slot. A slot is used again once its item is gone; the table grows by chunks, so no item ever moves.
+/// Items by slot. A slot is used again once its item is gone. The table grows by chunks, so no item ever moves, and lets
+/// each go with its last item (but for one that is kept empty), so no single removal frees very much.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     chunks: Vec<Vec<Option<T>>>,
-    free: Vec<u32>,
+    /// Of each chunk.
+    marks: Vec<Marks>,
+    /// The chunk with places that were never used.
+    growing: usize,
+    /// Chunks with vacant places; those that have none any more are struck off when met.
+    vacant: Vec<u32>,
+    /// A chunk that is empty and kept.
+    spare: Option<u32>,
+    /// Chunks that were let go.
+    gone: Vec<u32>,
     live: usize,
+}
+
+/// What is known of a chunk.
+#[derive(Debug, Default)]
+struct Marks {
+    live: usize,
+    /// Places that were used before, by bit.
+    vacant: [u64; WORDS],
+    /// In the list of those with vacant places.
+    listed: bool,
 }
 
 impl<T> Slab<T> {
     pub(super) const fn new() -> Self {
-        Self { chunks: Vec::new(), free: Vec::new(), live: 0 }
+        Self {
+            chunks: Vec::new(),
+            marks: Vec::new(),
+            growing: 0,
+            vacant: Vec::new(),
+            spare: None,
+            gone: Vec::new(),
+            live: 0,
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -27,27 +56,76 @@ impl<T> Slab<T> {
 
     pub(super) fn insert(&mut self, item: T) -> u32 {
         self.live += 1;
-        if let Some(slot) = self.free.pop() {
-            *self.place(slot) = Some(item);
-            return slot;
+        let slot = self.vacancy().unwrap_or_else(|| self.grow());
+        let (chunk, place) = (slot / CHUNK, slot % CHUNK);
+        self.marks[chunk].live += 1;
+        if self.spare == Some(chunk as u32) {
+            self.spare = None;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            // The first chunk grows as it must; a table that needs a second one gets its memory in one piece.
-            self.chunks.push(if self.chunks.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        match self.chunks[chunk].get_mut(place) {
+            Some(vacant) => *vacant = Some(item),
+            None => self.chunks[chunk].push(Some(item)),
         }
-        let slot = (self.chunks.len() - 1) * CHUNK + self.chunks.last().map_or(0, Vec::len);
-        self.chunks.last_mut().expect("just pushed").push(Some(item));
         u32::try_from(slot).ok().filter(|slot| *slot != NONE).expect("admission keeps tables below 2^32 items")
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> T {
-        let item = self.place(slot).take().expect("only what lives is removed");
+        let (chunk, place) = (slot as usize / CHUNK, slot as usize % CHUNK);
+        let item = self.chunks[chunk][place].take().expect("only what lives is removed");
         self.live -= 1;
-        self.free.push(slot);
+        let marks = &mut self.marks[chunk];
+        marks.live -= 1;
+        marks.vacant[place / 64] |= 1 << (place % 64);
+        if !core::mem::replace(&mut marks.listed, true) {
+            self.vacant.push(chunk as u32);
+        }
+        if marks.live == 0 && chunk != self.growing {
+            match self.spare {
+                None => self.spare = Some(chunk as u32),
+                Some(_) => self.let_go(chunk),
+            }
+        }
         if self.live == 0 && self.chunks.len() > 1 {
             *self = Self::new();
         }
         item
+    }
+
+    /// A place that was used before.
+    fn vacancy(&mut self) -> Option<usize> {
+        while let Some(chunk) = self.vacant.last().map(|chunk| *chunk as usize) {
+            let marks = &mut self.marks[chunk];
+            if let Some(word) = marks.vacant.iter().position(|word| *word != 0) {
+                let bit = marks.vacant[word].trailing_zeros() as usize;
+                marks.vacant[word] &= marks.vacant[word] - 1;
+                return Some(chunk * CHUNK + word * 64 + bit);
+            }
+            marks.listed = false;
+            self.vacant.pop();
+        }
+        None
+    }
+
+    /// A place that was never used.
+    fn grow(&mut self) -> usize {
+        if self.chunks.get(self.growing).is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.growing = self.gone.pop().map_or(self.chunks.len(), |chunk| chunk as usize);
+            if self.growing == self.chunks.len() {
+                self.chunks.push(Vec::new());
+                self.marks.push(Marks::default());
+            }
+            if self.chunks.len() > 1 {
+                // The first chunk grows as it must; a table that needs a second one gets its memory in one piece.
+                self.chunks[self.growing].reserve_exact(CHUNK);
+            }
+        }
+        self.growing * CHUNK + self.chunks[self.growing].len()
+    }
+
+    fn let_go(&mut self, chunk: usize) {
+        self.chunks[chunk] = Vec::new();
+        self.marks[chunk].vacant = [0; WORDS];
+        self.gone.push(chunk as u32);
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&T> {
@@ -60,12 +138,8 @@ impl<T> Slab<T> {
 
     /// Every item with its slot, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let items = self.chunks.iter().flatten().enumerate();
+        let items = self.chunks.iter().enumerate().flat_map(|(n, chunk)| (n * CHUNK..).zip(chunk));
         items.filter_map(|(slot, item)| item.as_ref().map(|item| (slot as u32, item)))
-    }
-
-    fn place(&mut self, slot: u32) -> &mut Option<T> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 }
 
@@ -111,6 +185,14 @@ impl<T> Table<T> {
     pub(super) fn remove(&mut self, slot: u32) -> T {
         self.slots.retain(|(_, s)| *s != slot);
         self.items.remove(slot)
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.items.get(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.items.get_mut(slot)
     }
 
     /// The slot of `id`.
@@ -201,6 +283,25 @@ mod tests {
             slab.remove(slot);
         }
         assert_eq!((slab.len(), slab.chunks.len()), (0, 0));
+    }
+
+    #[test]
+    fn memory_goes_chunk_by_chunk_and_comes_back_where_it_was() {
+        let mut slab = Slab::new();
+        let slots: Vec<u32> = (0..5 * CHUNK as u32).map(|n| slab.insert(n)).collect();
+        let held = |slab: &Slab<u32>| slab.chunks.iter().filter(|chunk| chunk.capacity() > 0).count();
+        for slot in &slots[..4 * CHUNK] {
+            slab.remove(*slot);
+        }
+        assert_eq!((held(&slab), slab.len()), (2, CHUNK));
+        assert!(
+            slab.iter()
+                .map(|(slot, item)| (slot, *item))
+                .eq((4 * CHUNK as u32..).zip(slots[4 * CHUNK..].iter().copied()))
+        );
+        let mut again: Vec<u32> = (0..4 * CHUNK as u32).map(|n| slab.insert(n)).collect();
+        again.sort_unstable();
+        assert_eq!((again, held(&slab)), (slots[..4 * CHUNK].to_vec(), 5));
     }
 
     #[test]
