@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use plait_core::id::{FunctionId, OptionsId, Seq, SessionId, WorkerId};
+use plait_core::limits;
 use plait_core::outcome::{Ending, Notice, Report};
 use plait_core::resource::Resources;
 use plait_core::scheduler::{Action, Config, Event, Scheduler, Watch, World};
@@ -42,8 +43,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let config =
-            Config { held_bytes_limit: 8 << 30, result_limit: 1 << 30, session_tasks: 5_000_000, world: World::Open };
+        let config = Config {
+            held_bytes_limit: 8 << 30,
+            result_limit: 1 << 30,
+            session_tasks: 5_000_000,
+            world: World::Open,
+            slice: limits::STEP_SLICE,
+        };
         let mut world = Self {
             scheduler: Scheduler::new(config, 1),
             now: Time::ZERO,

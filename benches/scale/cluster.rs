@@ -88,6 +88,7 @@ impl Cluster {
             result_limit: 1 << 30,
             session_tasks: limits::SESSION_TASKS,
             world: World::Open,
+            slice: limits::STEP_SLICE,
         };
         let mut cluster = Self {
             scheduler: Scheduler::new(config, 1),

@@ -146,6 +146,8 @@ pub(crate) struct Plan {
     pub(crate) held_bytes_limit: u64,
     pub(crate) result_limit: u64,
     pub(crate) session_tasks: u64,
+    /// How much of each kind one step of the coordinator does beside its events.
+    pub(crate) slice: usize,
     /// How many of 100 messages pass through the codec.
     pub(crate) coded: u64,
     /// How many of 1000 scripts fail in some way.
@@ -183,6 +185,7 @@ impl Plan {
             held_bytes_limit: if tight { log_uniform(rng, 4 << 10, 4 << 20) } else { 1 << 30 },
             result_limit: if rng.chance(1, 3) { log_uniform(rng, 1 << 10, 1 << 20) } else { 256 << 20 },
             session_tasks: if rng.chance(1, 4) { 5 + rng.below(60) } else { 5_000_000 },
+            slice: log_uniform(rng, 1, 4_096) as usize,
             coded: if rng.chance(1, 3) { 100 } else { 0 },
             trouble: if rng.chance(1, 4) { 0 } else { rng.below(400) },
             heavy: if rng.chance(1, 2) { 0 } else { rng.below(300) },

@@ -42,7 +42,13 @@ impl Config {
     pub fn new(world: World) -> Self {
         let held_bytes_limit = config::held_bytes_limit();
         let session_tasks = limits::SESSION_TASKS;
-        let scheduler = scheduler::Config { held_bytes_limit, result_limit: held_bytes_limit, session_tasks, world };
+        let scheduler = scheduler::Config {
+            held_bytes_limit,
+            result_limit: held_bytes_limit,
+            session_tasks,
+            world,
+            slice: limits::STEP_SLICE,
+        };
         Self { scheduler, epoch: Epoch(draw_seed()), seed: draw_seed() }
     }
 

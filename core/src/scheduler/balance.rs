@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 4;
 impl Scheduler {
     /// Asks for attempts back that others could begin at once, latest first. They come back as `AttemptsReturned`.
     pub(super) fn balance(&mut self, actions: &mut Vec<Action>) {
-        if self.workers.len() < 2 {
+        if self.force.idle == 0 || self.force.queuing == 0 || self.slice.starts == 0 {
             return;
         }
         let slots = |w: &Worker| u64::from(w.offer.capacity.cpus);
@@ -29,7 +29,7 @@ impl Scheduler {
         let lacking: u64 = takers().filter(|w| w.idle() > 0).map(lacks).sum();
         let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let owners: Vec<(u32, u64, u64)> =
-            owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), self.outstanding(w))).collect();
+            owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), u64::from(w.recalled))).collect();
         let mut wanted = lacking.saturating_sub(owners.iter().map(|(_, _, outstanding)| outstanding).sum());
         for (owner, surplus, outstanding) in owners {
             let count = surplus.saturating_sub(outstanding).min(wanted).min(limits::BATCH_ITEMS as u64);
@@ -67,21 +67,10 @@ impl Scheduler {
             }
         }
         let got = attempts.len() as u64;
+        self.workers[worker].recalled += attempts.len() as u32;
         if got > 0 {
             actions.push(Action::RecallAttempts { worker: self.workers[worker].id, attempts });
         }
         got
-    }
-
-    /// Attempts asked back and not answered yet, among those that a recall would look at.
-    fn outstanding(&self, worker: &Worker) -> u64 {
-        let mut slot = worker.last;
-        let mut recalled = 0;
-        for _ in 0..(1 + LOOKED_AT) * limits::BATCH_ITEMS {
-            let Some(lease) = self.tasks.get(slot).and_then(|task| task.lease()) else { break };
-            recalled += u64::from(lease.recalled && !lease.started);
-            slot = lease.previous;
-        }
-        recalled
     }
 }

@@ -9,8 +9,8 @@ use super::session::{Link, Session};
 use super::slab::NONE;
 use super::task::{Role, State, Task};
 use super::timer::Timer;
-use super::worker::{Seat, Worker};
-use super::{Scheduler, TaskTotals, Watch};
+use super::worker::{Force, Health, Seat, Worker};
+use super::{Scheduler, TaskTotals, Wake, Watch};
 use crate::outcome::Outcome;
 use crate::spec::Retention;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ impl Scheduler {
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task));
         self.check_edges();
         self.check_objects();
+        self.check_force();
         self.workers.iter().for_each(|(slot, worker)| self.check_worker(slot, worker));
         self.sessions.iter().for_each(|(slot, session)| self.check_session(slot, session));
         self.runs.iter().for_each(|(slot, run)| self.check_run(slot, run));
@@ -36,8 +37,10 @@ impl Scheduler {
     fn check_between_steps(&self) {
         assert!(self.fallout.is_empty() && self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
         assert!(self.unwanted.is_empty() && self.stirred_objects.is_empty(), "a step leaves no object to look at");
+        assert!(self.stirred_workers.is_empty(), "a step leaves no worker to look at");
         assert!(self.farewells.is_empty(), "a step hands out all its actions");
-        assert!(self.deadline().is_none_or(|(time, _)| time > self.now), "what is due was done");
+        let due = self.deadline().filter(|(time, _)| *time <= self.now);
+        assert!(due.is_none_or(|(_, wake)| wake == Wake::Unfinished), "what is due was done");
     }
 
     fn check_counts(&self) {
@@ -45,7 +48,7 @@ impl Scheduler {
         for (_, task) in self.tasks.iter() {
             match task.state {
                 State::Waiting { .. } => counts.waiting += 1,
-                State::Ready => counts.ready += 1,
+                State::Ready(_) => counts.ready += 1,
                 State::Assigned(_) => counts.assigned += 1,
                 State::Done(_) => {}
             }
@@ -60,7 +63,7 @@ impl Scheduler {
                 assert!(task.args.is_empty() || task.object != NONE, "arguments go when a task is over");
                 outcome.len() + task.args.carried()
             }
-            State::Waiting { .. } | State::Ready | State::Assigned(_) => task.args.carried(),
+            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => task.args.carried(),
         };
         let tasks: u64 = self.tasks.iter().map(|(_, task)| of_task(task)).sum();
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
@@ -74,22 +77,20 @@ impl Scheduler {
     /// The ready queues hold exactly the ready tasks, each in the queue of its class.
     fn check_ready(&self) {
         let mut seen = BTreeSet::new();
-        for (queue, ticket, slot) in self.ready.entries() {
-            if super::placement::is_ready(&self.tasks, ticket, slot) {
+        let mut active = BTreeSet::new();
+        for (queue, q) in self.ready.all() {
+            let slots = q.check(&self.tasks);
+            assert_eq!(slots.len(), q.len(), "queues count their tasks");
+            active.extend((!slots.is_empty()).then_some(queue));
+            for slot in slots {
                 assert_eq!(self.tasks[slot].queue, queue, "a task is in its own queue");
                 assert!(seen.insert(slot), "a task is in its queue once");
             }
         }
-        let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready));
-        assert!(ready.map(|(slot, _)| slot).eq(seen.iter().copied()), "ready tasks are those in the queues");
-        let full = self.ready.all().filter(|(_, queue)| queue.len() > 0).map(|(slot, _)| slot);
-        let active: BTreeSet<u32> = self.ready.active().map(|(_, queue)| queue).collect();
-        assert!(full.eq(active.iter().copied()), "queues with tasks are active");
-        assert_eq!(
-            self.ready.all().map(|(_, queue)| queue.len()).sum::<usize>(),
-            seen.len(),
-            "queues count their tasks"
-        );
+        let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready(_)));
+        assert!(ready.map(|(slot, _)| slot).eq(seen), "ready tasks are those in the queues");
+        let known: BTreeSet<u32> = self.ready.active().map(|(_, queue)| queue).collect();
+        assert_eq!(known, active, "queues with tasks are active");
     }
 
     fn check_task(&self, slot: u32, task: &Task) {
@@ -111,7 +112,7 @@ impl Scheduler {
         assert_eq!(*request, options.request, "a task's class is that of its options");
         match &task.state {
             State::Waiting { missing } => self.check_waiting(task, *missing),
-            State::Ready => assert!(self.inputs_are_there(task), "a ready task has its inputs"),
+            State::Ready(_) => assert!(self.inputs_are_there(task), "a ready task has its inputs"),
             State::Assigned(lease) => {
                 let worker = &self.workers[lease.worker];
                 assert!(task.attempts > 0 && self.inputs_are_there(task), "what was started has its inputs");
@@ -190,9 +191,20 @@ impl Scheduler {
         assert_eq!(listed, self.edges.len(), "every edge is listed");
     }
 
+    /// What is kept of all workers together is what they come to one by one.
+    fn check_force(&self) {
+        let mut force = Force::default();
+        self.workers.iter().for_each(|(_, worker)| force.add(worker.force()));
+        assert_eq!(force, self.force, "what all workers come to");
+        let draining = self.workers.iter().filter(|(_, worker)| worker.health == Health::Draining);
+        let listed: BTreeSet<u32> = self.draining.iter().copied().collect();
+        assert!(draining.map(|(slot, _)| slot).collect::<BTreeSet<u32>>() == listed, "who drains is listed");
+        self.check_roomy();
+    }
+
     fn check_worker(&self, slot: u32, worker: &Worker) {
         let mut free = worker.offer.capacity.clone();
-        let (mut small, mut held, mut previous, mut task) = (0, 0, NONE, worker.first);
+        let (mut small, mut held, mut recalled, mut previous, mut task) = (0, 0, 0, NONE, worker.first);
         let mut priorities = BTreeMap::new();
         let mut sit = |seat, request: &_, priority| match seat {
             Seat::Small => {
@@ -207,10 +219,12 @@ impl Scheduler {
             let class = &self.ready.queue(self.tasks[task].queue).class;
             sit(lease.seat, &class.request, class.priority);
             held += 1;
+            recalled += u32::from(lease.recalled && !lease.started);
             (previous, task) = (task, lease.next);
         }
         worker.leaving.values().for_each(|leaving| sit(leaving.seat, &leaving.request, leaving.priority));
         assert_eq!((previous, held), (worker.last, worker.held), "a worker's list has its end and its length");
+        assert_eq!(recalled, worker.recalled, "attempts asked back are counted");
         let leases = self.tasks.iter().filter(|(_, t)| t.lease().is_some_and(|lease| lease.worker == slot)).count();
         assert_eq!(held as usize, leases, "each lease is in its worker's list");
         assert_eq!((&free, small), (&worker.free, worker.small), "seats at {}", worker.id);
@@ -221,8 +235,10 @@ impl Scheduler {
         assert!(worker.starts.is_empty() && worker.forgets.is_empty(), "starts and forgets leave with their step");
         worker.credit.check();
         worker.owed.check();
-        let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id)).count();
-        assert_eq!(timers, usize::from(worker.watch == Watch::Heartbeat), "silence is judged where it can be");
+        let mut timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::JudgeWorker(worker.id));
+        assert_eq!(timers.next().map(|(at, _)| *at), worker.judged, "when its silence is judged is known");
+        let judged = worker.judged.is_some() == (worker.watch == Watch::Heartbeat);
+        assert!(judged && timers.next().is_none(), "silence is judged where it can be, once");
     }
 
     fn check_session(&self, slot: u32, session: &Session) {

@@ -25,7 +25,7 @@ impl Scheduler {
         let task = &self.tasks[slot];
         match &task.state {
             State::Done(outcome) if task.object == NONE => self.answer(session, seq, outcome.clone()),
-            State::Done(_) | State::Waiting { .. } | State::Ready | State::Assigned(_) => {
+            State::Done(_) | State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {
                 let object = task.object;
                 self.objects[object].fetchers.push(seq);
                 self.answer_fetchers(object);

@@ -262,8 +262,7 @@ impl Scheduler {
 
     /// Gives slots that would idle adjacent values to fold, if that leaves less for the last fold.
     pub(super) fn fold_early(&mut self, actions: &mut Vec<Action>) {
-        let idle = self.workers.iter().filter(|(_, w)| w.is_open()).map(|(_, w)| u64::from(w.idle())).sum::<u64>();
-        if idle == 0 || !self.ready.is_empty() {
+        if self.force.idle == 0 || !self.ready.is_empty() {
             return;
         }
         let worth = |run: &Run| match &run.gather {

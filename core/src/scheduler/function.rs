@@ -204,14 +204,14 @@ impl Scheduler {
         self.held -= gone.spec.body.carried();
         let key = FunctionKey { session: self.sessions[session].id, function: gone.spec.id };
         for worker in gone.known_at.iter() {
+            self.stir_worker(worker);
             self.workers[worker].forgets.push(key);
         }
     }
 
     /// Tells workers which functions may go.
     pub(super) fn flush_forgets(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             let worker = &mut self.workers[slot];
             for functions in worker.forgets.chunks(limits::BATCH_ITEMS) {
                 actions.push(Action::ForgetFunctions { worker: worker.id, functions: functions.to_vec() });

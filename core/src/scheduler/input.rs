@@ -34,7 +34,7 @@ impl Scheduler {
             };
             let input = self.source(input);
             match &self.tasks[input].state {
-                State::Done(Outcome::Value(_)) | State::Waiting { .. } | State::Ready | State::Assigned(_) => {}
+                State::Done(Outcome::Value(_)) | State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {}
                 State::Done(outcome) => return Err(dependency(self.tasks[input].id, outcome)),
             }
             found.push(input);

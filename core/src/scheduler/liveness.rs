@@ -1,6 +1,5 @@
 //! Silence: a worker that says nothing is suspected, then given up.
 
-use super::timer::Timer;
 use super::worker::Health;
 use super::{Action, Scheduler};
 use crate::id::WorkerId;
@@ -10,15 +9,17 @@ impl Scheduler {
     pub(super) fn judge_worker(&mut self, id: WorkerId) {
         let Some(slot) = self.workers.find(id.0) else { return };
         let worker = &mut self.workers[slot];
+        worker.judged = None;
         let silent = self.now.since(worker.heard);
         if silent >= limits::FENCE_AFTER {
             self.farewells.push(Action::FenceWorker { worker: id });
             return self.remove_worker(slot);
         }
         let next = if silent >= limits::SUSPECT_AFTER { limits::FENCE_AFTER } else { limits::SUSPECT_AFTER };
+        let at = worker.heard + next;
         if silent >= limits::SUSPECT_AFTER && worker.health == Health::Live {
-            worker.health = Health::Suspected;
+            self.change(slot, |w| w.health = Health::Suspected);
         }
-        self.timers.insert((worker.heard + next, Timer::JudgeWorker(id)));
+        self.judge_at(slot, at);
     }
 }

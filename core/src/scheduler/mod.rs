@@ -17,6 +17,9 @@
 //! 11. A lost worker's attempts are requeued or failed in the same step.
 //! 12. Memory is proportional to live tasks and objects.
 //!
+//! No step takes long, whatever it is about: beside its events it does so much of each kind ([`Config::slice`], counted and
+//! never timed), leaves the rest in order, and asks for the next step at once ([`Wake::Unfinished`]).
+//!
 //! What it must never do: trust a peer (nothing a client or a worker says may reach a panic), look into a value, or
 //! keep anything per task that is not given back when the task is over.
 //!
@@ -82,7 +85,7 @@ use self::session::Session;
 use self::slab::{Slab, Table};
 use self::task::Task;
 use self::timer::Timer;
-use self::worker::Worker;
+use self::worker::{Force, Worker};
 use crate::id::{SessionId, WorkerId};
 use crate::outcome::Outcome;
 use crate::time::Time;
@@ -101,6 +104,8 @@ pub struct Config {
     pub session_tasks: u64,
     /// Whether workers may still come.
     pub world: World,
+    /// How much of each kind one step does beside its events, in tasks: the rest is left to the next ones.
+    pub slice: usize,
 }
 
 /// Whether workers other than the embedded one can ever come.
@@ -121,6 +126,8 @@ pub enum Wake {
     SessionLeft(SessionId),
     /// To fail tasks that no worker can ever run.
     Unschedulable,
+    /// To go on with what would have made this step too long.
+    Unfinished,
 }
 
 /// The state machine. See the module for its contract.
@@ -130,6 +137,7 @@ pub struct Scheduler {
     now: Time,
     sessions: Table<Session>,
     workers: Table<Worker>,
+    force: Force,
     tasks: Slab<Task>,
     edges: Slab<Edge>,
     runs: Slab<Run>,
@@ -167,6 +175,20 @@ pub struct Scheduler {
     /// Actions that say that something is over, in order.
     farewells: Vec<Action>,
     pass: placement::Pass,
+    roomy: placement::Roomy,
+    /// Workers to look at before this step ends.
+    stirred_workers: Vec<(WorkerId, u32)>,
+    /// Workers that finish what they have.
+    draining: Vec<u32>,
+    /// What this step may still do beside its events.
+    slice: Slice,
+}
+
+/// What a step does beside its events, so that none takes long: what is left, the next ones do.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    /// Attempts to start.
+    starts: usize,
 }
 
 impl Scheduler {
@@ -178,6 +200,7 @@ impl Scheduler {
             now: Time::ZERO,
             sessions: Table::new(),
             workers: Table::new(),
+            force: Force::default(),
             tasks: Slab::new(),
             edges: Slab::new(),
             runs: Slab::new(),
@@ -202,12 +225,17 @@ impl Scheduler {
             showing: 0,
             farewells: Vec::new(),
             pass: placement::Pass::default(),
+            roomy: placement::Roomy::new(),
+            stirred_workers: Vec::new(),
+            draining: Vec::new(),
+            slice: Slice { starts: config.slice },
         }
     }
 
     /// Applies the events in order, fires due timers, then does one placement pass. Actions are added at the end.
     pub fn step(&mut self, now: Time, events: impl IntoIterator<Item = Event>, actions: &mut Vec<Action>) {
         self.now = self.now.max(now);
+        self.slice = Slice { starts: self.config.slice };
         for event in events {
             self.apply(event);
         }
@@ -228,6 +256,7 @@ impl Scheduler {
         self.acknowledge_reports(actions);
         self.wind_clocks();
         self.flush_sessions(actions);
+        self.calm_workers();
     }
 
     /// When `step` wants to be called even without events, and why.

@@ -224,7 +224,7 @@ impl Scheduler {
         let record = value.stored().and_then(|stored| self.sessions[session].index.peek(stored.object.0.task.seq));
         match record.map(|record| &self.tasks[record].state) {
             Some(State::Done(outcome)) => outcome.clone(),
-            Some(State::Waiting { .. } | State::Ready | State::Assigned(_)) | None => Outcome::Value(value),
+            Some(State::Waiting { .. } | State::Ready(_) | State::Assigned(_)) | None => Outcome::Value(value),
         }
     }
 
@@ -401,7 +401,8 @@ impl Scheduler {
         let id = o.id();
         let holders = core::mem::take(&mut o.copies).into_iter().map(|copy| copy.worker);
         let coming = core::mem::take(&mut o.wants).into_iter().filter(Want::is_coming).map(|want| want.worker);
-        for worker in holders.chain(coming) {
+        for worker in holders.chain(coming).collect::<Vec<u32>>() {
+            self.stir_worker(worker);
             self.workers[worker].drops.push(id);
         }
         self.unask(object);
@@ -416,8 +417,7 @@ impl Scheduler {
 
     /// Tells workers what they need not keep.
     pub(super) fn flush_drops(&mut self, actions: &mut Vec<super::Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             let worker = &mut self.workers[slot];
             for objects in core::mem::take(&mut worker.drops).chunks(limits::BATCH_ITEMS) {
                 actions.push(super::Action::DropObjects { worker: worker.id, objects: objects.to_vec() });

@@ -7,7 +7,6 @@
 
 use super::function::called;
 use super::ready::{Class, Line};
-use super::task::{State, Task};
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
 use crate::limits;
@@ -28,28 +27,35 @@ const QUEUE_UNMEASURED: u64 = 16;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
 
-/// Workers that can run tasks of one kind, least loaded first. Loads only grow during a pass, so an entry that is out of
-/// date sorts too early and is put right when it is met.
-#[derive(Debug)]
-struct Pool {
-    python: Option<PythonVersion>,
-    workers: BinaryHeap<Reverse<(u64, u32)>>,
-}
+/// Workers that may take a task, least loaded first. Loads only grow during a pass, so an entry that is out of date sorts
+/// too early and is put right when it is met.
+type Pool = BinaryHeap<Reverse<(u64, u32)>>;
 
 /// What one pass keeps in mind.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
-    /// Slots of all live workers.
-    slots: u64,
     /// Small tasks that are ready and not placed yet.
     small_ready: u64,
-    pools: Vec<Pool>,
+    /// For small tasks, by the Python that they need.
+    small: Vec<(Option<PythonVersion>, Pool)>,
+    /// For tasks with a seat of their own, by queue.
+    own: Vec<(u32, Pool)>,
+    /// Workers that are reserved or choked in this pass.
+    marked: Vec<u32>,
 }
 
-impl Pass {
-    /// Small tasks per slot that would share what is ready evenly, twice over: the tail stays here.
-    fn fair_depth(&self) -> u64 {
-        self.small_ready / (2 * self.slots.max(1))
+/// Workers that may take small tasks: whoever is not listed was found to hold enough, and nothing has left it since.
+#[derive(Debug)]
+pub(super) struct Roomy {
+    workers: Vec<u32>,
+    /// Up to this depth and priority that is so; beyond it everybody may.
+    depth: u64,
+    priority: i32,
+}
+
+impl Roomy {
+    pub(super) const fn new() -> Self {
+        Self { workers: Vec::new(), depth: u64::MAX, priority: i32::MAX }
     }
 }
 
@@ -62,7 +68,7 @@ enum Turn {
 }
 
 impl Scheduler {
-    /// One placement pass.
+    /// One placement pass. It ends early once this step has started enough; the next step goes on.
     pub(super) fn place(&mut self, actions: &mut Vec<Action>) {
         self.open_pass();
         if self.ready.is_empty() || self.workers.len() == 0 {
@@ -86,30 +92,31 @@ impl Scheduler {
                 if let Turn::Yields(ticket) = turn {
                     lines.push(Reverse((ticket, queue, line)));
                 }
+                if self.slice.starts == 0 {
+                    return;
+                }
             }
         }
-        let tasks = &self.tasks;
-        self.ready.tidy(|ticket, slot| is_ready(tasks, ticket, slot));
     }
 
     fn open_pass(&mut self) {
-        let mut slots = 0;
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
-            let worker = &mut self.workers[slot];
-            (worker.reserved, worker.choked) = (false, false);
-            if worker.health == Health::Live {
-                slots += u64::from(worker.offer.capacity.cpus);
+        for worker in core::mem::take(&mut self.pass.marked) {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                (worker.reserved, worker.choked) = (false, false);
             }
         }
         let small = |queue: u32| Some(self.ready.queue(queue)).filter(|q| q.class.is_small());
         let small_ready = self.ready.active().filter_map(|(_, queue)| small(queue)).map(|q| q.main_len() as u64).sum();
-        self.pass = Pass { slots, small_ready, pools: Vec::new() };
+        self.pass = Pass { small_ready, ..Pass::default() };
     }
 
-    pub(super) fn head(&mut self, queue: u32, line: Line) -> Option<(u64, u32)> {
-        let tasks = &self.tasks;
-        self.ready.head(queue, line, |ticket, slot| is_ready(tasks, ticket, slot))
+    /// Small tasks per slot that would share what is ready evenly, twice over: the tail stays here.
+    fn fair_depth(&self) -> u64 {
+        self.pass.small_ready / (2 * self.force.slots.max(1))
+    }
+
+    fn head(&self, queue: u32, line: Line) -> Option<(u64, u32)> {
+        self.ready.head(&self.tasks, queue, line).filter(|_| self.slice.starts > 0)
     }
 
     fn place_small(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
@@ -120,7 +127,6 @@ impl Scheduler {
             }
             let Some(worker) = self.pick(python, priority) else { return Turn::Over };
             if self.afford(slot, worker) {
-                self.ready.pop(queue, Line::Main, ticket);
                 self.pass.small_ready -= 1;
                 self.start(slot, worker, Seat::Small, actions);
             }
@@ -133,7 +139,7 @@ impl Scheduler {
             if ticket > until {
                 return Turn::Yields(ticket);
             }
-            if !self.place_own(queue, Line::Main, ticket, slot, actions) {
+            if !self.place_own(queue, Line::Main, slot, actions) {
                 self.reserve(queue, Line::Main, slot);
                 return Turn::Over;
             }
@@ -142,10 +148,10 @@ impl Scheduler {
     }
 
     fn place_troubled(&mut self, queue: u32, actions: &mut Vec<Action>) -> Turn {
-        let troubled: Vec<(u64, u32)> = self.ready.troubled(queue, TROUBLED_LOOKED_AT).collect();
+        let troubled: Vec<u32> = self.ready.troubled(queue, TROUBLED_LOOKED_AT.min(self.slice.starts)).collect();
         let mut reserve = true;
-        for (ticket, slot) in troubled {
-            let placed = self.place_own(queue, Line::Troubled, ticket, slot, actions);
+        for slot in troubled {
+            let placed = self.place_own(queue, Line::Troubled, slot, actions);
             if !placed && core::mem::take(&mut reserve) {
                 self.reserve(queue, Line::Troubled, slot);
             }
@@ -154,11 +160,10 @@ impl Scheduler {
     }
 
     /// Starts a task in a seat of its own, if it fits somewhere now.
-    fn place_own(&mut self, queue: u32, line: Line, ticket: u64, slot: u32, actions: &mut Vec<Action>) -> bool {
+    fn place_own(&mut self, queue: u32, line: Line, slot: u32, actions: &mut Vec<Action>) -> bool {
         while let Some(worker) = self.find_room(queue, slot) {
             if self.afford(slot, worker) {
                 self.ready.queue_mut(queue).reserved[line as usize] = None;
-                self.ready.pop(queue, line, ticket);
                 self.start(slot, worker, Seat::Own, actions);
                 return true;
             }
@@ -167,11 +172,51 @@ impl Scheduler {
     }
 
     /// The least loaded worker at which a task fits now.
-    fn find_room(&self, queue: u32, slot: u32) -> Option<u32> {
+    fn find_room(&mut self, queue: u32, slot: u32) -> Option<u32> {
+        if self.tasks[slot].trouble.is_some() {
+            return self.find_other(queue, slot);
+        }
+        let Class { request, python, .. } = &self.ready.queue(queue).class;
+        let takes = |worker: u32| {
+            let w = &self.workers[worker];
+            w.is_open() && w.speaks(*python) && w.fits(request)
+        };
+        let mut pools = core::mem::take(&mut self.pass.own);
+        let pool = match pools.iter().position(|(known, _)| *known == queue) {
+            Some(pool) => pool,
+            None => {
+                let workers = self.workers.iter().map(|(worker, _)| worker).filter(|worker| takes(*worker));
+                pools.push((queue, workers.map(|worker| Reverse((self.load(worker), worker))).collect()));
+                pools.len() - 1
+            }
+        };
+        let found = self.least(&mut pools[pool].1, takes);
+        self.pass.own = pools;
+        found
+    }
+
+    /// The same for a task under which executors died.
+    fn find_other(&self, queue: u32, slot: u32) -> Option<u32> {
         let class = &self.ready.queue(queue).class;
         let fits = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(class.python) && w.fits(&class.request));
         let fits = fits.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
         fits.min_by_key(|(worker, _)| (self.load(*worker), *worker)).map(|(worker, _)| worker)
+    }
+
+    /// The least loaded of a pool that takes one more; those that do not are struck off.
+    fn least(&self, pool: &mut Pool, takes: impl Fn(u32) -> bool) -> Option<u32> {
+        while let Some(mut top) = pool.peek_mut() {
+            let Reverse((load, worker)) = *top;
+            let now = self.load(worker);
+            if !takes(worker) {
+                PeekMut::pop(top);
+            } else if load != now {
+                *top = Reverse((now, worker));
+            } else {
+                return Some(worker);
+            }
+        }
+        None
     }
 
     /// Keeps a worker free for the oldest task of a queue: the one that already is, or the least loaded that could.
@@ -188,6 +233,7 @@ impl Scheduler {
         self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, id)| id);
         if let Some((worker, _)) = reserved {
             self.workers[worker].reserved = true;
+            self.pass.marked.push(worker);
         }
     }
 
@@ -203,32 +249,70 @@ impl Scheduler {
 
     /// The least loaded worker that takes one more small task.
     fn pick(&mut self, python: Option<PythonVersion>, priority: i32) -> Option<u32> {
-        let pool = match self.pass.pools.iter().position(|pool| pool.python == python) {
+        let depth = self.fair_depth();
+        let mut pools = core::mem::take(&mut self.pass.small);
+        let pool = match pools.iter().position(|(known, _)| *known == python) {
             Some(pool) => pool,
             None => {
-                let workers = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(python));
-                let workers = workers.map(|(worker, _)| Reverse((self.load(worker), worker))).collect();
-                self.pass.pools.push(Pool { python, workers });
-                self.pass.pools.len() - 1
+                let workers =
+                    self.roomy(depth, priority).into_iter().filter(|worker| self.workers[*worker].speaks(python));
+                pools.push((python, workers.map(|worker| Reverse((self.load(worker), worker))).collect()));
+                pools.len() - 1
             }
         };
-        let depth = self.pass.fair_depth();
-        let mut pools = core::mem::take(&mut self.pass.pools);
-        let mut found = None;
-        while let Some(mut top) = pools[pool].workers.peek_mut() {
-            let Reverse((load, worker)) = *top;
-            let now = self.load(worker);
-            if !self.takes_small(worker, depth, priority) {
-                PeekMut::pop(top);
-            } else if load != now {
-                *top = Reverse((now, worker));
-            } else {
-                found = Some(worker);
-                break;
+        let found = self.least(&mut pools[pool].1, |worker| self.takes_small(worker, depth, priority));
+        self.pass.small = pools;
+        found
+    }
+
+    /// Workers that take one more small task. Strikes those off the list that do not.
+    fn roomy(&mut self, depth: u64, priority: i32) -> Vec<u32> {
+        if depth > self.roomy.depth || priority > self.roomy.priority {
+            self.roomy = Roomy::new();
+            for n in 0..self.workers.len() {
+                let worker = self.workers.slot_at(n);
+                self.workers[worker].roomy = true;
+                self.roomy.workers.push(worker);
             }
         }
-        self.pass.pools = pools;
-        found
+        let mut listed = core::mem::take(&mut self.roomy.workers);
+        let before = listed.len();
+        listed.retain(|worker| {
+            let keeps = self.workers.get(*worker).is_some_and(|w| w.roomy && (w.reserved || w.choked))
+                || self.takes_small(*worker, depth, priority);
+            if !keeps && let Some(worker) = self.workers.get_mut(*worker) {
+                worker.roomy = false;
+            }
+            keeps
+        });
+        if listed.len() < before {
+            self.roomy.depth = self.roomy.depth.min(depth);
+            self.roomy.priority = self.roomy.priority.min(priority);
+        }
+        self.roomy.workers.clone_from(&listed);
+        listed
+    }
+
+    /// Panics if a worker that is not listed takes more.
+    pub(super) fn check_roomy(&self) {
+        let Roomy { workers, depth, priority } = &self.roomy;
+        for (slot, worker) in self.workers.iter() {
+            assert!(!worker.roomy || workers.contains(&slot), "who may take more is listed");
+            assert!(worker.roomy || !self.takes_small(slot, *depth, *priority), "{} takes more", worker.id);
+        }
+    }
+
+    /// A worker is gone.
+    pub(super) fn strike_roomy(&mut self, worker: u32) {
+        self.roomy.workers.retain(|other| *other != worker);
+        self.pass.marked.retain(|other| *other != worker);
+    }
+
+    /// Something has left a worker, or there is more that it may hold.
+    pub(super) fn list_roomy(&mut self, worker: u32) {
+        if !core::mem::replace(&mut self.workers[worker].roomy, true) {
+            self.roomy.workers.push(worker);
+        }
     }
 
     /// How full a worker is, comparable between workers: attempts per slot.
@@ -242,7 +326,7 @@ impl Scheduler {
     /// Whether a worker takes one more small task of this priority. What it holds of lower priority is overtaken there,
     /// so it counts against the worker's own bound alone.
     fn takes_small(&self, worker: u32, fair: u64, priority: i32) -> bool {
-        let w = &self.workers[worker];
+        let Some(w) = self.workers.get(worker) else { return false };
         if !w.is_open() || w.offer.capacity.cpus == 0 {
             return false;
         }
@@ -263,16 +347,20 @@ impl Scheduler {
         let cost = cost.saturating_add(self.untold_cost(slot, worker));
         let w = &mut self.workers[worker];
         w.choked = !w.credit.allows(cost);
-        if !w.choked {
-            w.credit.spend(cost);
+        if w.choked {
+            self.pass.marked.push(worker);
+            return false;
         }
-        !w.choked
+        w.credit.spend(cost);
+        true
     }
 
-    /// Hands a task that has left its queue to a worker.
+    /// Hands a ready task to a worker.
     fn start(&mut self, slot: u32, worker: u32, seat: Seat, actions: &mut Vec<Action>) {
         self.define(slot, worker, actions);
+        self.slice.starts -= 1;
         self.counts.ready -= 1;
+        self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);
         let (inputs, _) = self.input_batch(slot, 0);
         let inputs_total = self.input_count(slot);
@@ -294,6 +382,7 @@ impl Scheduler {
             priority: self.ready.queue(task.queue).class.priority,
         };
         let (ticket, attempt) = (task.ticket, task.attempt());
+        self.stir_worker(worker);
         let w = &mut self.workers[worker];
         w.starts.push(start);
         if sent < inputs_total {
@@ -331,8 +420,7 @@ impl Scheduler {
 
     /// Sends what this pass has given out, in messages that stay under their bound.
     pub(super) fn flush_starts(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             let worker = &mut self.workers[slot];
             let (mut batch, mut weight) = (Vec::new(), 0);
             for start in worker.starts.drain(..) {
@@ -356,8 +444,4 @@ impl Scheduler {
 fn weigh(start: &Start) -> u64 {
     let names: usize = start.request.named().iter().map(|(name, _)| name.len() + 16).sum();
     start.len() + names as u64 + 64 + 16 * start.inputs.len() as u64
-}
-
-pub(super) fn is_ready(tasks: &super::slab::Slab<Task>, ticket: u64, slot: u32) -> bool {
-    tasks.get(slot).is_some_and(|task| task.ticket == ticket && matches!(task.state, State::Ready))
 }

@@ -1,13 +1,13 @@
 //! Ready tasks, in queues: one for each class of tasks that any worker sees as the same.
 
-use super::slab::Slab;
-use super::task::Trouble;
+use super::slab::{NONE, Slab};
+use super::task::{State, Task};
 use super::unschedulable::Clock;
 use crate::id::WorkerId;
 use crate::resource::Resources;
 use crate::spec::PythonVersion;
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 /// What placement looks at, beyond a task's age.
@@ -32,47 +32,125 @@ pub(super) enum Line {
     Troubled,
 }
 
-/// The ready tasks of one class, oldest first.
+/// Where in its queue a ready task stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Post {
+    /// In the list of those that came in order of submission, between its neighbours.
+    Listed {
+        previous: u32,
+        next: u32,
+    },
+    /// Among those that came after younger ones.
+    Late,
+    Troubled,
+}
+
+/// The ready tasks of one class, oldest first. Each leaves from wherever it stands, and leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) class: Class,
     /// Sets of options and tasks that refer to it.
     users: u32,
-    /// In order of submission, as nearly all arrive; entries of tasks that left in between are skipped.
-    fifo: VecDeque<Entry>,
-    /// Those that came after younger ones.
-    late: BinaryHeap<Reverse<Entry>>,
-    /// How many entries of both are still ready.
-    main: usize,
+    /// The list of those that came in order of submission, as nearly all do: linked through the tasks.
+    first: u32,
+    last: u32,
+    listed: usize,
+    late: BTreeMap<u64, u32>,
     troubled: BTreeMap<u64, u32>,
     /// The worker kept free for the oldest task of each line.
     pub(super) reserved: [Option<WorkerId>; 2],
     pub(super) clock: Clock,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    ticket: u64,
-    slot: u32,
-}
-
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.main + self.troubled.len()
+        self.main_len() + self.troubled.len()
     }
 
-    pub(super) const fn main_len(&self) -> usize {
-        self.main
+    pub(super) fn main_len(&self) -> usize {
+        self.listed + self.late.len()
     }
 
-    fn entries(&self) -> impl Iterator<Item = (u64, u32)> {
-        let main = self.fifo.iter().chain(self.late.iter().map(|Reverse(entry)| entry));
-        main.map(|entry| (entry.ticket, entry.slot)).chain(self.troubled.iter().map(|(ticket, slot)| (*ticket, *slot)))
+    /// The oldest task of a line.
+    fn head(&self, tasks: &Slab<Task>, line: Line) -> Option<(u64, u32)> {
+        let oldest = |line: &BTreeMap<u64, u32>| line.first_key_value().map(|(ticket, slot)| (*ticket, *slot));
+        if line == Line::Troubled {
+            return oldest(&self.troubled);
+        }
+        let listed = tasks.get(self.first).map(|task| (task.ticket, self.first));
+        listed.into_iter().chain(oldest(&self.late)).min()
     }
 
-    fn tidy(&mut self, is_ready: impl Fn(u64, u32) -> bool) {
-        self.fifo.retain(|entry| is_ready(entry.ticket, entry.slot));
-        self.late.retain(|Reverse(entry)| is_ready(entry.ticket, entry.slot));
+    /// Puts a task where it belongs.
+    fn post(&mut self, tasks: &mut Slab<Task>, slot: u32) -> Post {
+        let Task { ticket, trouble, .. } = &tasks[slot];
+        let ticket = *ticket;
+        if trouble.is_some() {
+            self.troubled.insert(ticket, slot);
+            return Post::Troubled;
+        }
+        match tasks.get_mut(self.last) {
+            Some(last) if last.ticket > ticket => {
+                self.late.insert(ticket, slot);
+                return Post::Late;
+            }
+            Some(last) => *last.neighbours().1 = slot,
+            None => self.first = slot,
+        }
+        self.listed += 1;
+        Post::Listed { previous: core::mem::replace(&mut self.last, slot), next: NONE }
+    }
+
+    /// Takes a task out.
+    fn take(&mut self, tasks: &mut Slab<Task>, ticket: u64, post: Post) {
+        match post {
+            Post::Listed { previous, next } => {
+                self.listed -= 1;
+                match tasks.get_mut(previous) {
+                    Some(previous) => *previous.neighbours().1 = next,
+                    None => self.first = next,
+                }
+                match tasks.get_mut(next) {
+                    Some(next) => *next.neighbours().0 = previous,
+                    None => self.last = previous,
+                }
+            }
+            Post::Late => drop(self.late.remove(&ticket)),
+            Post::Troubled => drop(self.troubled.remove(&ticket)),
+        }
+    }
+
+    /// Panics unless those who stand in it are linked and in order. Who they are.
+    pub(super) fn check(&self, tasks: &Slab<Task>) -> Vec<u32> {
+        let (mut slot, mut before, mut slots) = (self.first, (NONE, None), Vec::new());
+        while slot != NONE {
+            let task = &tasks[slot];
+            let State::Ready(Post::Listed { previous, next }) = task.state else { panic!("who is listed is ready") };
+            assert!(previous == before.0 && before.1.is_none_or(|before| before < task.ticket), "a queue is in order");
+            slots.push(slot);
+            (before, slot) = ((slot, Some(task.ticket)), next);
+        }
+        assert_eq!((before.0, slots.len()), (self.last, self.listed), "a queue has its end and its length");
+        for (ticket, slot) in self.late.iter().chain(&self.troubled) {
+            let task = &tasks[*slot];
+            let stands = matches!(task.state, State::Ready(Post::Late | Post::Troubled)) && task.ticket == *ticket;
+            assert!(
+                stands && self.troubled.contains_key(ticket) == task.trouble.is_some(),
+                "a task stands in its line"
+            );
+            slots.push(*slot);
+        }
+        slots
+    }
+}
+
+impl Task {
+    /// The neighbours of a task that is listed.
+    fn neighbours(&mut self) -> (&mut u32, &mut u32) {
+        match &mut self.state {
+            State::Ready(Post::Listed { previous, next }) => (previous, next),
+            _ => unreachable!("who is listed is ready"),
+        }
     }
 }
 
@@ -99,9 +177,10 @@ impl Ready {
         let queue = self.queues.insert(Queue {
             class: class.clone(),
             users: 1,
-            fifo: VecDeque::new(),
-            late: BinaryHeap::new(),
-            main: 0,
+            first: NONE,
+            last: NONE,
+            listed: 0,
+            late: BTreeMap::new(),
             troubled: BTreeMap::new(),
             reserved: [None; 2],
             clock: Clock::default(),
@@ -136,104 +215,39 @@ impl Ready {
         self.active.is_empty()
     }
 
-    pub(super) fn push(&mut self, queue: u32, ticket: u64, slot: u32, trouble: &Option<Box<Trouble>>) {
+    /// A task is ready.
+    pub(super) fn push(&mut self, tasks: &mut Slab<Task>, slot: u32) {
+        let queue = tasks[slot].queue;
         let q = &mut self.queues[queue];
         if q.len() == 0 {
             self.active.insert((Reverse(q.class.priority), queue));
         }
-        if trouble.is_some() {
-            q.troubled.insert(ticket, slot);
-            return;
-        }
-        q.main += 1;
-        if q.fifo.back().is_none_or(|last| last.ticket < ticket) {
-            q.fifo.push_back(Entry { ticket, slot });
-        } else {
-            q.late.push(Reverse(Entry { ticket, slot }));
-        }
+        tasks[slot].state = State::Ready(q.post(tasks, slot));
     }
 
-    /// The oldest task of a line. `is_ready` tells entries from those whose task has left.
-    pub(super) fn head(&mut self, queue: u32, line: Line, is_ready: impl Fn(u64, u32) -> bool) -> Option<(u64, u32)> {
-        let q = &mut self.queues[queue];
-        if line == Line::Troubled {
-            return q.troubled.first_key_value().map(|(ticket, slot)| (*ticket, *slot));
-        }
-        while q.fifo.front().is_some_and(|entry| !is_ready(entry.ticket, entry.slot)) {
-            q.fifo.pop_front();
-        }
-        while q.late.peek().is_some_and(|Reverse(entry)| !is_ready(entry.ticket, entry.slot)) {
-            q.late.pop();
-        }
-        let late = q.late.peek().map(|Reverse(entry)| entry);
-        let oldest = q.fifo.front().into_iter().chain(late).min()?;
-        Some((oldest.ticket, oldest.slot))
+    /// The oldest task of a line.
+    pub(super) fn head(&self, tasks: &Slab<Task>, queue: u32, line: Line) -> Option<(u64, u32)> {
+        self.queues[queue].head(tasks, line)
     }
 
     /// Tasks of the troubled line, oldest first, not more than `limit`.
-    pub(super) fn troubled(&self, queue: u32, limit: usize) -> impl Iterator<Item = (u64, u32)> {
-        self.queues[queue].troubled.iter().take(limit).map(|(ticket, slot)| (*ticket, *slot))
+    pub(super) fn troubled(&self, queue: u32, limit: usize) -> impl Iterator<Item = u32> {
+        self.queues[queue].troubled.values().take(limit).copied()
     }
 
-    /// Takes a head out.
-    pub(super) fn pop(&mut self, queue: u32, line: Line, ticket: u64) {
+    /// A ready task leaves its queue from wherever it stands.
+    pub(super) fn take(&mut self, tasks: &mut Slab<Task>, slot: u32) {
+        let Task { queue, ticket, .. } = tasks[slot];
+        let State::Ready(post) = tasks[slot].state else { unreachable!("only who is ready stands in a queue") };
         let q = &mut self.queues[queue];
-        match line {
-            Line::Troubled => drop(q.troubled.remove(&ticket)),
-            Line::Main => {
-                q.main -= 1;
-                if q.fifo.front().is_some_and(|entry| entry.ticket == ticket) {
-                    q.fifo.pop_front();
-                } else {
-                    q.late.pop();
-                }
-            }
-        }
-        self.rest(queue);
-    }
-
-    /// A task leaves its queue from wherever it stands.
-    pub(super) fn forget(&mut self, queue: u32, ticket: u64, trouble: &Option<Box<Trouble>>) {
-        let q = &mut self.queues[queue];
-        if trouble.is_some() {
-            q.troubled.remove(&ticket);
-        } else {
-            q.main -= 1;
-        }
-        self.rest(queue);
-    }
-
-    /// Throws the entries of gone tasks away once they outnumber the others.
-    pub(super) fn tidy(&mut self, is_ready: impl Fn(u64, u32) -> bool) {
-        for (_, queue) in &self.active {
-            let q = &mut self.queues[*queue];
-            if q.fifo.len() + q.late.len() > 2 * q.main + 1_024 {
-                q.tidy(&is_ready);
-            }
-        }
-    }
-
-    /// Every entry, those of gone tasks included.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (u32, u64, u32)> {
-        self.queues.iter().flat_map(|(queue, q)| q.entries().map(move |(ticket, slot)| (queue, ticket, slot)))
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Queue)> {
-        self.queues.iter()
-    }
-
-    fn rest(&mut self, queue: u32) {
-        let q = &mut self.queues[queue];
-        if q.main == 0 {
-            q.fifo.clear();
-            q.late.clear();
-        }
-        if q.fifo.is_empty() && q.fifo.capacity() > 64 << 10 {
-            q.fifo = VecDeque::new();
-        }
+        q.take(tasks, ticket, post);
         if q.len() == 0 {
             (q.reserved, q.clock) = ([None; 2], Clock::default());
             self.active.remove(&(Reverse(q.class.priority), queue));
         }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Queue)> {
+        self.queues.iter()
     }
 }

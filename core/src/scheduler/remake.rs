@@ -42,7 +42,7 @@ impl Scheduler {
         let task = &self.tasks[slot];
         let input = |edge: &u32| match &self.tasks[self.edges[*edge].input].state {
             State::Done(outcome) => outcome.len(),
-            State::Waiting { .. } | State::Ready | State::Assigned(_) => 0,
+            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => 0,
         };
         let inputs: u64 = match &recipe {
             Some(recipe) => recipe.iter().map(Outcome::len).sum(),
@@ -130,11 +130,8 @@ impl Scheduler {
     fn miss_input(&mut self, slot: u32) {
         match &mut self.tasks[slot].state {
             State::Waiting { missing } => *missing += 1,
-            State::Ready | State::Assigned(_) => {
+            State::Ready(_) | State::Assigned(_) => {
                 self.withdraw(slot, Cancel::Pending);
-                // The queue may still have an entry under the old ticket, which must not come to life again.
-                self.tasks[slot].ticket = self.ticket;
-                self.ticket += 1;
                 self.counts.waiting += 1;
                 self.tasks[slot].state = State::Waiting { missing: 1 };
             }
@@ -153,7 +150,7 @@ impl Scheduler {
     }
 
     fn begin_again(&mut self, slot: u32, lost: &mut Vec<u32>) {
-        // As above: it may have been ready once before, and then not wanted.
+        // A new place in its queue; and what still waits to fail it, because of what it was before, must not meet it.
         let ticket = self.ticket;
         self.ticket += 1;
         let task = &mut self.tasks[slot];

@@ -1,6 +1,7 @@
 //! What workers say about attempts. Only the current attempt of a task counts; everything else is late.
 
 use super::task::{Place, Role};
+use super::worker::Leaving;
 use super::{Action, Scheduler};
 use crate::id::{AttemptId, WorkerId};
 use crate::outcome::{Ending, Report};
@@ -22,7 +23,9 @@ impl Scheduler {
             let session = task.session;
             let named = matches!(task.role, Role::Plain(_) | Role::Result { .. });
             let lease = task.lease_mut().expect("a current attempt is held by its worker");
-            if !core::mem::replace(&mut lease.started, true) && named {
+            let begins = !core::mem::replace(&mut lease.started, true);
+            self.workers[worker].recalled -= u32::from(begins && lease.recalled);
+            if begins && named {
                 self.sessions[session].started.push(attempt.task.seq);
                 self.touch(session);
             }
@@ -70,8 +73,7 @@ impl Scheduler {
 
     /// Gives workers their credit back for what this step has taken.
     pub(super) fn acknowledge_reports(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             let worker = &mut self.workers[slot];
             if let Some(cost) = worker.owed.settle() {
                 actions.push(Action::AcknowledgeReports { worker: worker.id, cost });
@@ -90,9 +92,11 @@ impl Scheduler {
 
     /// An attempt that was no longer wanted has left its seat, or is none that this worker had.
     fn left(&mut self, worker: u32, attempt: AttemptId) {
-        let worker = &mut self.workers[worker];
-        match worker.leaving.remove(&attempt) {
-            Some(leaving) => worker.stand_up(leaving.seat, &leaving.request, leaving.priority),
+        match self.workers[worker].leaving.remove(&attempt) {
+            Some(Leaving { seat, request, priority, .. }) => {
+                self.change(worker, |w| w.stand_up(seat, &request, priority));
+                self.list_roomy(worker);
+            }
             None => self.ignored += 1,
         }
     }

@@ -168,10 +168,8 @@ impl Scheduler {
 
     /// Puts a task into its ready queue.
     pub(super) fn make_ready(&mut self, slot: u32) {
-        let task = &mut self.tasks[slot];
-        task.state = State::Ready;
         self.counts.ready += 1;
-        self.ready.push(task.queue, task.ticket, slot, &task.trouble);
+        self.ready.push(&mut self.tasks, slot);
     }
 
     fn cancel(&mut self, session: u32, seq: Seq, cancel: Cancel) {

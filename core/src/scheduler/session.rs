@@ -205,7 +205,7 @@ impl Scheduler {
             }
             match &task.state {
                 State::Done(outcome) => self.held -= outcome.len(),
-                State::Waiting { .. } | State::Ready | State::Assigned(_) => {
+                State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {
                     self.counts.done += 1;
                     self.counts.failed += 1;
                 }

@@ -61,8 +61,7 @@ impl Scheduler {
 
     /// Sends on what is left of inputs, as far as each worker's credit goes.
     pub(super) fn feed_streams(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let worker = self.workers.slot_at(n);
+        for worker in self.stirred_workers() {
             while let Some(mut stream) = self.workers[worker].streams.pop_front() {
                 let task = self.tasks.get(stream.slot);
                 let current = task.is_some_and(|task| {
@@ -94,7 +93,7 @@ impl Scheduler {
 fn value_of(tasks: &Slab<Task>, slot: u32) -> Outcome {
     match &tasks[slot].state {
         State::Done(outcome) => outcome.clone(),
-        State::Waiting { .. } | State::Ready | State::Assigned(_) => {
+        State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {
             unreachable!("a task starts once its inputs are there")
         }
     }

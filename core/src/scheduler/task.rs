@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::object::Tie;
+use super::ready::Post;
 use super::slab::NONE;
 use super::worker::Seat;
 use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
@@ -66,7 +67,7 @@ pub(super) enum State {
     /// So many inputs are not there yet. The result of a run counts the run as one.
     Waiting { missing: u32 },
     /// In its ready queue.
-    Ready,
+    Ready(Post),
     /// A worker has it.
     Assigned(Lease),
     /// Over, its outcome kept for whoever names it.
@@ -157,10 +158,9 @@ impl Scheduler {
     pub(super) fn withdraw(&mut self, slot: u32, cancel: Cancel) {
         match self.tasks[slot].state {
             State::Waiting { .. } => self.counts.waiting -= 1,
-            State::Ready => {
+            State::Ready(_) => {
                 self.counts.ready -= 1;
-                let task = &self.tasks[slot];
-                self.ready.forget(task.queue, task.ticket, &task.trouble);
+                self.ready.take(&mut self.tasks, slot);
             }
             State::Assigned(_) => {
                 self.counts.assigned -= 1;

@@ -19,8 +19,14 @@ impl Scheduler {
             Timer::JudgeWorker(worker) => (*time, Wake::WorkerSilent(*worker)),
             Timer::DropSession(session) => (*time, Wake::SessionLeft(*session)),
         });
+        let unfinished = self.is_unfinished().then_some((self.now, Wake::Unfinished));
         let unschedulable = self.unschedulable_at.map(|time| (time, Wake::Unschedulable));
-        timer.into_iter().chain(unschedulable).min_by_key(|(time, _)| *time)
+        timer.into_iter().chain(unschedulable).chain(unfinished).min_by_key(|(time, _)| *time)
+    }
+
+    /// Whether the last step has left something for the next one.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.slice.starts == 0 && !self.ready.is_empty()
     }
 
     /// Looks at everything whose time has come.

@@ -261,17 +261,21 @@ impl Scheduler {
     pub(super) fn relay(&mut self, object: u32, value: &Value) {
         let o = &mut self.objects[object];
         let id = o.id();
+        let mut given = Vec::new();
         for want in o.wants.iter_mut().filter(|want| want.way == Way::Relayed) {
             want.way = Way::Given;
+            given.push(want.worker);
+        }
+        for worker in given {
             self.held += value.carried();
-            self.workers[want.worker].gifts.push_back(Gift { object: id, value: value.clone() });
+            self.stir_worker(worker);
+            self.workers[worker].gifts.push_back(Gift { object: id, value: value.clone() });
         }
     }
 
     /// Sends values on to workers, as far as their credit goes.
     fn give_objects(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             while let Some(gift) = self.workers[slot].gifts.pop_front() {
                 let object = self.find_object(gift.object);
                 let wanted = object.is_some_and(|object| self.way_of(object, slot) == Some(Way::Given));

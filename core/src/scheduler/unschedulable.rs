@@ -81,7 +81,7 @@ impl Scheduler {
     fn fail_queue(&mut self, queue: u32) {
         let failure = self.explain(queue);
         for line in [Line::Main, Line::Troubled] {
-            while let Some((_, slot)) = self.head(queue, line) {
+            while let Some((_, slot)) = self.ready.head(&self.tasks, queue, line) {
                 self.withdraw(slot, Cancel::Running);
                 self.conclude(slot, Outcome::Failed(Box::new(failure.clone())), Place::default());
             }

@@ -23,6 +23,8 @@ pub(super) struct Worker {
     pub(super) offer: Offer,
     pub(super) watch: Watch,
     pub(super) heard: Time,
+    /// When its silence is judged next.
+    pub(super) judged: Option<Time>,
     pub(super) health: Health,
     /// Its capacity without what attempts in a seat of their own take.
     pub(super) free: Resources,
@@ -34,6 +36,8 @@ pub(super) struct Worker {
     pub(super) first: u32,
     pub(super) last: u32,
     pub(super) held: u32,
+    /// How many of those were asked back and are not known to run.
+    pub(super) recalled: u32,
     /// Attempts whose task is over: each takes its seat until the worker answers.
     pub(super) leaving: BTreeMap<AttemptId, Leaving>,
     pub(super) credit: Credit,
@@ -46,6 +50,10 @@ pub(super) struct Worker {
     pub(super) reserved: bool,
     /// Out of credit, in this placement pass.
     pub(super) choked: bool,
+    /// In the list of workers that may take more small tasks.
+    pub(super) roomy: bool,
+    /// In the list of workers to look at before this step ends.
+    stirred: bool,
     pub(super) starts: Vec<Start>,
     /// Objects that it need not keep.
     pub(super) drops: Vec<ObjectId>,
@@ -86,6 +94,17 @@ pub enum Health {
     Draining,
 }
 
+/// What workers come to together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Force {
+    /// Slots of live workers.
+    pub(super) slots: u64,
+    /// Live workers with slots that nothing uses.
+    pub(super) idle: u32,
+    /// Workers with small attempts beyond their slots.
+    pub(super) queuing: u32,
+}
+
 /// Inputs on their way to a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
@@ -115,6 +134,16 @@ impl Worker {
     /// Attempts that run, as far as can be told.
     pub(super) fn running(&self) -> u32 {
         self.small.min(self.free.cpus) + (self.held + self.leaving.len() as u32 - self.small)
+    }
+
+    /// What it adds to all workers together.
+    pub(super) fn force(&self) -> Force {
+        let live = self.health == Health::Live;
+        Force {
+            slots: if live { u64::from(self.offer.capacity.cpus) } else { 0 },
+            idle: u32::from(live && self.idle() > 0),
+            queuing: u32::from(self.queued() > 0),
+        }
     }
 
     /// Whether it may be given anything new.
@@ -169,6 +198,20 @@ impl Worker {
     }
 }
 
+impl Force {
+    pub(super) const fn add(&mut self, other: Self) {
+        self.slots += other.slots;
+        self.idle += other.idle;
+        self.queuing += other.queuing;
+    }
+
+    pub(super) const fn take(&mut self, other: Self) {
+        self.slots -= other.slots;
+        self.idle -= other.idle;
+        self.queuing -= other.queuing;
+    }
+}
+
 impl Scheduler {
     pub(super) fn on_worker_joined(&mut self, id: WorkerId, mut offer: Offer, watch: Watch) {
         super::cut_text(&mut offer.name, limits::NAME_BYTES);
@@ -178,12 +221,14 @@ impl Scheduler {
             offer,
             watch,
             heard: self.now,
+            judged: None,
             health: Health::Live,
             small: 0,
             priorities: Vec::new(),
             first: NONE,
             last: NONE,
             held: 0,
+            recalled: 0,
             leaving: BTreeMap::new(),
             credit: Credit::default(),
             owed: Owed::default(),
@@ -191,25 +236,33 @@ impl Scheduler {
             mean_micros: None,
             reserved: false,
             choked: false,
+            roomy: false,
+            stirred: false,
             starts: Vec::new(),
             drops: Vec::new(),
             gifts: VecDeque::new(),
             cancels: [Vec::new(), Vec::new()],
             forgets: Vec::new(),
         };
-        if self.workers.insert(id.0, worker).is_none() {
+        let force = worker.force();
+        let Some(slot) = self.workers.insert(id.0, worker) else {
             self.ignored += 1;
             return;
-        }
+        };
+        self.force.add(force);
+        self.list_roomy(slot);
         self.worker_set += 1;
         if watch == Watch::Heartbeat {
-            self.timers.insert((self.now + limits::SUSPECT_AFTER, Timer::JudgeWorker(id)));
+            self.judge_at(slot, self.now + limits::SUSPECT_AFTER);
         }
     }
 
     pub(super) fn on_worker_draining(&mut self, id: WorkerId) {
         let Some(worker) = self.heard(id) else { return };
-        self.workers[worker].health = Health::Draining;
+        if self.workers[worker].health != Health::Draining {
+            self.draining.push(worker);
+        }
+        self.change(worker, |w| w.health = Health::Draining);
         self.worker_set += 1;
     }
 
@@ -231,19 +284,63 @@ impl Scheduler {
             self.ignored += 1;
             return None;
         };
+        self.stir_worker(slot);
         let worker = &mut self.workers[slot];
         worker.heard = self.now;
         if worker.health == Health::Suspected {
-            worker.health = Health::Live;
+            self.change(slot, |w| w.health = Health::Live);
+            self.list_roomy(slot);
         }
         Some(slot)
+    }
+
+    /// Changes something about a worker that counts for all of them together.
+    pub(super) fn change(&mut self, slot: u32, change: impl FnOnce(&mut Worker)) {
+        let worker = &mut self.workers[slot];
+        self.force.take(worker.force());
+        change(worker);
+        self.force.add(worker.force());
+    }
+
+    /// Has a worker looked at before this step ends.
+    pub(super) fn stir_worker(&mut self, slot: u32) {
+        let worker = &mut self.workers[slot];
+        if !core::mem::replace(&mut worker.stirred, true) {
+            self.stirred_workers.push((worker.id, slot));
+        }
+    }
+
+    /// Workers to look at, in the order in which they joined.
+    pub(super) fn stirred_workers(&mut self) -> Vec<u32> {
+        self.stirred_workers.sort_unstable();
+        self.stirred_workers.iter().map(|(_, slot)| *slot).collect()
+    }
+
+    /// All that was stirred up has been looked at.
+    pub(super) fn calm_workers(&mut self) {
+        for (_, slot) in self.stirred_workers.drain(..) {
+            self.workers[slot].stirred = false;
+        }
+    }
+
+    /// Has a worker's silence judged at a time.
+    pub(super) fn judge_at(&mut self, slot: u32, time: Time) {
+        let worker = &mut self.workers[slot];
+        worker.judged = Some(time);
+        self.timers.insert((time, Timer::JudgeWorker(worker.id)));
     }
 
     /// A worker is gone: what it held is ready again, at once, and its loss counts against no task.
     pub(super) fn remove_worker(&mut self, slot: u32) {
         let worker = self.workers.remove(slot);
         self.worker_set += 1;
-        self.timers.retain(|(_, timer)| *timer != Timer::JudgeWorker(worker.id));
+        self.force.take(worker.force());
+        self.strike_roomy(slot);
+        self.stirred_workers.retain(|(id, _)| *id != worker.id);
+        self.draining.retain(|other| *other != slot);
+        if let Some(time) = worker.judged {
+            self.timers.remove(&(time, Timer::JudgeWorker(worker.id)));
+        }
         let sessions: Vec<u32> = self.sessions.iter().map(|(slot, _)| slot).collect();
         for session in sessions {
             self.sessions[session].forget_worker(slot);
@@ -261,9 +358,11 @@ impl Scheduler {
 
     /// Gives an attempt a seat at a worker and a place in its list.
     pub(super) fn assign(&mut self, slot: u32, worker: u32, seat: Seat) {
-        let Self { tasks, workers, ready, .. } = self;
+        let Self { tasks, workers, ready, force, .. } = self;
         let w = &mut workers[worker];
+        force.take(w.force());
         w.sit(seat, &ready.queue(tasks[slot].queue).class);
+        force.add(w.force());
         let previous = core::mem::replace(&mut w.last, slot);
         match previous {
             NONE => w.first = slot,
@@ -281,8 +380,12 @@ impl Scheduler {
     /// Takes an attempt off its worker's list and out of its seat.
     pub(super) fn release(&mut self, slot: u32) -> Lease {
         let lease = self.unlist(slot);
-        let class = &self.ready.queue(self.tasks[slot].queue).class;
-        self.workers[lease.worker].stand_up(lease.seat, &class.request, class.priority);
+        let Class { request, priority, .. } = &self.ready.queue(self.tasks[slot].queue).class;
+        let worker = &mut self.workers[lease.worker];
+        self.force.take(worker.force());
+        worker.stand_up(lease.seat, request, *priority);
+        self.force.add(worker.force());
+        self.list_roomy(lease.worker);
         self.counts.assigned -= 1;
         self.tasks[slot].state = State::Waiting { missing: NONE };
         lease
@@ -293,6 +396,7 @@ impl Scheduler {
     pub(super) fn depart(&mut self, slot: u32, cancel: Cancel) {
         let lease = self.unlist(slot);
         let told = if lease.started { Cancel::Running } else { cancel };
+        self.stir_worker(lease.worker);
         let task = &self.tasks[slot];
         let Class { request, priority, .. } = self.ready.queue(task.queue).class.clone();
         let worker = &mut self.workers[lease.worker];
@@ -315,8 +419,7 @@ impl Scheduler {
 
     /// Tells workers what they need not go on with.
     pub(super) fn flush_cancels(&mut self, actions: &mut Vec<Action>) {
-        for n in 0..self.workers.len() {
-            let slot = self.workers.slot_at(n);
+        for slot in self.stirred_workers() {
             let worker = &mut self.workers[slot];
             for (cancel, list) in [Cancel::Pending, Cancel::Running].into_iter().zip(&mut worker.cancels) {
                 for attempts in list.chunks(limits::BATCH_ITEMS) {
@@ -329,8 +432,9 @@ impl Scheduler {
 
     /// Lets drained workers go.
     pub(super) fn dismiss(&mut self, actions: &mut Vec<Action>) {
-        let done = |w: &Worker| w.health == Health::Draining && w.held == 0 && w.leaving.is_empty();
-        let drained: Vec<u32> = self.workers.iter().filter(|(_, w)| done(w)).map(|(slot, _)| slot).collect();
+        let done = |slot: &u32| self.workers[*slot].held == 0 && self.workers[*slot].leaving.is_empty();
+        let mut drained: Vec<u32> = self.draining.iter().copied().filter(done).collect();
+        drained.sort_unstable_by_key(|slot| self.workers[*slot].id);
         for slot in drained {
             actions.push(Action::DismissWorker { worker: self.workers[slot].id });
             self.remove_worker(slot);
@@ -344,6 +448,7 @@ impl Scheduler {
         }
         let worker = &mut self.workers[lease.worker];
         worker.held -= 1;
+        worker.recalled -= u32::from(lease.recalled && !lease.started);
         match lease.previous {
             NONE => worker.first = lease.next,
             previous => self.tasks[previous].lease_mut().expect("what a worker lists is assigned").next = lease.next,

@@ -47,6 +47,7 @@ impl Coordinator {
                 Shape::Embedded => scheduler::World::Closed,
                 Shape::Cluster => scheduler::World::Open,
             },
+            slice: plan.slice,
         };
         Self {
             machine: Machine::new(Clock::draw(rng, plan.drift_ppm), State::Up),

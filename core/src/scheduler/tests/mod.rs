@@ -8,5 +8,10 @@ mod world;
 use super::{Config, World};
 
 /// Room for everything.
-const ROOMY: Config =
-    Config { held_bytes_limit: 1 << 30, result_limit: 1 << 28, session_tasks: 1 << 20, world: World::Open };
+const ROOMY: Config = Config {
+    held_bytes_limit: 1 << 30,
+    result_limit: 1 << 28,
+    session_tasks: 1 << 20,
+    world: World::Open,
+    slice: 4_096,
+};

@@ -2,7 +2,7 @@
 //! anew by `UPDATE_EXPECT=1 cargo test -p plait-core scenario`.
 //!
 //! `= title` begins a new world; ` + ` joins events of one step; `after 6s` lets time pass, before the events that it
-//! is joined with. The words are those of `event` below.
+//! is joined with; `nothing` is a step without events. The words are those of `event` below.
 
 use super::super::{Action, Config, Event, Scheduler, Watch, World};
 use super::world::value_of;
@@ -51,6 +51,7 @@ impl Stage {
             held_bytes_limit: number("held", 1_000_000),
             result_limit: number("result", 100_000),
             session_tasks: number("tasks", 1_000),
+            slice: number("slice", 4_096) as usize,
             world: if config.contains("closed") { World::Closed } else { World::Open },
         };
         Self { scheduler: Scheduler::new(config, 0), now: Time::ZERO }
@@ -65,6 +66,9 @@ impl Stage {
         }
         let mut events = Vec::new();
         for part in line.split(" + ") {
+            if part == "nothing" {
+                continue;
+            }
             let Some(span) = part.strip_prefix("after ") else {
                 events.push(event(part));
                 continue;
@@ -448,6 +452,7 @@ scenarios!(
     retries,
     runs,
     sessions,
+    slices,
     unschedulable,
     workers
 );
