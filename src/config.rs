@@ -32,6 +32,10 @@ impl Settings {
 /// The part of the memory that values may take while they live with a coordinator.
 const HELD_PART: u64 = 4;
 
+/// The part of the memory that results may take while they stay with a worker: as much as may live with a coordinator,
+/// which may be on the same machine.
+const STORE_PART: u64 = 4;
+
 /// The memory of a machine that does not tell, in bytes.
 const ASSUMED_MEMORY: u64 = 4 << 30;
 
@@ -39,6 +43,12 @@ const ASSUMED_MEMORY: u64 = 4 << 30;
 #[must_use]
 pub fn held_bytes_limit() -> u64 {
     memory_limit() / HELD_PART
+}
+
+/// Bytes of results that may stay with a worker on this machine.
+#[must_use]
+pub fn store_bytes_limit() -> u64 {
+    memory_limit() / STORE_PART
 }
 
 /// Bytes of memory that this process may use: the machine's, or less where a cgroup says so.

@@ -170,6 +170,13 @@ impl Value {
         }
     }
 
+    /// A reference to these bytes for everybody else, once they are in a store under the name `object`.
+    #[must_use]
+    pub fn referred_to_as(&self, object: ObjectId) -> Self {
+        let lengths = self.segments().map(|segment| segment.len() as u64).collect();
+        Stored { object, lengths }.into()
+    }
+
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {

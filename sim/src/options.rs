@@ -156,6 +156,8 @@ pub(crate) struct Plan {
     pub(crate) heavy: u64,
     /// Values of more bytes than this stay with their worker.
     pub(crate) store_above: u64,
+    /// As long as they are not more than so many bytes.
+    pub(crate) store_bytes: u64,
     /// How many of 100 fetches take long; half as many fail.
     pub(crate) fetch_trouble: u64,
     pub(crate) operations: u64,
@@ -194,6 +196,7 @@ impl Plan {
                 2 => 0,
                 _ => log_uniform(rng, 16, 128 << 10),
             },
+            store_bytes: if rng.chance(1, 4) { log_uniform(rng, 1 << 10, 1 << 20) } else { 1 << 40 },
             fetch_trouble: if rng.chance(1, 2) { 0 } else { rng.below(60) },
             operations: log_uniform(rng, 5, 160),
             check_every: if seed.is_multiple_of(8) { 1 } else { 4 },

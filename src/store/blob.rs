@@ -153,6 +153,11 @@ impl Store {
         Some(Memory { file, offset: 0 })
     }
 
+    /// Whether a segment is a blob of this store, or a part of one.
+    pub(super) fn has(&self, segment: &Bytes) -> bool {
+        self.find(segment).is_some()
+    }
+
     /// Takes memory that somebody passed: a segment of so many bytes at `offset`.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! Memory shared between a worker and its executors, and the passing of descriptors between them.
 //!
 //! [`shm`] has the page that each executor shares with its worker, and mappings; [`blob`] keeps large segments in memory
-//! that is passed instead of copied; [`passing`] sends descriptors over a Unix socket.
+//! that is passed instead of copied; [`passing`] sends descriptors over a Unix socket; [`objects`] has the values that stay
+//! with a worker.
 //! Nothing here has a name in a file system: what is shared is a sealed memfd, which nobody else can open and which
 //! is gone with its last holder.
 
 pub mod blob;
+pub mod objects;
 pub mod passing;
 pub mod shm;

@@ -10,12 +10,16 @@ use super::translate::{self, Meaning};
 use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
+use crate::config;
 use crate::store::blob::Store;
-use plait_core::id::{ExecutorId, FunctionKey};
+use crate::store::objects::Objects;
+use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
+use plait_core::limits::INLINE_VALUE_BYTES;
 use plait_core::outcome::Unfetched;
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::worker::{Action, Brain, Config as BrainConfig, Event, Supervision};
+use std::sync::Arc;
 use tracing::{trace, warn};
 
 /// Messages of executors taken in one turn.
@@ -26,6 +30,7 @@ const EXECUTOR_BATCH: usize = 256;
 pub(super) struct Driver {
     brain: Brain,
     supervisor: Supervisor,
+    objects: Objects,
     uplink: Uplink,
     control: WorkerControl,
     clock: Clock,
@@ -38,16 +43,20 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(config: Config, upstream: Upstream, control: WorkerControl) -> Self {
-        let (slots, offer) = (config.capacity.cpus, config.offer());
-        let supervision = Supervision::default();
+        let offer = config.offer();
+        let brain = Brain::new(BrainConfig {
+            slots: config.capacity.cpus,
+            capacity: config.capacity,
+            store_above: INLINE_VALUE_BYTES as u64,
+            store_bytes: config::store_bytes_limit(),
+            supervision: Supervision::default(),
+        });
+        let objects = Objects::new(config.store.unwrap_or_else(Store::new));
+        let blobs = Arc::clone(objects.blobs());
         Self {
-            brain: Brain::new(BrainConfig { slots, capacity: config.capacity, supervision }),
-            supervisor: Supervisor::new(
-                config.launch,
-                config.place,
-                config.store.unwrap_or_else(Store::new),
-                stderr::ours(),
-            ),
+            brain,
+            supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
+            objects,
             uplink: Uplink::new(upstream, offer),
             control,
             clock: Clock::start(),
@@ -145,10 +154,10 @@ impl Driver {
             Action::Give { executor, orders } => {
                 // Offered first: an executor passes over what it may not claim.
                 orders.iter().for_each(|order| self.supervisor.offer(executor, order.entry, order.items()));
-                self.supervisor.send(executor, translate::orders(orders));
+                self.supervisor.send(executor, translate::orders(orders, &self.objects));
             }
             Action::GiveInputs { executor, entry, inputs } => {
-                self.supervisor.send(executor, ToExecutor::Inputs { entry: entry.0, inputs });
+                self.supervisor.send(executor, translate::inputs(entry, inputs, &self.objects));
             }
             Action::ForgetFunctions { executor, functions } => {
                 self.supervisor.send(executor, ToExecutor::ForgetFunctions(functions));
@@ -167,12 +176,20 @@ impl Driver {
                 self.events.extend(executors.into_iter().map(seen));
             }
             Action::Signal { executor, signal } => self.supervisor.signal(executor, signal),
-            // There is no store here yet: nothing is in it, and nothing can be put there.
-            Action::Fetch { object, .. } | Action::Keep { object, .. } => {
+            // Workers do not reach each other: the coordinator passes the object on.
+            Action::Fetch { object, .. } => {
                 self.events.push(Event::FetchFailed { object, reason: Unfetched::Unreachable });
             }
-            Action::Read { object } => self.events.push(Event::ObjectRead { object, value: None }),
-            Action::Drop { .. } => {}
+            Action::Store { object, value } => self.objects.store(object, value),
+            Action::Keep { object, value } => {
+                self.objects.keep(object, value);
+                self.events.push(Event::ObjectArrived { object });
+            }
+            Action::Read { object } => {
+                let value = self.objects.read(object);
+                self.events.push(Event::ObjectRead { object, value });
+            }
+            Action::Drop { objects } => self.drop_objects(&objects),
             Action::ReportHeld { objects } => self.uplink.send(FromWorker::Held(objects)),
             Action::ReportUnfetched { object, reason } => {
                 self.uplink.send(FromWorker::Unfetched { object, reason });
@@ -189,6 +206,13 @@ impl Driver {
                 self.exit = Some(WorkerExit::Ended);
             }
         }
+    }
+
+    /// Takes objects out of the store; that they have come is no news any more.
+    fn drop_objects(&mut self, objects: &[ObjectId]) {
+        let gone = |event: &Event| matches!(event, Event::ObjectArrived { object } if objects.contains(object));
+        self.events.retain(|event| !gone(event));
+        self.objects.drop(objects);
     }
 
     fn spawn(&mut self, executor: ExecutorId, cpus: u32) {

@@ -7,6 +7,7 @@ use crate::store::passing::Arrivals;
 use plait_core::id::ExecutorId;
 use plait_core::limits::CHANNEL_READ_BYTES;
 use plait_core::protocol::frame::Decoder;
+use plait_core::protocol::message::Message;
 use plait_core::protocol::message::executor::FromExecutor;
 use rustix::io::Errno;
 use std::future::poll_fn;
@@ -54,6 +55,13 @@ enum Read {
     Nothing,
     /// Never again.
     Over,
+}
+
+/// Whether what an executor says has its bytes with it: it knows of no store to refer to.
+fn is_whole(message: &FromExecutor) -> bool {
+    let mut whole = true;
+    message.each_value(&mut |value| whole &= value.stored().is_none());
+    whole
 }
 
 struct Ear {
@@ -113,6 +121,9 @@ impl Ear {
         let Self { executor, arrivals, .. } = self;
         let mut receive =
             |offset, length| executor.store.adopt(arrivals.take()?, offset, length, Keep::Descriptor).ok();
-        self.decoder.feed_receiving(&self.buffer[..read], &mut self.heard, &mut receive).is_ok()
+        let fed = self.decoder.feed_receiving(&self.buffer[..read], &mut self.heard, &mut receive);
+        let heard = self.heard.len();
+        self.heard.retain(is_whole);
+        fed.is_ok() && self.heard.len() == heard
     }
 }

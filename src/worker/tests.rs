@@ -6,9 +6,11 @@ use super::{Config, Place, Stop, Upstream, WorkerExit, control};
 use crate::net::link;
 use crate::store::blob::Store;
 use bytes::Bytes;
-use plait_core::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, Seq, SessionId, TaskId, WorkerId};
+use plait_core::id::{
+    Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId,
+};
 use plait_core::limits::{LOG_TAIL_BYTES, PASSED_BYTES, WORKER_QUEUE_PER_SLOT};
-use plait_core::outcome::{Death, Ending, Exit};
+use plait_core::outcome::{Death, Ending, Exit, Unfetched};
 use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
@@ -106,6 +108,42 @@ fn an_executor_without_a_channel_is_of_no_use() {
 }
 
 #[test]
+fn an_executor_that_refers_to_what_it_has_not_sent_is_not_believed() {
+    run(async {
+        let ended = |value: Value| {
+            let ending = Ending::Returned(value);
+            EntryEnded { entry: 0, ending, run_micros: 5, soiled: false }
+        };
+        let value = Value::copied(b"some bytes");
+        let lie = ended(value.referred_to_as(ObjectId(start(7).attempt)));
+        let words = say(FromExecutor::Ended(vec![ended(value)])) + &say(FromExecutor::Ended(vec![lie]));
+        let mut supervisor = supervise(&format!("{words} exec sleep 1000"));
+        let said = hear(&mut supervisor).await;
+        assert!(matches!(&said[..], [Said::Ended(ended), Said::Died(_)] if ended.len() == 1), "{said:?}");
+    });
+}
+
+#[test]
+fn a_worker_shows_what_it_was_given_until_it_is_dropped() {
+    run(async {
+        let (_worker, _stop, mut link) = hire("exec sleep 1000");
+        let (object, value) = (ObjectId(start(7).attempt), Value::copied(&[7; 300_000]));
+        let shown = |value| FromWorker::Shown { object, value };
+        link.sender.send(ToWorker::Show(object)).expect("linked");
+        link.sender.send(ToWorker::Give { object, value: value.clone() }).expect("linked");
+        hears(&mut link, &[shown(None), FromWorker::Held(vec![object])]).await;
+        link.sender.send(ToWorker::Show(object)).expect("linked");
+        hears(&mut link, &[shown(Some(value))]).await;
+        link.sender.send(ToWorker::Drop(vec![object])).expect("linked");
+        link.sender.send(ToWorker::Show(object)).expect("linked");
+        hears(&mut link, &[shown(None)]).await;
+        let unfetched = FromWorker::Unfetched { object, reason: Unfetched::Unreachable };
+        link.sender.send(ToWorker::Fetch { object, from: WorkerId(1) }).expect("linked");
+        hears(&mut link, &[unfetched]).await;
+    });
+}
+
+#[test]
 fn a_signal_for_an_entry_that_does_not_run_is_not_sent() {
     run(async {
         let ready = say(FromExecutor::Ready);
@@ -177,6 +215,14 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
     let welcome = ToWorker::Welcome { worker: WorkerId(0), result_limit: u64::MAX };
     far.sender.send(welcome).expect("a worker listens");
     (worker, stop, far)
+}
+
+/// Waits until the worker has said all of `words`.
+async fn hears(link: &mut link::Link<ToWorker, FromWorker>, words: &[FromWorker]) {
+    let mut heard = Vec::new();
+    while !words.iter().all(|word| heard.contains(word)) {
+        link.receiver.receive(&mut heard, 100).await.expect("linked");
+    }
 }
 
 /// A start of an attempt with nothing to it.

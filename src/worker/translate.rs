@@ -1,7 +1,9 @@
 //! Messages to events, orders to messages. Nothing is decided here.
 
 use super::supervisor::{Blame, Said};
+use crate::store::objects::Objects;
 use plait_core::id::{ExecutorId, FunctionKey};
+use plait_core::outcome::Outcome;
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, ToExecutor};
 use plait_core::protocol::message::worker::ToWorker;
 use plait_core::worker::{Condition, Ended, Entry, Event, Order};
@@ -53,11 +55,21 @@ fn ended(ended: EntryEnded) -> Ended {
     Ended { entry: Entry(ended.entry), ending: ended.ending, run_micros: ended.run_micros, condition }
 }
 
-pub(super) fn orders(orders: Vec<Order>) -> ToExecutor {
-    ToExecutor::Orders(orders.into_iter().map(executor_order).collect())
+/// What an executor is told: all of its inputs, wherever they lie on this machine.
+pub(super) fn orders(orders: Vec<Order>, objects: &Objects) -> ToExecutor {
+    ToExecutor::Orders(orders.into_iter().map(|order| executor_order(order, objects)).collect())
 }
 
-fn executor_order(order: Order) -> ExecutorOrder {
+/// The same of inputs that follow.
+pub(super) fn inputs(entry: Entry, inputs: Vec<Outcome>, objects: &Objects) -> ToExecutor {
+    ToExecutor::Inputs { entry: entry.0, inputs: resolve(inputs, objects) }
+}
+
+fn resolve(inputs: Vec<Outcome>, objects: &Objects) -> Vec<Outcome> {
+    inputs.into_iter().map(|input| objects.resolve(input)).collect()
+}
+
+fn executor_order(order: Order, objects: &Objects) -> ExecutorOrder {
     let Order { entry, start, part } = order;
     let session = start.attempt.task.session;
     ExecutorOrder {
@@ -67,7 +79,7 @@ fn executor_order(order: Order) -> ExecutorOrder {
         part,
         task: start.attempt,
         args: start.args,
-        inputs: start.inputs,
+        inputs: resolve(start.inputs, objects),
         inputs_total: start.inputs_total,
     }
 }

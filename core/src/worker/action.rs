@@ -89,7 +89,14 @@ pub enum Action {
         /// From whom.
         from: WorkerId,
     },
-    /// Put an object into the store; answered in the same way.
+    /// Take what an attempt here has made into the store. Not answered: its bytes are on this machine already.
+    Store {
+        /// Its name.
+        object: ObjectId,
+        /// All of it.
+        value: Value,
+    },
+    /// Put an object that comes from elsewhere into the store; answered as `Fetch` is.
     Keep {
         /// Which.
         object: ObjectId,

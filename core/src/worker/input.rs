@@ -44,9 +44,8 @@ impl Brain {
         let (passed, share, solid) = (0, None, Solid::No);
         let attempt = Attempt { start, function, merge, class, order, suspicion: 0, passed, place, share, solid };
         let handle = self.attempts.insert(attempt);
-        match self.await_objects(handle, 0) {
-            0 => self.queue.push(&mut self.attempts, handle),
-            missing => self.attempts.get_mut(handle).place = Place::Awaiting { missing },
+        if self.is_whole(handle) {
+            self.queue.push(&mut self.attempts, handle);
         }
     }
 
@@ -121,9 +120,10 @@ impl Brain {
     /// Puts attempts that have not begun back into the queue, each before what came after it.
     pub(super) fn put_back(&mut self, mut handles: Vec<Handle>) {
         if self.is_draining() {
-            let (parts, whole): (Vec<_>, Vec<_>) = handles.into_iter().partition(|handle| self.is_part(*handle));
+            let (mut parts, whole): (Vec<_>, Vec<_>) = handles.into_iter().partition(|handle| self.is_part(*handle));
             whole.into_iter().for_each(|handle| self.give_back(handle));
             // The others of their attempts run, or have.
+            parts.retain(|handle| self.is_whole(*handle));
             parts.into_iter().for_each(|handle| self.queue.push(&mut self.attempts, handle));
         } else {
             handles.retain(|handle| self.is_whole(*handle));

@@ -77,6 +77,10 @@ pub struct Config {
     pub slots: u32,
     /// What was offered to the coordinator: slots and named resources.
     pub capacity: Resources,
+    /// Results of more bytes stay here; the coordinator gets a reference.
+    pub store_above: u64,
+    /// Bytes of results that may stay here at a time; what is beyond is told whole.
+    pub store_bytes: u64,
     /// How executors are watched over.
     pub supervision: Supervision,
 }
@@ -134,11 +138,18 @@ pub enum Wake {
 /// One worker. See the module for its contract.
 ///
 /// ```
+/// use plait_core::limits::INLINE_VALUE_BYTES;
 /// use plait_core::resource::Resources;
 /// use plait_core::time::Time;
 /// use plait_core::worker::{Action, Brain, Config, Supervision};
 ///
-/// let mut brain = Brain::new(Config { slots: 2, capacity: Resources::cpus(2), supervision: Supervision::default() });
+/// let mut brain = Brain::new(Config {
+///     slots: 2,
+///     capacity: Resources::cpus(2),
+///     store_above: INLINE_VALUE_BYTES as u64,
+///     store_bytes: 1 << 30,
+///     supervision: Supervision::default(),
+/// });
 /// let mut actions = Vec::new();
 /// brain.step(Time::ZERO, [], &mut actions);
 /// assert!(matches!(actions[..], [Action::Spawn { cpus: 1, .. }, Action::Spawn { cpus: 1, .. }]));

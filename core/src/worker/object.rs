@@ -1,10 +1,11 @@
 //! Objects: what this machine's store holds, what is on its way there, and which attempts wait for it.
 //!
 //! An attempt is kept out of executors' hands until its inputs are here. What several attempts need comes once. The
-//! coordinator says from whom, and when an object may go.
+//! coordinator says from whom, and when an object may go. A large result becomes an object when its attempt is over; what
+//! parts of an attempt come to has no name and is none.
 
 use super::attempt::{Handle, Place};
-use super::{Action, Brain};
+use super::{Action, Brain, Config};
 use crate::id::{AttemptId, ObjectId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::spec::Start;
@@ -16,8 +17,15 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 struct Object {
     stage: Stage,
-    /// Attempts that wait for it, each as often as it names it.
-    waiters: Vec<AttemptId>,
+    /// What it takes of the store, if it was made here.
+    bytes: u64,
+    /// Attempts that wait for it, each as often as it names it, and parts of attempts.
+    waiters: Vec<Handle>,
+}
+
+impl Object {
+    /// One of which nothing is known but its name.
+    const WANTED: Self = Self { stage: Stage::Wanted, bytes: 0, waiters: Vec::new() };
 }
 
 /// How far an object is.
@@ -34,6 +42,10 @@ enum Stage {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     known: BTreeMap<ObjectId, Object>,
+    /// Bytes in the store that were made here.
+    made_bytes: u64,
+    /// What the store is to take.
+    made: Vec<(ObjectId, Value)>,
     /// What the store need not keep any more.
     dropped: Vec<ObjectId>,
 }
@@ -52,21 +64,17 @@ impl Objects {
         self.known.get(&object).is_some_and(|known| known.stage == Stage::Here)
     }
 
-    /// A task has left its value in the store. What is known already was made by another: an executor that names it changes
-    /// nothing for those who wait for it.
-    pub(super) fn store(&mut self, value: &Value) {
-        if let Some(stored) = value.stored() {
-            self.known.entry(stored.object).or_insert(Object { stage: Stage::Here, waiters: Vec::new() });
+    /// Takes a value that was made here, and returns the reference to it. A name that is known already is another's: it
+    /// stays as it is.
+    fn store(&mut self, object: ObjectId, value: Value) -> Value {
+        if self.known.contains_key(&object) {
+            return value;
         }
-    }
-
-    /// An executor has left a value in the store of which nobody will ever hear.
-    pub(super) fn refuse(&mut self, ending: &Ending) {
-        if let Ending::Returned(value) = ending
-            && let Some(stored) = value.stored()
-        {
-            self.dropped.push(stored.object);
-        }
+        let (told, bytes) = (value.referred_to_as(object), value.carried());
+        self.known.insert(object, Object { stage: Stage::Here, bytes, waiters: Vec::new() });
+        self.made_bytes += bytes;
+        self.made.push((object, value));
+        told
     }
 
     /// Nobody wants these any more.
@@ -77,6 +85,7 @@ impl Objects {
                 self.dropped.push(*object);
             }
             known.stage = Stage::Wanted;
+            self.made_bytes -= core::mem::take(&mut known.bytes);
             if known.waiters.is_empty() {
                 self.known.remove(object);
             }
@@ -84,10 +93,10 @@ impl Objects {
     }
 
     /// An attempt is gone: it waits for nothing any more.
-    pub(super) fn let_go(&mut self, start: &Start) {
+    pub(super) fn let_go(&mut self, handle: Handle, start: &Start) {
         for stored in start.inputs.iter().filter_map(Outcome::stored) {
             let Some(known) = self.known.get_mut(&stored.object) else { continue };
-            known.waiters.retain(|waiter| *waiter != start.attempt);
+            known.waiters.retain(|waiter| *waiter != handle);
             if known.stage == Stage::Wanted && known.waiters.is_empty() {
                 self.known.remove(&stored.object);
             }
@@ -97,12 +106,14 @@ impl Objects {
     /// The link is gone: nothing here will be asked for again.
     pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
         let known = core::mem::take(&mut self.known);
+        self.made_bytes = 0;
         let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
         self.dropped.extend(stored.map(|(object, _)| object));
         self.flush(actions);
     }
 
     pub(super) fn flush(&mut self, actions: &mut Vec<Action>) {
+        actions.extend(self.made.drain(..).map(|(object, value)| Action::Store { object, value }));
         if !self.dropped.is_empty() {
             actions.push(Action::Drop { objects: core::mem::take(&mut self.dropped) });
         }
@@ -110,25 +121,37 @@ impl Objects {
 }
 
 impl Brain {
+    /// What the coordinator is told of how an attempt ended. A large value stays here under the attempt's name, if there is
+    /// room.
+    pub(super) fn store_value(&mut self, attempt: AttemptId, ending: Ending) -> Ending {
+        let Config { store_above, store_bytes, .. } = self.config;
+        let room = store_bytes.saturating_sub(self.objects.made_bytes);
+        match ending {
+            Ending::Returned(value) if value.carried() > store_above && value.carried() <= room => {
+                Ending::Returned(self.objects.store(ObjectId(attempt), value))
+            }
+            other => other,
+        }
+    }
+
     /// Has an attempt wait for what is not here of its inputs from the n-th on. How many that are.
     pub(super) fn await_objects(&mut self, handle: Handle, from: usize) -> usize {
         let start = &self.attempts.get(handle).start;
         let mut missing = 0;
         for stored in start.inputs[from..].iter().filter_map(Outcome::stored) {
-            let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
-            let known = self.objects.known.entry(stored.object).or_insert_with(wanted);
+            let known = self.objects.known.entry(stored.object).or_insert(Object::WANTED);
             if known.stage != Stage::Here {
-                known.waiters.push(start.attempt);
+                known.waiters.push(handle);
                 missing += 1;
             }
         }
         missing
     }
 
-    /// Whether all inputs that an attempt has are here; if not, it waits for them.
+    /// Whether all inputs that an attempt in no place has are here; if not, it waits for them.
     pub(super) fn is_whole(&mut self, handle: Handle) -> bool {
-        let attempt = self.attempts.get(handle);
-        let missing = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
+        self.objects.let_go(handle, &self.attempts.get(handle).start);
+        let missing = self.await_objects(handle, 0);
         if missing > 0 {
             self.attempts.get_mut(handle).place = Place::Awaiting { missing };
         }
@@ -146,8 +169,7 @@ impl Brain {
 
     /// Has an object brought here by `action`, unless it is here or on its way.
     fn bring(&mut self, object: ObjectId, action: Action, actions: &mut Vec<Action>) {
-        let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
-        let known = self.objects.known.entry(object).or_insert_with(wanted);
+        let known = self.objects.known.entry(object).or_insert(Object::WANTED);
         match known.stage {
             Stage::Wanted => {
                 known.stage = Stage::Coming;
@@ -166,12 +188,11 @@ impl Brain {
         known.stage = Stage::Here;
         let waiters = core::mem::take(&mut known.waiters);
         self.reports.push_held(object);
-        for waiter in waiters {
-            let handle = self.attempts.find(waiter).expect("who waits is there");
+        for handle in waiters {
             match &mut self.attempts.get_mut(handle).place {
                 Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
                 Place::Awaiting { missing } => *missing -= 1,
-                Place::Queued(_) | Place::Split => unreachable!("what is queued or in parts waits for nothing"),
+                Place::Queued(_) | Place::Split => unreachable!("what is queued, or waits as parts, waits for nothing"),
                 Place::Given { .. } => self.pass_inputs(handle, actions),
             }
         }
@@ -192,18 +213,24 @@ impl Brain {
     pub(super) fn on_objects_damaged(&mut self, objects: &[ObjectId]) {
         let lost: Vec<ObjectId> = objects.iter().copied().filter(|object| self.objects.is_here(*object)).collect();
         for object in &lost {
-            self.objects.known.remove(object);
+            let known = self.objects.known.remove(object);
+            self.objects.made_bytes -= known.map_or(0, |known| known.bytes);
         }
         let needs = |start: &Start| start.inputs.iter().filter_map(Outcome::stored).any(|s| lost.contains(&s.object));
         let hit: Vec<Handle> =
             self.attempts.iter().filter(|(_, attempt)| needs(&attempt.start)).map(|(handle, _)| handle).collect();
         for handle in hit {
             let attempt = self.attempts.get(handle);
-            let id = attempt.start.attempt;
-            let of_lost = attempt.start.inputs.iter().filter_map(Outcome::stored).map(|stored| stored.object);
+            let from = match attempt.place {
+                // What was passed its executor has.
+                Place::Given { .. } => attempt.passed,
+                // Its parts wait.
+                Place::Split => continue,
+                Place::Queued(_) | Place::Awaiting { .. } => 0,
+            };
+            let of_lost = attempt.start.inputs[from..].iter().filter_map(Outcome::stored).map(|stored| stored.object);
             let of_lost: Vec<ObjectId> = of_lost.filter(|object| lost.contains(object)).collect();
             match attempt.place {
-                // What has begun has it.
                 Place::Given { .. } | Place::Split => {}
                 Place::Queued(_) => {
                     self.queue.remove(&mut self.attempts, handle);
@@ -214,8 +241,7 @@ impl Brain {
                 }
             }
             for object in of_lost {
-                let wanted = || Object { stage: Stage::Wanted, waiters: Vec::new() };
-                self.objects.known.entry(object).or_insert_with(wanted).waiters.push(id);
+                self.objects.known.entry(object).or_insert(Object::WANTED).waiters.push(handle);
             }
         }
         self.reports.push_lost(lost);
@@ -240,13 +266,15 @@ impl Brain {
     }
 
     pub(super) fn check_objects(&self) {
-        assert!(self.objects.dropped.is_empty(), "what may go is told");
+        assert!(self.objects.made.is_empty() && self.objects.dropped.is_empty(), "what comes and goes is told");
+        let bytes: u64 = self.objects.known.values().map(|known| known.bytes).sum();
+        assert_eq!(bytes, self.objects.made_bytes, "what the store has is counted");
+        assert!(bytes <= self.config.store_bytes, "the store takes no more than it may");
         for (object, known) in &self.objects.known {
             assert!(known.stage != Stage::Here || known.waiters.is_empty(), "nobody waits for what is here");
             assert!(known.stage != Stage::Wanted || !known.waiters.is_empty(), "what is wanted is waited for");
             for waiter in &known.waiters {
-                let handle = self.attempts.find(*waiter).expect("who waits is there");
-                let names = self.attempts.get(handle).start.inputs.iter().filter_map(Outcome::stored);
+                let names = self.attempts.get(*waiter).start.inputs.iter().filter_map(Outcome::stored);
                 assert!(names.filter(|stored| stored.object == *object).count() > 0, "who waits needs it");
             }
         }
@@ -254,7 +282,8 @@ impl Brain {
             let lacking = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
             match attempt.place {
                 Place::Awaiting { missing } => assert!(missing == lacking && missing > 0, "what is missing is counted"),
-                Place::Queued(_) | Place::Split => assert_eq!(lacking, 0, "what is queued or in parts has its inputs"),
+                Place::Queued(_) => assert_eq!(lacking, 0, "what is queued has its inputs"),
+                Place::Split => {}
                 Place::Given { .. } => assert!(attempt.passed <= attempt.start.inputs.len(), "what is there is passed"),
             }
         }

@@ -90,11 +90,9 @@ impl Attempt {
         self.class == Class::Plain && self.solid == Solid::No && end - first > 1 && self.is_complete()
     }
 
-    /// Whether all it needs is in its executor's hands. Parts wait for nothing: objects know their attempts by name, and
-    /// parts have none.
+    /// Whether all it needs is in its executor's hands.
     fn is_complete(&self) -> bool {
-        let inputs = &self.start.inputs;
-        inputs.len() as u64 >= self.start.inputs_total && inputs.iter().all(|input| input.stored().is_none())
+        self.passed as u64 >= self.start.inputs_total
     }
 }
 
@@ -214,7 +212,9 @@ impl Brain {
             Wish::Return => hand.set_wish(entry, Wish::Run),
             Wish::Run | Wish::Cancel(Cancel::Pending) => {}
         }
-        self.queue.push(&mut self.attempts, tail);
+        if self.is_whole(tail) {
+            self.queue.push(&mut self.attempts, tail);
+        }
     }
 
     /// One part that is all of an attempt, in its place, if it is not a part already.
@@ -300,7 +300,6 @@ impl Brain {
 
     /// A part is over; with the last one its attempt is.
     pub(super) fn end_part(&mut self, handle: Handle, ending: Ending, run_micros: u64) {
-        let ending = if self.attempts.get(handle).start.call.items() > 0 { self.carried(ending) } else { ending };
         let (_, end) = self.attempts.get(handle).items();
         let attempt = self.let_go(handle);
         let share = attempt.share.expect("a part has a share");
@@ -313,17 +312,6 @@ impl Brain {
             self.complete(share.whole);
         } else if failed {
             self.failed.push(attempt.start.attempt);
-        }
-    }
-
-    /// What parts of a chunk come to is carried: an object has the name of the whole.
-    fn carried(&mut self, ending: Ending) -> Ending {
-        match &ending {
-            Ending::Returned(value) if value.stored().is_some() => {
-                self.objects.refuse(&ending);
-                Ending::TooLarge { size: value.len(), limit: limits::INLINE_VALUE_BYTES as u64 }
-            }
-            _ => ending,
         }
     }
 
@@ -363,11 +351,16 @@ impl Brain {
         self.queue.push(&mut self.attempts, fold);
     }
 
-    /// Stops all parts of an attempt that nobody wants. What has been cut has begun: a softer wish comes too late.
+    /// Stops all parts of an attempt that nobody wants. What has been cut has begun: a softer wish comes too late, unless
+    /// parts wait for an object, which nobody may bring them any more.
     pub(super) fn cancel_parts(&mut self, now: Time, whole: Handle, cancel: Cancel, actions: &mut Vec<Action>) {
-        let Some(split) = self.splits.get_mut(&whole).filter(|_| cancel == Cancel::Running) else { return };
-        split.demand = Demand::Cancelled;
+        let Some(split) = self.splits.get_mut(&whole) else { return };
         let parts = split.handles();
+        let waits = |part: &Handle| matches!(self.attempts.get(*part).place, Place::Awaiting { .. });
+        if cancel != Cancel::Running && !parts.iter().any(waits) {
+            return;
+        }
+        split.demand = Demand::Cancelled;
         parts.into_iter().for_each(|part| self.cancel_one(now, part, cancel, actions));
     }
 

@@ -175,9 +175,7 @@ impl Brain {
         }
         let attempt = self.forget(handle);
         let ending = self.reports.fit(ending);
-        if let Ending::Returned(value) = &ending {
-            self.objects.store(value);
-        }
+        let ending = self.store_value(attempt, ending);
         self.reports.push(Report { attempt, ending, run_micros });
     }
 
@@ -195,7 +193,7 @@ impl Brain {
     /// The same for an attempt or a part of one.
     pub(super) fn let_go(&mut self, handle: Handle) -> Attempt {
         let attempt = self.attempts.remove(handle);
-        self.objects.let_go(&attempt.start);
+        self.objects.let_go(handle, &attempt.start);
         for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {
             if let Some(gone) = self.functions.let_go(slot) {
                 self.fleet.forget_function(slot, gone);

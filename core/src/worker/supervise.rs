@@ -70,14 +70,9 @@ impl Brain {
     }
 
     pub(super) fn on_ended(&mut self, now: Time, id: ExecutorId, ended: Vec<Ended>, actions: &mut Vec<Action>) {
-        let Some(seat) = self.fleet.find(id) else {
-            return ended.iter().for_each(|ended| self.objects.refuse(&ended.ending));
-        };
+        let Some(seat) = self.fleet.find(id) else { return };
         for Ended { entry, ending, run_micros, condition } in ended {
-            let Some((handle, wish)) = self.release(seat, entry) else {
-                self.objects.refuse(&ending);
-                continue;
-            };
+            let Some((handle, wish)) = self.release(seat, entry) else { continue };
             self.starts.failures = 0;
             let executor = self.fleet.at(seat);
             executor.record = Record::Useful;
@@ -85,9 +80,6 @@ impl Brain {
                 executor.future = Future::Retired;
             }
             let stopped = wish == Wish::Cancel(Cancel::Running);
-            if stopped {
-                self.objects.refuse(&ending);
-            }
             self.conclude(handle, if stopped { Ending::Cancelled } else { ending }, run_micros);
         }
         self.steer(now, seat, actions);

@@ -205,10 +205,7 @@ impl World {
         let event = match frame {
             ExecutorFrame::NotSpawned => Event::SpawnFailed { executor: id },
             ExecutorFrame::Ready => Event::ExecutorReady { executor: id },
-            ExecutorFrame::Ended(ended) => {
-                self.adopt(n, &ended);
-                Event::EntriesEnded { executor: id, ended }
-            }
+            ExecutorFrame::Ended(ended) => Event::EntriesEnded { executor: id, ended },
             ExecutorFrame::Gone { running, item, death } => {
                 self.workers[n].executors.remove(&id);
                 Event::ExecutorDied { executor: id, running, item, death }
@@ -439,8 +436,6 @@ impl World {
     fn end_entry(&mut self, n: usize, id: ExecutorId, ending: Ending, condition: Condition) {
         let Some(executor) = self.executor(n, id) else { return };
         let Some(running) = executor.end() else { return };
-        let ending = self.leave_in_store(&running.start, ending);
-        let Some(executor) = self.executor(n, id) else { return };
         executor.unsent.push(Ended { entry: running.entry, ending, run_micros: 1, condition });
         let waits = executor.queued() > 0;
         let batch = executor.batch;

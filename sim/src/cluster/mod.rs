@@ -28,10 +28,9 @@ use crate::clock::{Clock, MICRO, MILLI, SECOND};
 use crate::log::{Hashed, Log, Show};
 use crate::network::{ConnectionId, Network, Packet};
 use crate::options::{Canary, Plan, Shape};
-use plait_core::id::{ObjectId, WorkerId};
+use plait_core::id::WorkerId;
 use plait_core::rng::Rng;
 use plait_core::time::Time;
-use plait_core::value::Value;
 use plait_core::{client as session, scheduler, worker as brain};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -155,8 +154,6 @@ pub(crate) struct World {
     pub(crate) phase: Phase,
     /// Who is or was which worker: the machine, and its life.
     pub(crate) stays: BTreeMap<WorkerId, (usize, u32)>,
-    /// Results that executors have left for the stores of their workers.
-    made: BTreeMap<ObjectId, Value>,
     /// Fetches begun so far.
     fetches: u64,
     past: inject::Past,
@@ -183,7 +180,6 @@ impl World {
             ledger: Ledger::new(&plan),
             phase: Phase::Troubled,
             stays: BTreeMap::new(),
-            made: BTreeMap::new(),
             fetches: 0,
             past: inject::Past::default(),
             lies: flow::Lies::default(),

@@ -7,39 +7,18 @@ use crate::network::End;
 use crate::options::{Shape, log_uniform};
 use crate::probe::probe;
 use plait_core::id::{ObjectId, WorkerId};
-use plait_core::outcome::{Ending, Outcome, Unfetched};
-use plait_core::spec::Start;
-use plait_core::value::{Stored, Value};
-use plait_core::worker::{Ended, Event};
+use plait_core::outcome::{Outcome, Unfetched};
+use plait_core::value::Value;
+use plait_core::worker::Event;
 
 /// How long a fetch from a machine that does not answer takes to fail.
 const PATIENCE: u64 = 12 * SECOND;
 
 impl World {
-    /// A large result is left where it was made, under the name of the attempt that made it; not that of a chunk, which may
-    /// be in parts.
-    pub(super) fn leave_in_store(&mut self, start: &Start, ending: Ending) -> Ending {
-        match ending {
-            Ending::Returned(value) if value.carried() > self.plan.store_above && start.call.items() == 0 => {
-                let object = ObjectId(start.attempt);
-                let lengths = value.segments().map(|segment| segment.len() as u64).collect();
-                self.made.insert(object, value);
-                Ending::Returned(Stored { object, lengths }.into())
-            }
-            other => other,
-        }
-    }
-
-    /// Results of an executor have reached its worker: the store takes over what was left for it.
-    pub(super) fn adopt(&mut self, n: usize, ended: &[Ended]) {
-        for ended in ended {
-            if let Ending::Returned(value) = &ended.ending
-                && let Some(stored) = value.stored()
-                && let Some(bytes) = self.made.remove(&stored.object)
-            {
-                self.workers[n].store.insert(stored.object, bytes);
-            }
-        }
+    /// What was made here stays here.
+    pub(super) fn store(&mut self, n: usize, object: ObjectId, value: Value) {
+        self.ledger.executions.check_maker(object, &value);
+        self.workers[n].store.insert(object, value);
     }
 
     /// An input as an executor sees it: what is in the store is there for the reading.

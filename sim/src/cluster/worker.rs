@@ -4,7 +4,7 @@ use super::{Input, Machine, State, World};
 use crate::agenda::{Happening, Node};
 use crate::clock::{Clock, MILLI, SECOND};
 use crate::network::{ConnectionId, End, Packet};
-use crate::options::{Canary, Shape};
+use crate::options::{Canary, Plan, Shape};
 use crate::probe::probe;
 use crate::process::Executor;
 use plait_core::id::{ExecutorId, ObjectId};
@@ -77,9 +77,14 @@ fn universal_offer(n: usize, minor: u8) -> Offer {
     }
 }
 
-fn new_brain(offer: &Offer) -> Brain {
-    let supervision = brain::Supervision::default();
-    Brain::new(brain::Config { slots: offer.capacity.cpus, capacity: offer.capacity.clone(), supervision })
+fn new_brain(offer: &Offer, plan: &Plan) -> Brain {
+    Brain::new(brain::Config {
+        slots: offer.capacity.cpus,
+        capacity: offer.capacity.clone(),
+        store_above: plan.store_above,
+        store_bytes: plan.store_bytes,
+        supervision: brain::Supervision::default(),
+    })
 }
 
 impl World {
@@ -103,7 +108,7 @@ impl World {
         let clock = Clock::draw(&mut self.rng, self.plan.drift_ppm);
         self.workers.push(WorkerHost {
             machine: Machine::new(clock, State::Down),
-            brain: new_brain(&offer),
+            brain: new_brain(&offer, &self.plan),
             in_use: offer.capacity.clone(),
             offer,
             connection: None,
@@ -122,7 +127,7 @@ impl World {
     pub(super) fn start_worker(&mut self, n: usize) {
         let host = &mut self.workers[n];
         host.machine.state = State::Up;
-        host.brain = new_brain(&host.offer);
+        host.brain = new_brain(&host.offer, &self.plan);
         host.in_use = host.offer.capacity.clone();
         host.connection = None;
         host.executors.clear();
@@ -280,6 +285,7 @@ impl World {
             Action::Observe { executors } => self.observe(n, executors),
             Action::Signal { executor, signal } => self.signal(n, executor, signal),
             Action::Fetch { object, from } => self.fetch(n, object, from),
+            Action::Store { object, value } => self.store(n, object, value),
             Action::Keep { object, value } => self.put(n, object, value),
             Action::Read { object } => self.read(n, object),
             Action::Drop { objects } => self.drop_objects(n, &objects),

@@ -42,6 +42,7 @@ scenarios! {
     reports_wait_for_credit
     a_result_that_would_not_be_kept_is_not_sent
     inputs_that_are_with_other_workers_come_first
+    a_large_result_stays_with_its_worker
     an_object_is_shown_and_dropped
     late_and_unknown_events_are_harmless
 }

@@ -55,15 +55,17 @@ impl Rig {
     }
 }
 
-/// `worker 2 slots gpu=1`
+/// `worker 2 slots store=1MiB gpu=1`: nothing is stored if it is not said above which size.
 fn worker(line: &str) -> Brain {
     let words: Vec<_> = line.split(' ').collect();
-    let named = words[3..].iter().map(|word| {
+    let store_above = words[3..].iter().find_map(|word| word.strip_prefix("store=")).map_or(u64::MAX, size);
+    let named = words[3..].iter().filter(|word| !word.starts_with("store=")).map(|word| {
         let (name, amount) = word.split_once('=').expect("name=amount");
         (name.into(), Amount(number::<u64>(amount) * Amount::SCALE))
     });
     let slots = number(words[1]);
-    Brain::new(Config { slots, capacity: Resources::new(slots, named), supervision: Supervision::default() })
+    let capacity = Resources::new(slots, named);
+    Brain::new(Config { slots, capacity, store_above, store_bytes: 8 << 20, supervision: Supervision::default() })
 }
 
 fn event(text: &str) -> Event {
@@ -234,11 +236,6 @@ fn ended(word: &str) -> Ended {
         "returned" => (Ending::Returned(Value::empty()), Condition::Clean),
         "soiled" => (Ending::Returned(Value::empty()), Condition::Soiled),
         "raised" => (Ending::Raised { error: Value::empty(), retry: Retry::Denied }, Condition::Clean),
-        // `e0:@s0t1`: left in the store.
-        at if at.starts_with('@') => {
-            let Outcome::Value(value) = stored(&at[1..]) else { panic!("an object is named") };
-            (Ending::Returned(value), Condition::Clean)
-        }
         bytes => (Ending::Returned(Value::from(bytes::Bytes::from(vec![0; size(bytes) as usize]))), Condition::Clean),
     };
     Ended { entry: Entry(number(entry)), ending, run_micros: 0, condition }
@@ -280,6 +277,7 @@ fn show(action: &Action) -> String {
         Action::Signal { executor, signal: Signal::Terminate(entry) } => format!("{executor}: terminate {entry}"),
         Action::Signal { executor, signal: Signal::Kill } => format!("{executor}: kill"),
         Action::Fetch { object, from } => format!("fetch {object} from {from}"),
+        Action::Store { object, value } => format!("store {object}: {} bytes", value.carried()),
         Action::Keep { object, value } => format!("keep {object}: {} bytes", value.carried()),
         Action::Read { object } => format!("read {object}"),
         Action::Drop { objects } => format!("drop {}", list(objects, ToString::to_string)),

@@ -18,6 +18,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 const SLOTS: u32 = 3;
+/// Results of more bytes stay with the worker.
+const STORE_ABOVE: u64 = 4;
+/// As long as there are not more than so many of them.
+const STORE_BYTES: u64 = 40;
 
 /// An executor as it really is.
 #[derive(Default)]
@@ -53,7 +57,7 @@ struct World {
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
     /// Objects in the store, and on their way there.
-    store: BTreeSet<ObjectId>,
+    store: BTreeMap<ObjectId, Value>,
     coming: BTreeSet<ObjectId>,
     /// Objects of which the coordinator has spoken.
     named: BTreeSet<ObjectId>,
@@ -89,8 +93,10 @@ fn cost(event: &Event) -> u64 {
 impl World {
     fn new(seed: u64) -> Self {
         let capacity = Resources::new(SLOTS, [("gpu".into(), Amount(2))]);
+        let (store_above, store_bytes) = (STORE_ABOVE, STORE_BYTES);
+        let supervision = Supervision::default();
         Self {
-            brain: Brain::new(Config { slots: SLOTS, capacity, supervision: Supervision::default() }),
+            brain: Brain::new(Config { slots: SLOTS, capacity, store_above, store_bytes, supervision }),
             now: Time::ZERO,
             rng: Rng::new(seed),
             processes: BTreeMap::new(),
@@ -101,7 +107,7 @@ impl World {
             calls: BTreeMap::new(),
             items: BTreeMap::new(),
             inputs: BTreeMap::new(),
-            store: BTreeSet::new(),
+            store: BTreeMap::new(),
             coming: BTreeSet::new(),
             named: BTreeSet::new(),
             events: VecDeque::new(),
@@ -182,7 +188,7 @@ impl World {
                 let here = self.store.clone();
                 let Some(process) = self.alive(executor) else { return };
                 let objects = inputs.iter().filter_map(Outcome::stored);
-                objects.for_each(|stored| assert!(here.contains(&stored.object), "what is passed on is here"));
+                objects.for_each(|stored| assert!(here.contains_key(&stored.object), "what is passed on is here"));
                 let held = process.running.iter_mut().chain(&mut process.queue).find(|order| order.entry == entry);
                 held.into_iter().for_each(|order| order.start.inputs.extend_from_slice(&inputs));
             }
@@ -204,29 +210,35 @@ impl World {
             Action::ReportStarted { attempts } => {
                 assert!(self.linked && attempts.iter().all(|attempt| self.open.contains(attempt)), "it runs");
             }
+            Action::Store { object, value } => {
+                assert!(value.carried() > STORE_ABOVE, "only what is large stays");
+                assert!(self.store.insert(object, value).is_none(), "it is made once");
+            }
             Action::Fetch { object, .. } => {
-                assert!(!self.store.contains(&object) && self.coming.insert(object), "it comes once");
+                assert!(!self.store.contains_key(&object) && self.coming.insert(object), "it comes once");
             }
             Action::Keep { object, .. } => {
-                assert!(!self.store.contains(&object) && self.coming.insert(object), "it comes once");
+                assert!(!self.store.contains_key(&object) && self.coming.insert(object), "it comes once");
             }
             Action::Read { object } => {
-                let value = self.store.contains(&object).then(|| Value::from(Bytes::from_static(b"bytes")));
+                let value = self.store.get(&object).cloned();
                 self.events.push_back(Event::ObjectRead { object, value });
             }
             Action::Drop { objects } => {
                 for object in objects {
-                    let known = self.coming.remove(&object) || self.store.remove(&object);
+                    let known = self.coming.remove(&object) || self.store.remove(&object).is_some();
                     assert!(known, "only what is there is dropped");
                     let arrival = |event: &Event| matches!(event, Event::ObjectArrived { object: o } if *o == object);
                     self.events.retain(|event| !arrival(event));
                 }
             }
             Action::ReportHeld { objects } => {
-                assert!(self.linked && objects.iter().all(|object| self.store.contains(object)), "it is here");
+                assert!(self.linked && objects.iter().all(|object| self.store.contains_key(object)), "it is here");
             }
-            Action::ReportUnfetched { object, .. } => assert!(self.linked && !self.store.contains(&object)),
-            Action::ReportLost { .. } => panic!("nothing here is damaged"),
+            Action::ReportUnfetched { object, .. } => assert!(self.linked && !self.store.contains_key(&object)),
+            Action::ReportLost { objects } => {
+                assert!(self.linked && !objects.iter().any(|object| self.store.contains_key(object)), "it is lost");
+            }
             Action::Show { value, .. } => {
                 self.owed += window::cost(value.as_ref().map_or(0, Value::carried));
             }
@@ -251,7 +263,7 @@ impl World {
     fn accept(&mut self, executor: ExecutorId, order: Order) {
         assert!(self.open.contains(&order.start.attempt), "only what is wanted is given");
         let mut objects = order.start.inputs.iter().filter_map(Outcome::stored);
-        assert!(objects.all(|stored| self.store.contains(&stored.object)), "inputs are here before the attempt");
+        assert!(objects.all(|stored| self.store.contains_key(&stored.object)), "inputs are here before the attempt");
         let Some(process) = self.alive(executor) else { return };
         assert_eq!(order.entry, Entry(process.next), "entries are numbered one by one");
         process.next += 1;
@@ -315,6 +327,9 @@ impl World {
     /// What a chunk comes to is all its items in order.
     fn judge(&self, report: &Report) {
         let (Ending::Returned(value), Some(items)) = (&report.ending, self.items.get(&report.attempt)) else { return };
+        // It may have been damaged while its report waited for credit.
+        let kept = value.stored().map(|stored| self.store.get(&stored.object));
+        let Some(value) = kept.unwrap_or(Some(value)) else { return };
         let bytes: Vec<u8> = bytes_of(value).into_iter().map(|byte| byte & 0x7f).collect();
         assert_eq!(bytes, (0..*items as u8).collect::<Vec<u8>>(), "every item of a chunk, once, in order");
     }
@@ -517,9 +532,29 @@ impl World {
         self.events.push_back(if self.rng.chance(1, 4) {
             Event::FetchFailed { object, reason: Unfetched::Unreachable }
         } else {
-            self.store.insert(object);
+            self.store.insert(object, Value::from(Bytes::from_static(b"bytes")));
             Event::ObjectArrived { object }
         });
+    }
+
+    /// An object that is here can no longer be read. The worker hears of it before it does anything else.
+    fn damage(&mut self) {
+        let coming = |event: &Event| if let Event::ObjectArrived { object } = event { Some(*object) } else { None };
+        let coming: BTreeSet<_> = self.events.iter().filter_map(coming).collect();
+        let here: Vec<_> = self.store.keys().filter(|object| !coming.contains(object)).copied().collect();
+        let Some(object) = here.get(self.rng.below(here.len().max(1) as u64) as usize).copied() else { return };
+        self.store.remove(&object);
+        let mut actions = Vec::new();
+        self.brain.step(self.now, [Event::ObjectsDamaged { objects: vec![object] }], &mut actions);
+        self.brain.check();
+        actions.into_iter().for_each(|action| self.carry_out(action));
+    }
+
+    /// What was made here is wanted no more.
+    fn drop_made(&mut self) {
+        let made = self.store.keys().filter(|object| !self.named.contains(object));
+        let objects = made.copied().take(2).collect();
+        self.events.push_back(Event::ObjectsDropped { objects });
     }
 
     fn append(&mut self) {
@@ -565,6 +600,8 @@ impl World {
             7 if self.linked => self.take_reports(),
             12 if self.linked => self.order(),
             13 => self.transfer(),
+            14 if self.linked => self.damage(),
+            15 if self.linked => self.drop_made(),
             8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
             10 if self.linked && self.rng.chance(1, 3) => self.end_session(),
             10 if self.linked => self.renew(),
@@ -642,7 +679,7 @@ fn bytes_of(value: &Value) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn every_attempt_is_answered_once(seed in any::<u64>(), happenings in prop::collection::vec(0..16_u8, 0..200)) {
+    fn every_attempt_is_answered_once(seed in any::<u64>(), happenings in prop::collection::vec(0..20_u8, 0..200)) {
         let mut world = World::new(seed);
         world.link();
         for what in happenings {
