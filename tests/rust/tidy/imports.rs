@@ -116,7 +116,10 @@ fn rust_imports(file: &Source) -> BTreeSet<String> {
     let own = if file.path.starts_with("sim/") { "sim" } else { own };
     let mut imports: BTreeSet<String> = paths(&text, "crate").into_iter().map(|p| format!("{own}::{p}")).collect();
     imports.extend(paths(&text, "plait_core").into_iter().map(|p| format!("core::{p}")));
-    imports.extend(paths(&text, "plait").into_iter().map(|p| format!("src::{p}")));
+    // The crate does not name itself but where it logs.
+    if own != "src" {
+        imports.extend(paths(&text, "plait").into_iter().map(|p| format!("src::{p}")));
+    }
     let module = rust_module(&file.path);
     let parents: Vec<&str> = module.split("::").collect();
     for path in paths(&text, "super") {
