@@ -19,8 +19,12 @@ pub const DATA_FRAME_BYTES: usize = 256 << 10;
 /// Segments of at least this many bytes are passed between a worker and its executors as memory, smaller ones as bytes:
 /// below it a descriptor, a mapping and fresh pages cost more than the copies they spare.
 pub const PASSED_BYTES: usize = 256 << 10;
-/// Most descriptors that one write carries: what a receiver holds that has not read the frames behind them.
+/// Most descriptors that leave ahead of their frames: what waits for a receiver that reads frames slowly.
 pub const PASSED_AT_ONCE: usize = 16;
+/// A process that has no descriptor left for memory that was passed to it looks again this often.
+pub const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
+/// An executor that has waited this long for one ends: its orders can go elsewhere.
+pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// A store holds at most this part of the descriptors that its process may have open: the rest is the user's.
 pub const DESCRIPTORS_PART: usize = 4;
 /// And never more than this: what is beyond them is mapped, or travels as bytes.

@@ -2,19 +2,20 @@
 
 use super::results::Results;
 use crate::store::blob::{Keep, Store};
-use crate::store::passing::{Arrivals, receive_descriptor};
+use crate::store::passing::{Courier, receive_shared};
 use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{FunctionKey, SessionId};
-use plait_core::limits::CHANNEL_READ_BYTES;
+use plait_core::limits::{CHANNEL_READ_BYTES, DESCRIPTOR_PAUSE, DESCRIPTOR_TIMEOUT};
 use plait_core::outcome::Ending;
-use plait_core::protocol::frame::Decoder;
+use plait_core::protocol::frame::{Decoder, Fed, Missing};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::value::Value;
-use rustix::io::Errno;
+use rustix::io::{Errno, read};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What there is to do.
@@ -46,7 +47,7 @@ pub struct Channel {
     page: Arc<ExecutorPage>,
     store: Arc<Store>,
     results: Arc<Results>,
-    arrivals: Arrivals,
+    courier: Arc<Courier>,
     decoder: Decoder<ToExecutor>,
     arrived: Vec<ToExecutor>,
     buffer: Vec<u8>,
@@ -80,18 +81,18 @@ impl Channel {
     /// # Errors
     /// If there is no worker at the other end.
     pub fn open(socket: OwnedFd) -> io::Result<Self> {
-        let memory = receive_descriptor(&socket)?;
+        let (memory, courier) = receive_shared(&socket)?;
         let page = ExecutorPage::open(memory.as_fd())?;
-        let socket = Arc::new(socket);
+        let (socket, courier) = (Arc::new(socket), Arc::new(courier));
         let store = Store::new();
-        let results = Results::new(Arc::clone(&socket), Arc::clone(&store));
+        let results = Results::new(Arc::clone(&socket), Arc::clone(&courier), Arc::clone(&store));
         results.send(FromExecutor::Ready)?;
         Ok(Self {
             socket,
             page: Arc::new(page),
             store,
             results,
-            arrivals: Arrivals::default(),
+            courier,
             decoder: Decoder::new(),
             arrived: Vec::new(),
             buffer: vec![0; CHANNEL_READ_BYTES],
@@ -145,7 +146,7 @@ impl Channel {
             if !self.open || self.results.flush().is_err() {
                 return Next::End;
             }
-            match self.arrivals.read(&self.socket, &mut self.buffer) {
+            match read(&self.socket, &mut self.buffer) {
                 Ok(0) => self.open = false,
                 Ok(read) => {
                     self.feed(read);
@@ -199,11 +200,7 @@ impl Channel {
 
     fn feed(&mut self, read: usize) {
         // What came before the damage is still good; behind it there is nothing more to read.
-        // Descriptors are not kept: a task may close any, and there may be many orders.
-        let Self { store, arrivals, .. } = self;
-        let mut receive = |offset, length| store.adopt(arrivals.take()?, offset, length, Keep::Mapping).ok();
-        let fed = self.decoder.feed_receiving(&self.buffer[..read], &mut self.arrived, &mut receive);
-        self.open = fed.is_ok();
+        self.open = self.decode(read);
         for message in self.arrived.drain(..) {
             match message {
                 ToExecutor::Define { function, body } => {
@@ -228,6 +225,25 @@ impl Channel {
         }
     }
 
+    /// Makes messages of what was read. False if it is nonsense, or memory has come and there is no descriptor for it.
+    fn decode(&mut self, read: usize) -> bool {
+        // Descriptors are not kept: a task may close any, and there may be many orders.
+        let Self { store, courier, .. } = self;
+        let mut receive =
+            |offset, length| courier.receive(store, offset, length, Keep::Mapping).map_err(|error| missing(&error));
+        let (mut bytes, mut since) = (&self.buffer[..read], None);
+        loop {
+            match self.decoder.feed_receiving(&mut bytes, &mut self.arrived, &mut receive) {
+                Ok(Fed::All) => return true,
+                // A thread that a task left behind has taken them all.
+                Ok(Fed::Waiting) if since.get_or_insert_with(Instant::now).elapsed() < DESCRIPTOR_TIMEOUT => {
+                    thread::sleep(DESCRIPTOR_PAUSE);
+                }
+                Ok(Fed::Waiting) | Err(_) => return false,
+            }
+        }
+    }
+
     /// An interrupt for an order whose inputs have not all come ends it here: Python never sees it.
     fn gathering_is_unwanted(&mut self) -> bool {
         let Some(order) = &self.gathering else { return false };
@@ -245,4 +261,8 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.results.close();
     }
+}
+
+fn missing(error: &io::Error) -> Missing {
+    if Errno::from_io_error(error) == Some(Errno::MFILE) { Missing::NoRoom } else { Missing::Broken }
 }

@@ -4,7 +4,7 @@
 //! from the first time that a result stays behind a task, and needs no interpreter lock.
 
 use crate::store::blob::Store;
-use crate::store::passing::Departures;
+use crate::store::passing::{self, Courier, Departures};
 use bytes::Bytes;
 use plait_core::limits;
 use plait_core::outcome::Ending;
@@ -55,6 +55,7 @@ enum Flusher {
 #[derive(Debug)]
 struct Out {
     socket: Arc<OwnedFd>,
+    courier: Arc<Courier>,
     encoder: Encoder,
     store: Arc<Store>,
     /// The memory of large segments that the encoder passes.
@@ -62,8 +63,8 @@ struct Out {
 }
 
 impl Results {
-    pub(super) fn new(socket: Arc<OwnedFd>, store: Arc<Store>) -> Arc<Self> {
-        let out = Out { socket, encoder: Encoder::new(), store, departures: Departures::default() };
+    pub(super) fn new(socket: Arc<OwnedFd>, courier: Arc<Courier>, store: Arc<Store>) -> Arc<Self> {
+        let out = Out { socket, courier, encoder: Encoder::new(), store, departures: Departures::default() };
         let out = Mutex::new(out);
         Arc::new(Self { pending: Mutex::default(), stays_behind: Condvar::new(), out })
     }
@@ -146,25 +147,28 @@ fn run(results: &Results) {
 
 impl Out {
     fn send(&mut self, message: FromExecutor) -> io::Result<()> {
-        let Self { socket, encoder, store, departures } = self;
+        let Self { socket, courier, encoder, store, departures } = self;
         let before = departures.count();
         let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
         let encoded = encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before));
         encoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         while !encoder.is_empty() {
-            let Cargo { descriptors, bytes } = encoder.cargo();
-            match departures.send(&*socket, encoder.chunks(), (descriptors, bytes), SendFlags::empty()) {
-                Ok(written) => {
-                    encoder.written(written, descriptors);
-                    departures.forget(descriptors);
+            let cargo = encoder.cargo();
+            let sent = match cargo {
+                Cargo::Bytes(most) => passing::write(&*socket, encoder.chunks(), most, SendFlags::empty())
+                    .map(|written| encoder.written(written)),
+                Cargo::Descriptors(most) => {
+                    departures.send(courier, most, SendFlags::empty()).map(|count| encoder.departed(count))
                 }
-                Err(Errno::INTR) => {}
+            };
+            match (sent, cargo) {
+                (Ok(()) | Err(Errno::INTR), _) => {}
                 // Too many are on the way already.
-                Err(Errno::TOOMANYREFS) if descriptors > 0 => {
-                    encoder.unpass(descriptors);
-                    departures.forget(descriptors);
+                (Err(Errno::TOOMANYREFS), Cargo::Descriptors(count)) => {
+                    encoder.unpass(count);
+                    departures.forget(count);
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     encoder.discard();
                     departures.truncate(0);
                     return Err(error.into());

@@ -2,13 +2,13 @@
 
 use super::channel::{Channel, Forgotten, Left, Next};
 use crate::store::blob::{Keep, Store};
-use crate::store::passing::{Arrivals, Departures, send_descriptor};
+use crate::store::passing::{self, Courier, Departures, Spare, send_shared};
 use crate::store::shm::{Interrupt, WorkerPage};
 use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, FunctionKey, SessionId};
 use plait_core::limits::PASSED_BYTES;
 use plait_core::outcome::{Ending, Outcome};
-use plait_core::protocol::frame::{Cargo, Decoder, Encoder};
+use plait_core::protocol::frame::{Cargo, Decoder, Encoder, Fed, Missing};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::spec::Call;
 use plait_core::value::Value;
@@ -24,7 +24,7 @@ struct Worker {
     socket: UnixStream,
     store: Arc<Store>,
     departures: Departures,
-    arrivals: Arrivals,
+    courier: Courier,
     decoder: Decoder<FromExecutor>,
     heard: Vec<FromExecutor>,
 }
@@ -33,7 +33,8 @@ struct Worker {
 fn connect() -> (Worker, Channel) {
     let (near, far) = UnixStream::pair().expect("a socket pair");
     let page = WorkerPage::create().expect("a page");
-    send_descriptor(&near, page.memory()).expect("sent");
+    let (courier, theirs) = Courier::pair(&Spare::new()).expect("a courier");
+    send_shared(&near, page.memory(), &theirs).expect("sent");
     near.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline");
     let channel = Channel::open(far.into()).expect("a channel");
     let mut worker = Worker {
@@ -41,7 +42,7 @@ fn connect() -> (Worker, Channel) {
         socket: near,
         store: Store::new(),
         departures: Departures::default(),
-        arrivals: Arrivals::default(),
+        courier,
         decoder: Decoder::new(),
         heard: Vec::new(),
     };
@@ -52,14 +53,19 @@ fn connect() -> (Worker, Channel) {
 impl Worker {
     fn say(&mut self, message: ToExecutor) {
         let mut encoder = Encoder::new();
-        let Self { socket, store, departures, .. } = self;
+        let Self { socket, store, departures, courier, .. } = self;
         let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
         encoder.message_passing(message, &mut pass).expect("encodable");
         while !encoder.is_empty() {
-            let Cargo { descriptors, bytes } = encoder.cargo();
-            let sent = departures.send(&*socket, encoder.chunks(), (descriptors, bytes), SendFlags::empty());
-            encoder.written(sent.expect("written"), descriptors);
-            departures.forget(descriptors);
+            match encoder.cargo() {
+                Cargo::Bytes(most) => {
+                    let written = passing::write(&*socket, encoder.chunks(), most, SendFlags::empty());
+                    encoder.written(written.expect("written"));
+                }
+                Cargo::Descriptors(most) => {
+                    encoder.departed(departures.send(courier, most, SendFlags::empty()).expect("passed"));
+                }
+            }
         }
     }
 
@@ -72,11 +78,13 @@ impl Worker {
     fn hear(&mut self) -> FromExecutor {
         while self.heard.is_empty() {
             let mut buffer = [0; 4096];
-            let Self { arrivals, store, .. } = self;
-            let read = arrivals.read(&self.socket, &mut buffer).expect("in time");
+            let Self { courier, store, .. } = self;
+            let read = rustix::io::read(&self.socket, &mut buffer).expect("in time");
             assert!(read > 0, "the executor hung up");
-            let mut receive = |offset, length| store.adopt(arrivals.take()?, offset, length, Keep::Descriptor).ok();
-            self.decoder.feed_receiving(&buffer[..read], &mut self.heard, &mut receive).expect("well-formed");
+            let mut receive =
+                |offset, length| courier.receive(store, offset, length, Keep::Descriptor).map_err(|_| Missing::Broken);
+            let fed = self.decoder.feed_receiving(&mut &buffer[..read], &mut self.heard, &mut receive);
+            assert_eq!(fed, Ok(Fed::All), "well-formed");
         }
         self.heard.remove(0)
     }

@@ -1,56 +1,177 @@
-//! Descriptors over a Unix socket (`SCM_RIGHTS`).
+//! Descriptors over Unix sockets (`SCM_RIGHTS`).
 //!
-//! The page's descriptor travels with one byte of its own, ahead of everything else on the socket. Those of large
-//! segments travel with the stream: [`Departures`] sends each with the frame that announces it or a little earlier, and
-//! [`Arrivals`] keeps it until that frame is read. The kernel keeps their order, and never delivers bytes before the
-//! descriptors that were sent with them.
+//! What an executor shares with its worker, the page and its end of a [`Courier`], travels with one byte of its own, ahead
+//! of everything else on their socket. The memory of large segments goes by courier: each descriptor in a message of its
+//! own, which leaves before the frame that announces it leaves on the other socket. The receiver takes it when it reads
+//! that frame. A process that has no descriptor left for it loses nothing: it stays where it is until there is one.
 
-use super::blob::Memory;
+use super::blob::{Keep, Memory, Store};
 use bytes::Bytes;
-use plait_core::limits::PASSED_AT_ONCE;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The byte that carries the page's descriptor.
+/// The byte that carries descriptors.
 const CARRIER: u8 = b'p';
+/// Most descriptors that one message carries.
+const CARRIED: usize = 2;
 /// Most pieces of one vectored write.
 const SLICES: usize = 64;
 
-/// Sends `descriptor` over `socket`, which must be empty in this direction so that this cannot block.
-pub fn send_descriptor(socket: impl AsFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Hands an executor its page and its courier, through `socket`, which must be empty in this direction so that this
+/// cannot block.
+pub fn send_shared(socket: impl AsFd, page: BorrowedFd<'_>, courier: &Courier) -> io::Result<()> {
+    Ok(send(socket, &[page, courier.socket()], SendFlags::empty())?)
+}
+
+/// Receives them; waits for them if the socket blocks.
+pub fn receive_shared(socket: impl AsFd) -> io::Result<(OwnedFd, Courier)> {
+    match receive(socket, RecvFlags::empty())? {
+        [Some(page), Some(socket)] => Ok((page, Courier { socket: socket.into(), spare: Spare::new() })),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// One end of a socket that carries the descriptors of memory and nothing else, one a message.
+#[derive(Debug)]
+pub struct Courier {
+    socket: Arc<OwnedFd>,
+    spare: Arc<Spare>,
+}
+
+/// A descriptor that is given up when memory arrives and the process has no other left for it.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Option<OwnedFd>>);
+
+impl Spare {
+    /// One for all couriers of a process.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let spare = Arc::new(Self::default());
+        spare.save();
+        spare
+    }
+
+    /// Sees to it that there is one, if this process may open any.
+    fn save(&self) {
+        let mut spare = self.lock();
+        if spare.is_none() {
+            *spare = memfd_create("plait-spare", MemfdFlags::CLOEXEC).ok();
+        }
+    }
+
+    /// Gives it up. False if there is none.
+    fn spend(&self) -> bool {
+        self.lock().take().is_some()
+    }
+
+    fn is_there(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Courier {
+    /// Both ends.
+    ///
+    /// # Errors
+    /// If there are no descriptors for them.
+    pub fn pair(spare: &Arc<Spare>) -> io::Result<(Self, Self)> {
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let end = |socket: OwnedFd| Self { socket: socket.into(), spare: Arc::clone(spare) };
+        Ok((end(near), end(far)))
+    }
+
+    /// The socket, for whoever waits until it takes more.
+    #[must_use]
+    pub const fn shared_socket(&self) -> &Arc<OwnedFd> {
+        &self.socket
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Takes the next memory: a segment of so many bytes at `offset`. Never waits.
+    ///
+    /// # Errors
+    /// `MFILE` if this process has no descriptor left for it: then it stays where it is. Any other if it is not there, or
+    /// not what it should be.
+    pub fn receive(&self, store: &Arc<Store>, offset: u64, length: u64, keep: Keep) -> io::Result<Bytes> {
+        // It stays in the socket until it certainly is here.
+        let look = || receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK);
+        let seen =
+            look().or_else(|error| if error == Errno::MFILE && self.spare.spend() { look() } else { Err(error) });
+        let adopted = match seen? {
+            [Some(memory), None] => {
+                recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)?;
+                // The last descriptor there is must be free again for the next.
+                let keep = if self.spare.is_there() { keep } else { Keep::Mapping };
+                store.adopt(memory, offset, length, keep)
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        };
+        self.spare.save();
+        adopted
+    }
+}
+
+/// Sends `descriptors` with one byte.
+fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CARRIED))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor];
-    let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    debug_assert!(fits, "the space is measured for one descriptor");
-    sendmsg(socket, &[IoSlice::new(&[CARRIER])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let fits = ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    debug_assert!(fits, "the space is measured for as many as any message carries");
+    sendmsg(socket, &[IoSlice::new(&[CARRIER])], &mut ancillary, flags | SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives one descriptor from `socket`; waits for it if the socket blocks.
-pub fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+/// The descriptors of the next message. `MFILE` if this process may open none of them, `BADMSG` if it is no such message.
+fn receive(socket: impl AsFd, flags: RecvFlags) -> rustix::io::Result<[Option<OwnedFd>; CARRIED]> {
     let mut byte = [0_u8];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CARRIED))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let mut passed = ancillary.drain().filter_map(|message| match message {
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
-    match passed.next().and_then(|mut descriptors| descriptors.next()) {
-        Some(descriptor) if byte == [CARRIER] && !received.flags.contains(ReturnFlags::CTRUNC) => Ok(descriptor),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+    let mut descriptors = descriptors.next().into_iter().flatten();
+    let taken = [descriptors.next(), descriptors.next()];
+    match (&taken, received.flags.contains(ReturnFlags::CTRUNC)) {
+        ([None, _], true) => Err(Errno::MFILE),
+        ([Some(_), _], false) if byte == [CARRIER] => Ok(taken),
+        _ => Err(Errno::BADMSG),
     }
+}
+
+/// Writes at most `bytes` of `chunks`. Says how much was taken.
+pub fn write(
+    socket: impl AsFd,
+    chunks: &VecDeque<Bytes>,
+    mut bytes: usize,
+    flags: SendFlags,
+) -> rustix::io::Result<usize> {
+    let mut slices = Vec::with_capacity(chunks.len().min(SLICES));
+    for chunk in chunks.iter().take(SLICES) {
+        slices.push(IoSlice::new(&chunk[..chunk.len().min(bytes)]));
+        bytes -= chunk.len().min(bytes);
+        if bytes == 0 {
+            break;
+        }
+    }
+    sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags | SendFlags::NOSIGNAL)
 }
 
 /// Memory on its way out, in the order of its frames.
@@ -76,140 +197,157 @@ impl Departures {
         self.0.truncate(count);
     }
 
-    /// Forgets the first `count`: they have left, or never will.
+    /// Forgets the first `count`: they never will leave.
     pub fn forget(&mut self, count: usize) {
         self.0.drain(..count);
     }
 
-    /// Writes at most `bytes` of `chunks`, with the first `count` descriptors. Says how much was taken; then all of the
-    /// descriptors were.
-    pub fn send(
-        &self,
-        socket: impl AsFd,
-        chunks: &VecDeque<Bytes>,
-        (count, mut bytes): (usize, usize),
-        flags: SendFlags,
-    ) -> rustix::io::Result<usize> {
-        let mut slices = Vec::with_capacity(chunks.len().min(SLICES));
-        for chunk in chunks.iter().take(SLICES) {
-            slices.push(IoSlice::new(&chunk[..chunk.len().min(bytes)]));
-            bytes -= chunk.len().min(bytes);
-            if bytes == 0 {
-                break;
-            }
-        }
-        let descriptors: Vec<_> = self.0.iter().take(count).map(Memory::descriptor).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PASSED_AT_ONCE))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-            debug_assert!(fits, "the space is measured for as many as go at once");
-        }
-        sendmsg(socket, &slices, &mut ancillary, flags | SendFlags::NOSIGNAL)
-    }
-}
-
-/// Memory that has come and whose frames have not been read yet.
-#[derive(Debug, Default)]
-pub struct Arrivals(VecDeque<OwnedFd>);
-
-impl Arrivals {
-    /// Reads what there is into `buffer`, and takes the descriptors that came with it.
+    /// Sends the next, up to `most`. Says how many have left.
     ///
     /// # Errors
-    /// As any read; `BADMSG` if there were too many descriptors, or some were lost because this process may open no more.
-    pub fn read(&mut self, socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PASSED_AT_ONCE))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.0.extend(descriptors);
+    /// If none could.
+    pub fn send(&mut self, courier: &Courier, most: usize, flags: SendFlags) -> rustix::io::Result<usize> {
+        let mut count = 0;
+        while let Some(memory) = self.0.front().filter(|_| count < most) {
+            match send(courier.socket(), &[memory.descriptor()], flags) {
+                Ok(()) => drop(self.0.pop_front()),
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
             }
+            count += 1;
         }
-        // One more group than the one whose frames are being read: a sender is never further ahead.
-        let too_many = self.0.len() > 2 * PASSED_AT_ONCE;
-        if too_many || received.flags.contains(ReturnFlags::CTRUNC) { Err(Errno::BADMSG) } else { Ok(received.bytes) }
-    }
-
-    /// The next, in the order in which they were sent.
-    pub fn take(&mut self) -> Option<OwnedFd> {
-        self.0.pop_front()
+        Ok(count)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::blob::Store;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
+    use std::process::Command;
 
     #[test]
-    fn a_descriptor_travels_ahead_of_the_stream() {
+    fn what_is_shared_travels_ahead_of_the_stream() {
         let (mut near, mut far) = UnixStream::pair().expect("a socket pair");
-        let (mut reader, writer) = io::pipe().expect("a pipe");
-        send_descriptor(&near, writer.as_fd()).expect("sent");
+        let ((mut reader, writer), (ours, theirs)) = (io::pipe().expect("a pipe"), couriers());
+        send_shared(&near, writer.as_fd(), &theirs).expect("sent");
         near.write_all(b"behind").expect("written");
-        drop((near, writer));
-        let mut passed = std::fs::File::from(receive_descriptor(&far).expect("received"));
-        passed.write_all(b"through").expect("the pipe is open");
-        drop(passed);
+        drop((near, writer, theirs));
+        let (page, theirs) = receive_shared(&far).expect("received");
+        std::fs::File::from(page).write_all(b"through").expect("the pipe is open");
         let (mut piped, mut streamed) = (String::new(), String::new());
         reader.read_to_string(&mut piped).expect("read");
         far.read_to_string(&mut streamed).expect("read");
         assert_eq!((&*piped, &*streamed), ("through", "behind"));
-    }
-
-    fn pair() -> (UnixStream, UnixStream) {
-        UnixStream::pair().expect("a socket pair")
-    }
-
-    fn memory(store: &Arc<Store>, byte: u8) -> Memory {
-        store.memory_of(&Bytes::from(vec![byte; 10])).expect("memory")
+        let store = Store::new();
+        assert_eq!(pass(&store, &ours, 1..2), Ok(1));
+        assert_eq!(get(&theirs, &store).expect("passed"), vec![1; 10]);
     }
 
     #[test]
-    fn descriptors_come_in_order_and_not_after_their_bytes() {
-        let (store, (near, far)) = (Store::new(), pair());
-        let mut departures = Departures::default();
-        (0..20).for_each(|byte| assert_eq!(departures.add(memory(&store, byte)), Some(0)));
-        let chunks = VecDeque::from([Bytes::from_static(b"abcd"), Bytes::from_static(b"ef")]);
-        for (count, bytes, taken) in [(16, 5, 5), (4, usize::MAX, 6)] {
-            assert_eq!(departures.send(&near, &chunks, (count, bytes), SendFlags::empty()), Ok(taken));
-            departures.forget(count);
-        }
-        assert_eq!(departures.count(), 0);
-        let (mut arrivals, mut buffer) = (Arrivals::default(), [0; 99]);
-        for (text, count) in [(&b"abcde"[..], 16), (b"abcdef", 4)] {
-            let read = arrivals.read(&far, &mut buffer).expect("sent");
-            assert_eq!((&buffer[..read], arrivals.0.len()), (text, count), "one write's descriptors a read");
-            while arrivals.take().is_some() {}
-        }
-        assert_eq!(store.descriptors(), 0);
-    }
-
-    #[test]
-    fn more_descriptors_than_any_of_ours_sends_are_refused() {
-        let (store, (near, far)) = (Store::new(), pair());
-        let mut departures = Departures::default();
-        (0..16).for_each(|byte| assert!(departures.add(memory(&store, byte)).is_some()));
-        let chunks = VecDeque::from([Bytes::from_static(b"x")]);
-        let mut arrivals = Arrivals::default();
-        for round in 0..3 {
-            departures.send(&near, &chunks, (16, 1), SendFlags::empty()).expect("sent");
-            let read = arrivals.read(&far, &mut [0; 9]);
-            assert_eq!(read, if round < 2 { Ok(1) } else { Err(Errno::BADMSG) });
-        }
-    }
-
-    #[test]
-    fn a_stream_without_a_descriptor_is_refused() {
+    fn a_stream_without_descriptors_is_refused() {
         let (mut near, far) = UnixStream::pair().expect("a socket pair");
         near.write_all(b"p").expect("written");
-        assert_eq!(receive_descriptor(&far).expect_err("no descriptor").kind(), io::ErrorKind::InvalidData);
+        assert!(receive_shared(&far).is_err());
+        let page = io::pipe().expect("a pipe").0;
+        send(&near, &[page.as_fd()], SendFlags::empty()).expect("sent");
+        assert!(receive_shared(&far).is_err(), "a page without a courier");
         drop(near);
-        assert_eq!(receive_descriptor(&far).expect_err("no peer").kind(), io::ErrorKind::UnexpectedEof);
+        assert!(receive_shared(&far).is_err(), "no peer");
+    }
+
+    #[test]
+    fn memory_comes_in_order_and_leaves_no_descriptor_behind() {
+        let (store, far_store, (near, far)) = (Store::new(), Store::new(), couriers());
+        assert_eq!(pass(&store, &near, 0..20), Ok(20));
+        assert_eq!(store.descriptors(), 0);
+        let got: Vec<Bytes> = (0..20).map(|_| get(&far, &far_store).expect("passed")).collect();
+        assert!((0..20).zip(&got).all(|(byte, segment)| *segment == vec![byte; 10]));
+        assert_eq!(far_store.descriptors(), 20, "kept to be passed on");
+        drop(got);
+        assert_eq!(far_store.descriptors(), 0);
+    }
+
+    #[test]
+    fn a_full_courier_says_so_and_goes_on_later() {
+        let (store, (near, far)) = (Store::new(), couriers());
+        let mut sent = 0;
+        let full = loop {
+            match pass(&store, &near, 0..16) {
+                Ok(count) => sent += count,
+                Err(full) => break full,
+            }
+        };
+        assert!(full == Errno::AGAIN && sent > 16);
+        (0..sent).for_each(|_| drop(get(&far, &store).expect("passed")));
+        assert_eq!(pass(&store, &near, 0..1), Ok(1));
+    }
+
+    #[test]
+    fn what_is_not_one_descriptor_of_sealed_memory_is_refused() {
+        let (store, (near, far)) = (Store::new(), couriers());
+        let refused = || get(&far, &store).is_err_and(|error| Errno::from_io_error(&error) != Some(Errno::MFILE));
+        assert!(refused(), "nothing");
+        let pipe = io::pipe().expect("a pipe").0;
+        send(near.socket(), &[pipe.as_fd()], SendFlags::empty()).expect("sent");
+        assert!(refused(), "a pipe");
+        send(near.socket(), &[pipe.as_fd(); 2], SendFlags::empty()).expect("sent");
+        assert!(refused() && refused(), "two at once, which stay where they are");
+        drop(near);
+        assert!(refused());
+    }
+
+    #[test]
+    fn a_process_without_descriptors_loses_none_that_arrive() {
+        let name = "store::passing::tests::poor";
+        let child =
+            Command::new(std::env::current_exe().expect("this test")).args(["--exact", name, "--ignored"]).output();
+        let child = child.expect("the same tests again");
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "it takes all descriptors of its process: the one above runs it in a process of its own"]
+    fn poor() {
+        let (store, far_store, (near, far)) = (Store::new(), Store::new(), couriers());
+        pass(&store, &near, 0..4).expect("passed");
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum }).expect("fewer");
+        let mut taken: Vec<OwnedFd> = std::iter::from_fn(|| near.socket().try_clone_to_owned().ok()).collect();
+        assert_eq!(get(&far, &far_store).expect("thanks to the spare one"), vec![0; 10]);
+        assert_eq!(get(&far, &far_store).expect("which is there again"), vec![1; 10]);
+        assert_eq!(far_store.descriptors(), 0, "none is kept");
+        assert!(far.spare.spend());
+        taken.push(near.socket().try_clone_to_owned().expect("somebody else was faster"));
+        for _ in 0..3 {
+            let error = get(&far, &far_store).expect_err("no room");
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::MFILE));
+        }
+        taken.pop();
+        assert_eq!(get(&far, &far_store).expect("it has waited"), vec![2; 10]);
+        drop(taken);
+        assert_eq!(get(&far, &far_store).expect("the last one"), vec![3; 10]);
+        assert_eq!(far_store.descriptors(), 0, "its bytes are gone");
+    }
+
+    fn couriers() -> (Courier, Courier) {
+        Courier::pair(&Spare::new()).expect("descriptors for two sockets")
+    }
+
+    /// Passes ten bytes of each of these kinds. How many have left.
+    fn pass(store: &Arc<Store>, courier: &Courier, kinds: std::ops::Range<u8>) -> rustix::io::Result<usize> {
+        let mut departures = Departures::default();
+        for byte in kinds {
+            let memory = store.memory_of(&Bytes::from(vec![byte; 10])).expect("memory");
+            assert_eq!(departures.add(memory), Some(0));
+        }
+        departures.send(courier, departures.count(), SendFlags::DONTWAIT)
+    }
+
+    fn get(courier: &Courier, store: &Arc<Store>) -> io::Result<Bytes> {
+        courier.receive(store, 0, 10, Keep::Descriptor)
     }
 }

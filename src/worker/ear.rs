@@ -3,18 +3,20 @@
 use super::executor::Executor;
 use super::supervisor::Said;
 use crate::store::blob::Keep;
-use crate::store::passing::Arrivals;
 use plait_core::id::ExecutorId;
-use plait_core::limits::CHANNEL_READ_BYTES;
-use plait_core::protocol::frame::Decoder;
+use plait_core::limits::{CHANNEL_READ_BYTES, DESCRIPTOR_PAUSE};
+use plait_core::protocol::frame::{Decoder, Fed, Missing};
 use plait_core::protocol::message::Message;
 use plait_core::protocol::message::executor::FromExecutor;
-use rustix::io::Errno;
+use rustix::io::{Errno, read};
 use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::Ready;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 /// Hears what `executor` says and tells it, its end last.
 pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(ExecutorId, Said)>) {
@@ -23,7 +25,7 @@ pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(Executor
     loop {
         let stir = poll_fn(|cx| ear.poll_stir(cx)).await;
         if stir == Stir::Ended {
-            while ear.read() == Read::Some {}
+            ear.read_rest().await;
         }
         for message in ear.heard.drain(..) {
             if matches!(message, FromExecutor::Ready) {
@@ -33,8 +35,10 @@ pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(Executor
                 return; // The driver is gone, and takes the executor along.
             }
         }
-        if stir == Stir::Ended {
-            break;
+        match stir {
+            Stir::Spoke => {}
+            Stir::Waits => sleep(DESCRIPTOR_PAUSE).await,
+            Stir::Ended => break,
         }
     }
     let death = Box::new(ear.executor.death());
@@ -45,12 +49,16 @@ pub(super) async fn attend(executor: Arc<Executor>, said: mpsc::Sender<(Executor
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stir {
     Spoke,
+    /// There is no descriptor for memory that has come.
+    Waits,
     Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
     Some,
+    /// What has come has to wait.
+    Waits,
     /// Not now.
     Nothing,
     /// Never again.
@@ -67,7 +75,8 @@ fn is_whole(message: &FromExecutor) -> bool {
 struct Ear {
     executor: Arc<Executor>,
     buffer: Vec<u8>,
-    arrivals: Arrivals,
+    /// What was read and has to wait for a descriptor.
+    rest: Option<Range<usize>>,
     decoder: Decoder<FromExecutor>,
     heard: Vec<FromExecutor>,
     open: bool,
@@ -78,7 +87,7 @@ impl Ear {
         Self {
             executor,
             buffer: vec![0; CHANNEL_READ_BYTES],
-            arrivals: Arrivals::default(),
+            rest: None,
             decoder: Decoder::new(),
             heard: Vec::new(),
             open: true,
@@ -92,6 +101,7 @@ impl Ear {
             let Poll::Ready(Ok(mut ready)) = executor.socket.poll_read_ready(cx) else { break };
             match self.read() {
                 Read::Some => return Poll::Ready(Stir::Spoke),
+                Read::Waits => return Poll::Ready(Stir::Waits),
                 Read::Nothing => ready.clear_ready_matching(Ready::READABLE),
                 Read::Over => {}
             }
@@ -103,12 +113,19 @@ impl Ear {
         if !self.open {
             return Read::Over;
         }
-        match self.arrivals.read(self.executor.socket.get_ref(), &mut self.buffer) {
-            Ok(read) if read > 0 && self.take(read) => Read::Some,
+        let bytes = match self.rest.take() {
+            Some(rest) => Ok(rest),
+            None => match read(self.executor.socket.get_ref(), &mut self.buffer) {
+                Ok(0) => Err(Errno::PIPE),
+                read => read.map(|read| 0..read),
+            },
+        };
+        match bytes.and_then(|bytes| self.take(bytes)) {
+            Ok(read) => read,
             Err(Errno::INTR) => Read::Some,
             Err(Errno::AGAIN) => Read::Nothing,
             // It talks nonsense, or closed its channel (a task may close any descriptor): of no use any more.
-            Ok(_) | Err(_) => {
+            Err(_) => {
                 self.executor.kill();
                 self.open = false;
                 Read::Over
@@ -116,14 +133,38 @@ impl Ear {
         }
     }
 
-    /// Makes messages of what was read. False if it is nonsense.
-    fn take(&mut self, read: usize) -> bool {
-        let Self { executor, arrivals, .. } = self;
+    /// Makes messages of what was read.
+    fn take(&mut self, read: Range<usize>) -> Result<Read, Errno> {
+        let Executor { courier, store, .. } = &*self.executor;
         let mut receive =
-            |offset, length| executor.store.adopt(arrivals.take()?, offset, length, Keep::Descriptor).ok();
-        let fed = self.decoder.feed_receiving(&self.buffer[..read], &mut self.heard, &mut receive);
+            |offset, length| courier.receive(store, offset, length, Keep::Descriptor).map_err(|error| missing(&error));
+        let mut bytes = &self.buffer[read.clone()];
+        let fed = self.decoder.feed_receiving(&mut bytes, &mut self.heard, &mut receive);
         let heard = self.heard.len();
         self.heard.retain(is_whole);
-        fed.is_ok() && self.heard.len() == heard
+        match fed {
+            _ if self.heard.len() < heard => Err(Errno::BADMSG),
+            Ok(Fed::All) => Ok(Read::Some),
+            Ok(Fed::Waiting) => {
+                self.rest = Some(read.end - bytes.len()..read.end);
+                Ok(Read::Waits)
+            }
+            Err(_) => Err(Errno::BADMSG),
+        }
     }
+
+    /// Reads all that an executor said before its end.
+    async fn read_rest(&mut self) {
+        loop {
+            match self.read() {
+                Read::Some => {}
+                Read::Waits => sleep(DESCRIPTOR_PAUSE).await,
+                Read::Nothing | Read::Over => return,
+            }
+        }
+    }
+}
+
+fn missing(error: &io::Error) -> Missing {
+    if Errno::from_io_error(error) == Some(Errno::MFILE) { Missing::NoRoom } else { Missing::Broken }
 }

@@ -4,10 +4,10 @@
 //! system call: what the socket does not take is kept and written when there is room.
 
 use super::launch::Launch;
-use super::process::{Process, watched};
+use super::process::{Process, Watched, watched};
 use super::stderr::Stderr;
 use crate::store::blob::Store;
-use crate::store::passing::{Departures, send_descriptor};
+use crate::store::passing::{self, Courier, Departures, Spare, send_shared};
 use crate::store::shm::WorkerPage;
 use bytes::Bytes;
 use plait_core::id::ExecutorId;
@@ -25,7 +25,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// An executor that was started and not given up yet.
 #[derive(Debug)]
@@ -34,9 +33,12 @@ pub(super) struct Executor {
     host: Box<str>,
     page: WorkerPage,
     // Only for reading: a registration for writing would wake this thread whenever the executor reads.
-    pub(super) socket: AsyncFd<OwnedFd>,
+    pub(super) socket: Watched,
+    /// The same, for whoever waits until it takes more: watched only then.
+    outlet: Arc<OwnedFd>,
+    pub(super) courier: Courier,
     /// Readable when the process has ended.
-    pub(super) exit: AsyncFd<OwnedFd>,
+    pub(super) exit: Watched,
     process: Mutex<Process>,
     out: Mutex<Out>,
     memory: Mutex<Memory>,
@@ -44,13 +46,28 @@ pub(super) struct Executor {
     pub(super) stderr: Stderr,
 }
 
+/// What the executors of a worker have in common.
+#[derive(Debug)]
+pub(super) struct Means {
+    pub(super) host: Box<str>,
+    pub(super) store: Arc<Store>,
+    pub(super) spare: Arc<Spare>,
+}
+
 #[derive(Debug, Default)]
 struct Out {
     encoder: Encoder,
     /// The memory of large segments that the encoder passes.
     departures: Departures,
-    /// Somebody waits for room and will write the rest.
-    blocked: bool,
+    /// Somebody waits for room here and will write the rest.
+    blocked: Option<Full>,
+}
+
+/// A socket that takes no more for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    Socket,
+    Courier,
 }
 
 #[derive(Debug, Default)]
@@ -70,23 +87,27 @@ pub(super) enum Written {
 
 impl Executor {
     /// Starts the process and passes it its page.
-    pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, host: &str, store: Arc<Store>) -> io::Result<Self> {
+    pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, means: &Means) -> io::Result<Self> {
+        let Means { host, store, spare } = means;
         let page = WorkerPage::create()?;
         let (near, far) = UnixStream::pair()?;
-        send_descriptor(&near, page.memory())?;
+        let (courier, theirs) = Courier::pair(spare)?;
+        send_shared(&near, page.memory(), &theirs)?;
         near.set_nonblocking(true)?;
         let started = launch.start(far.into(), cpus)?;
         let process = Process::adopt(&started)?;
         Ok(Self {
             id,
-            host: host.into(),
+            host: host.clone(),
             page,
-            socket: watched(near.into(), Interest::READABLE)?,
-            exit: watched(process.pidfd().try_clone_to_owned()?, Interest::READABLE)?,
+            outlet: OwnedFd::from(near.try_clone()?).into(),
+            socket: watched(OwnedFd::from(near), Interest::READABLE)?,
+            courier,
+            exit: watched(Arc::clone(process.pidfd()), Interest::READABLE)?,
             process: Mutex::new(process),
             out: Mutex::default(),
             memory: Mutex::default(),
-            store,
+            store: Arc::clone(store),
             stderr: Stderr::new(started.stderr)?,
         })
     }
@@ -103,26 +124,32 @@ impl Executor {
             self.kill();
             return Written::Settled;
         }
-        if out.blocked {
+        if out.blocked.is_some() {
             return Written::Settled;
         }
-        out.blocked = !out.write(self.socket.get_ref());
-        if out.blocked { Written::Blocked } else { Written::Settled }
+        out.blocked = out.write(self.socket.get_ref(), &self.courier);
+        if out.blocked.is_some() { Written::Blocked } else { Written::Settled }
     }
 
     /// Waits for room and writes what was kept, until nothing is left.
     pub(super) async fn write_rest(self: Arc<Self>) {
-        let Ok(socket) = self.socket.get_ref().try_clone() else { return self.kill() };
-        let Ok(socket) = watched(socket, Interest::WRITABLE) else { return self.kill() };
-        loop {
-            let Ok(mut ready) = socket.writable().await else { return };
-            let mut out = lock(&self.out);
-            if out.write(self.socket.get_ref()) {
-                out.blocked = false;
-                return;
+        while let Some(full) = self.blocked() {
+            let socket = match full {
+                Full::Socket => &self.outlet,
+                Full::Courier => self.courier.shared_socket(),
+            };
+            let Ok(socket) = watched(Arc::clone(socket), Interest::WRITABLE) else { return self.kill() };
+            while self.blocked() == Some(full) {
+                let Ok(mut ready) = socket.writable().await else { return };
+                let mut out = lock(&self.out);
+                out.blocked = out.write(self.socket.get_ref(), &self.courier);
+                ready.clear_ready();
             }
-            ready.clear_ready();
         }
+    }
+
+    fn blocked(&self) -> Option<Full> {
+        lock(&self.out).blocked
     }
 
     /// Stops what an executor runs. The milder signals are meant for one entry: if another one runs by now, they are not
@@ -194,30 +221,35 @@ impl Out {
         encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before))
     }
 
-    /// Writes what the socket takes. False if something is left.
-    fn write(&mut self, socket: &OwnedFd) -> bool {
-        while !self.encoder.is_empty() {
-            let Cargo { descriptors, bytes } = self.encoder.cargo();
-            match self.departures.send(socket, self.encoder.chunks(), (descriptors, bytes), SendFlags::DONTWAIT) {
-                Ok(written) => {
-                    self.encoder.written(written, descriptors);
-                    self.departures.forget(descriptors);
+    /// Writes what the sockets take. Says which is full if something is left.
+    fn write(&mut self, socket: &OwnedFd, courier: &Courier) -> Option<Full> {
+        let Self { encoder, departures, .. } = self;
+        while !encoder.is_empty() {
+            let cargo = encoder.cargo();
+            let sent = match cargo {
+                Cargo::Bytes(most) => passing::write(socket, encoder.chunks(), most, SendFlags::DONTWAIT)
+                    .map(|written| encoder.written(written)),
+                Cargo::Descriptors(most) => {
+                    departures.send(courier, most, SendFlags::DONTWAIT).map(|count| encoder.departed(count))
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return false,
+            };
+            match (sent, cargo) {
+                (Ok(()) | Err(Errno::INTR), _) => {}
+                (Err(Errno::AGAIN), Cargo::Bytes(_)) => return Some(Full::Socket),
+                (Err(Errno::AGAIN), Cargo::Descriptors(_)) => return Some(Full::Courier),
                 // Too many are on the way already.
-                Err(Errno::TOOMANYREFS) if descriptors > 0 => {
-                    self.encoder.unpass(descriptors);
-                    self.departures.forget(descriptors);
+                (Err(Errno::TOOMANYREFS), Cargo::Descriptors(count)) => {
+                    encoder.unpass(count);
+                    departures.forget(count);
                 }
                 // It hung up: its end is on the way.
-                Err(_) => {
-                    self.encoder.discard();
-                    self.departures.truncate(0);
+                (Err(_), _) => {
+                    encoder.discard();
+                    departures.truncate(0);
                 }
             }
         }
-        true
+        None
     }
 }
 

@@ -10,7 +10,8 @@ use rustix::process::{
 };
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,15 +26,18 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(1);
     deprecated,
     reason = "its successor is unsafe for types that may change their descriptor; an `OwnedFd` never does"
 )]
-pub(crate) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(descriptor, interest)
+pub(crate) fn watched(descriptor: impl Into<Arc<OwnedFd>>, interest: Interest) -> io::Result<Watched> {
+    AsyncFd::with_interest(descriptor.into(), interest)
 }
+
+/// See [`watched`].
+pub(crate) type Watched = AsyncFd<Arc<OwnedFd>>;
 
 /// A child process, its group, and what makes its exit known without SIGCHLD.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     exit: Option<Exit>,
 }
 
@@ -42,7 +46,7 @@ impl Process {
     pub(crate) fn adopt(started: &Started) -> io::Result<Self> {
         let pid = Pid::from_child(&started.child);
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Self { pid, pidfd, exit: None }),
+            Ok(pidfd) => Ok(Self { pid, pidfd: pidfd.into(), exit: None }),
             Err(error) => {
                 kill_group(pid);
                 Err(error.into())
@@ -55,8 +59,8 @@ impl Process {
     }
 
     /// Becomes readable when the process has ended.
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+    pub(crate) const fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
     }
 
     /// Sends a signal to the process alone; one that has ended gets none.

@@ -3,7 +3,7 @@
 //! Our stderr may be a pipe that nobody reads. It is written only when it has room, so the worker's one thread never
 //! waits for it; until then the executor's pipe fills up, as if it wrote there itself.
 
-use super::process::watched;
+use super::process::{Watched, watched};
 use plait_core::limits::LOG_TAIL_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -12,7 +12,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 
@@ -33,7 +32,7 @@ pub(crate) struct Stderr(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pipe: AsyncFd<OwnedFd>,
+    pipe: Watched,
     kept: Mutex<Kept>,
     finished: Notify,
 }

@@ -2,10 +2,11 @@
 
 use super::Place;
 use super::ear::attend;
-use super::executor::{Executor, Written};
+use super::executor::{Executor, Means, Written};
 use super::launch::Launch;
 use super::process::end_orphans;
 use crate::store::blob::Store;
+use crate::store::passing::Spare;
 use plait_core::id::ExecutorId;
 use plait_core::outcome::Death;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
@@ -54,8 +55,7 @@ impl From<FromExecutor> for Said {
 pub(crate) struct Supervisor {
     launch: Launch,
     place: Place,
-    host: Box<str>,
-    store: Arc<Store>,
+    means: Means,
     /// Where the executors' stderr goes, if anywhere.
     stderr: Option<Arc<OwnedFd>>,
     executors: BTreeMap<ExecutorId, Arc<Executor>>,
@@ -72,8 +72,7 @@ impl Supervisor {
         Self {
             launch,
             place,
-            host,
-            store,
+            means: Means { host, store, spare: Spare::new() },
             stderr: stderr.map(Arc::new),
             executors: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -84,7 +83,7 @@ impl Supervisor {
 
     /// Starts an executor. The death signal follows the thread that does this: it must live as long as the worker.
     pub(crate) fn spawn(&mut self, id: ExecutorId, cpus: u32) -> io::Result<()> {
-        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.host, Arc::clone(&self.store))?);
+        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.means)?);
         self.tasks.spawn(executor.stderr.clone().pass_on(self.stderr.clone()));
         self.tasks.spawn(attend(Arc::clone(&executor), self.say.clone()));
         self.executors.insert(id, executor);

@@ -192,15 +192,17 @@ def test_an_array_given_to_many_tasks_is_not_copied_there(client: plait.Client) 
 def lie(kind: str) -> None:
     """Be a hostile executor: announce memory on the channel that is not what it should be."""
     links = {int(entry.name): os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
-    channel = socket.socket(fileno=os.dup(next(fd for fd, link in links.items() if link.startswith("socket:"))))
+    sockets = [socket.socket(fileno=os.dup(fd)) for fd, link in links.items() if link.startswith("socket:")]
+    channel, courier = sorted(sockets, key=lambda one: one.type)
     memory = os.memfd_create("plait-blob", os.MFD_ALLOW_SEALING)
     os.write(memory, b"x" * 400_000)
     if kind != "unsealed":
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, 0b1111)
     announced = {"short": 500_000, "endless": 1 << 50}.get(kind, 400_000)
     frame = struct.pack("<B3xIIQQ", 6, 16, 0, 0, announced)
-    descriptors = {"none": [], "too many": [memory] * 60}.get(kind, [memory])
-    socket.send_fds(channel, [frame], descriptors)
+    if kind != "none":
+        socket.send_fds(courier, [b"p"], [memory] * (60 if kind == "too many" else 1))
+    channel.send(frame)
     signal.pause()
 
 
@@ -255,12 +257,27 @@ def test_a_put_after_shutdown_is_refused() -> None:
         client.put(2)
 
 
+def memory(what: str) -> int:
+    """Return a figure of /proc/meminfo, in bytes."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(what))
+
+
+def program(text: str, *args: object) -> list[str]:
+    """Run a program of its own, which must say nothing on stderr; return the words that it says."""
+    command = [sys.executable, "-c", text, *map(str, args)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout.split()
+
+
 FEW_DESCRIPTORS = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, 1_024))
 import numpy as np, plait
+count = int(sys.argv[1])
 with plait.Client(slots=2) as client:
-    futures = [client.submit(np.full, 300_000, n % 256, np.uint8) for n in range(1_000)]
+    futures = [client.submit(np.full, 1 << 18, n % 256, np.uint8) for n in range(count)]
     total = sum(int(future.result()[-1]) for future in futures)
     again = [client.submit(np.mean, future) for future in futures[::10]]
     print(total, sum(int(future.result()) for future in again))
@@ -268,11 +285,50 @@ with plait.Client(slots=2) as client:
 
 
 def test_many_large_values_live_with_few_descriptors() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", FEW_DESCRIPTORS], capture_output=True, text=True, timeout=300, check=True
-    )
-    assert run.stdout.split() == [
-        str(sum(n % 256 for n in range(1_000))),
-        str(sum(n % 256 for n in range(0, 1_000, 10))),
-    ]
-    assert run.stderr == ""
+    count = 20_000
+    if (takes := count * (1 << 18)) > memory("MemTotal") // 4 or takes > memory("MemAvailable") // 2:
+        pytest.skip(f"so many values take {takes >> 30} GiB: more than may live on this machine, or than is free")
+    expected = [sum(n % 256 for n in range(0, count, step)) for step in (1, 10)]
+    assert program(FEW_DESCRIPTORS, count) == [str(one) for one in expected]
+
+
+NO_DESCRIPTORS = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
+import numpy as np, plait
+
+def take_all():
+    taken = []
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        return taken
+
+def mean(*values):
+    return [int(value.mean()) for value in values]
+
+def take_all_there():
+    global taken
+    taken = take_all()
+    return os.getpid()
+
+with plait.Client(slots=1) as client:
+    careful = client.options(crash_limit=1)
+    careful.submit(mean).result()
+    ours = take_all()
+    there = careful.submit(np.full, 300_000, 1, np.uint8)
+    print(mean(there.result(), *(careful.submit(np.full, 300_000, n, np.uint8).result() for n in range(30))))
+    arrays = [np.full(300_000, n, np.uint8) for n in range(30)]
+    print(careful.submit(mean, there, *arrays).result())
+    ours = [os.close(descriptor) for descriptor in ours]
+    pid = careful.submit(take_all_there).result()
+    print(careful.submit(mean, there, *arrays).result())
+    print([int(careful.submit(np.copy, array).result().mean()) for array in [arrays[1], *arrays]])
+    print(pid == careful.submit(os.getpid).result())
+"""
+
+
+def test_a_process_without_descriptors_loses_no_value_and_no_executor() -> None:
+    expected = str([1, *range(30)]).split()
+    assert program(NO_DESCRIPTORS) == [*expected * 4, "True"]

@@ -6,7 +6,7 @@
 //! Part     as Control; the message goes on in the next one
 //! Data     first = 0, second = bytes (1..=DATA_FRAME_BYTES) of a value too large to travel inline
 //! DataEnd  as Data; the value ends here
-//! Passed   first = PASSED_BODY_BYTES; a segment of such a value as memory whose descriptor travels along: offset and
+//! Passed   first = PASSED_BODY_BYTES; a segment of such a value as memory whose descriptor has left before: offset and
 //!          length, u64 LE each. Only between a worker and its executors
 //! PassedEnd as Passed; the value ends here
 //! Heartbeat, both 0; between any two frames
@@ -21,7 +21,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoder, Receive};
+pub use decode::{Decoder, Fed, Missing, Receive};
 pub use encode::{Cargo, Encoder, Pass, advance};
 
 use super::codec;

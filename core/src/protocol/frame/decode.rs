@@ -10,8 +10,27 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// Asked for a segment that was passed as memory, by its offset there and its length; nothing if it is not to be had.
-pub type Receive<'a> = &'a mut dyn FnMut(u64, u64) -> Option<Bytes>;
+/// Asked for a segment that was passed as memory, by its offset there and its length.
+pub type Receive<'a> = &'a mut dyn FnMut(u64, u64) -> Result<Bytes, Missing>;
+
+/// Why a segment that was passed is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// This process has no descriptor left for it: it waits where it is.
+    NoRoom,
+    /// It is not there, or not what was announced.
+    Broken,
+}
+
+/// How far a decoder has come with what it was fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fed {
+    /// All of it was taken.
+    All,
+    /// A segment is [`Missing::NoRoom`]: it is to be fed the rest again when there may be room, even if nothing is left.
+    Waiting,
+}
 
 /// Takes bytes as they come and gives messages.
 ///
@@ -94,19 +113,20 @@ impl<M: Message> Decoder<M> {
     /// # Errors
     /// If the peer broke the protocol; messages before that are still given.
     pub fn feed(&mut self, bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
-        self.feed_receiving(bytes, messages, &mut |_, _| None)
+        self.feed_receiving(&mut { bytes }, messages, &mut |_, _| Err(Missing::Broken)).map(|_| ())
     }
 
     /// The same where segments may be passed as memory: `receive` is asked for each, in the order of their descriptors.
+    /// What was taken is gone from `bytes`.
     ///
     /// # Errors
     /// As [`feed`](Self::feed), and if `receive` has not what was announced.
     pub fn feed_receiving(
         &mut self,
-        bytes: &[u8],
+        bytes: &mut &[u8],
         messages: &mut Vec<M>,
         receive: Receive<'_>,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Fed, FrameError> {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
@@ -133,20 +153,23 @@ impl<M: Message> Decoder<M> {
         self.body.capacity() + self.data.current.capacity() + whole
     }
 
-    fn consume(&mut self, mut bytes: &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<(), FrameError> {
-        while !bytes.is_empty() {
+    fn consume(&mut self, bytes: &mut &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<Fed, FrameError> {
+        while !bytes.is_empty() || self.place_filled == PASSED_BODY_BYTES {
             let Some(frame) = self.frame else {
-                self.take_header(&mut bytes)?;
+                self.take_header(bytes)?;
                 continue;
             };
             match frame.kind {
-                Kind::Data | Kind::DataEnd => self.take_data(frame, &mut bytes)?,
-                Kind::Passed | Kind::PassedEnd => self.take_passed(frame, &mut bytes, receive)?,
-                Kind::Control | Kind::Part => self.take_control(frame, &mut bytes, messages)?,
+                Kind::Data | Kind::DataEnd => self.take_data(frame, bytes)?,
+                Kind::Passed | Kind::PassedEnd => match self.take_passed(frame, bytes, receive)? {
+                    Fed::All => {}
+                    Fed::Waiting => return Ok(Fed::Waiting),
+                },
+                Kind::Control | Kind::Part => self.take_control(frame, bytes, messages)?,
                 Kind::Heartbeat | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
             }
         }
-        Ok(())
+        Ok(Fed::All)
     }
 
     fn take_header(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
@@ -187,21 +210,31 @@ impl<M: Message> Decoder<M> {
         if frame.kind == Kind::DataEnd { self.data.end_value() } else { Ok(()) }
     }
 
-    fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<(), FrameError> {
-        let piece = take(bytes, PASSED_BODY_BYTES - self.place_filled);
-        self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
-        self.place_filled += piece.len();
+    fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<Fed, FrameError> {
+        let half = |place: &[u8], at: usize| place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
         if self.place_filled < PASSED_BODY_BYTES {
-            return Ok(());
+            let piece = take(bytes, PASSED_BODY_BYTES - self.place_filled);
+            self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
+            self.place_filled += piece.len();
+            if self.place_filled < PASSED_BODY_BYTES {
+                return Ok(Fed::All);
+            }
+            let length = usize::try_from(half(&self.place, 8)).unwrap_or(usize::MAX);
+            self.data.admit(length, self.message_bytes)?;
         }
+        let (offset, length) = (half(&self.place, 0), half(&self.place, 8));
+        let segment = match receive(offset, length) {
+            Ok(segment) if segment.len() as u64 == length && length > 0 => segment,
+            Err(Missing::NoRoom) => return Ok(Fed::Waiting),
+            Ok(_) | Err(Missing::Broken) => return Err(FrameError::BadMemory),
+        };
         (self.place_filled, self.frame) = (0, None);
-        let half = |at: usize| self.place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
-        let (offset, length) = (half(0), half(8));
-        self.data.admit(usize::try_from(length).unwrap_or(usize::MAX), self.message_bytes)?;
-        let segment = receive(offset, length).filter(|segment| segment.len() as u64 == length && length > 0);
         self.data.close();
-        self.data.pieces.push(segment.ok_or(FrameError::BadMemory)?);
-        if frame.kind == Kind::PassedEnd { self.data.end_value() } else { Ok(()) }
+        self.data.pieces.push(segment);
+        if frame.kind == Kind::PassedEnd {
+            self.data.end_value()?;
+        }
+        Ok(Fed::All)
     }
 
     fn take_control(&mut self, frame: Header, bytes: &mut &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {

@@ -19,7 +19,7 @@ pub type Pass<'a> = &'a mut dyn FnMut(&Bytes) -> Option<u64>;
 /// Turns messages into chunks, in order. Large segments are shared, never copied.
 ///
 /// Put messages in, take chunks out with [`chunks`](Self::chunks), drop what was written with [`advance`] (or, where
-/// segments are passed as memory, with [`written`](Self::written)).
+/// segments are passed as memory, with [`written`](Self::written) and [`departed`](Self::departed)).
 #[derive(Debug, Default)]
 pub struct Encoder {
     chunks: VecDeque<Bytes>,
@@ -43,13 +43,13 @@ struct Passed {
     segment: Bytes,
 }
 
-/// What the next write may carry.
+/// What is to leave next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cargo {
-    /// Descriptors: those of the next so many passed segments.
-    pub descriptors: usize,
-    /// Bytes at the most, for the next descriptor must not come later than its frame.
-    pub bytes: usize,
+pub enum Cargo {
+    /// The descriptors of the next passed segments, up to so many; at least one before anything else.
+    Descriptors(usize),
+    /// Bytes, up to so many: no frame of a passed segment may leave before its descriptor.
+    Bytes(usize),
 }
 
 impl Encoder {
@@ -108,20 +108,25 @@ impl Encoder {
         self.chunks.is_empty() && self.tail.is_empty()
     }
 
-    /// What the next write may carry; all of it is in [`chunks`](Self::chunks).
+    /// What is to leave next; all bytes are in [`chunks`](Self::chunks).
     #[must_use]
     pub fn cargo(&self) -> Cargo {
-        let ahead = |passed: &Passed| usize::try_from(passed.at - self.written).unwrap_or(usize::MAX);
-        let due = self.passed.front().is_some_and(|passed| passed.at == self.written);
-        let descriptors = if due { self.passed.len().min(limits::PASSED_AT_ONCE) } else { 0 };
-        Cargo { descriptors, bytes: self.passed.get(descriptors).map_or(usize::MAX, ahead) }
+        let Some(next) = self.passed.front() else { return Cargo::Bytes(usize::MAX) };
+        match usize::try_from(next.at - self.written).unwrap_or(usize::MAX) {
+            0 => Cargo::Descriptors(self.passed.len().min(limits::PASSED_AT_ONCE)),
+            ahead => Cargo::Bytes(ahead),
+        }
     }
 
-    /// Drops what a write has taken.
-    pub fn written(&mut self, bytes: usize, descriptors: usize) {
+    /// Drops bytes that were written.
+    pub fn written(&mut self, bytes: usize) {
         self.written += bytes as u64;
-        self.passed.drain(..descriptors);
         advance(&mut self.chunks, bytes);
+    }
+
+    /// The next `count` descriptors have left.
+    pub fn departed(&mut self, count: usize) {
+        self.passed.drain(..count);
     }
 
     /// Drops all that was not written: there is nobody to read it.

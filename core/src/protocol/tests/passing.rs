@@ -3,7 +3,7 @@
 use crate::limits;
 use crate::outcome::Ending;
 use crate::protocol::error::FrameError;
-use crate::protocol::frame::{Cargo, Decoder, Encoder};
+use crate::protocol::frame::{Cargo, Decoder, Encoder, Fed, Missing};
 use crate::protocol::message::executor::{EntryEnded, FromExecutor};
 use crate::protocol::message::worker::FromWorker;
 use crate::rng::Rng;
@@ -21,7 +21,7 @@ struct Wire {
     waiting: usize,
 }
 
-/// Sends everything; `refuses` says whether a write's descriptors cannot travel.
+/// Sends everything; `refuses` says whether the next descriptors cannot travel.
 fn send(
     encoder: &mut Encoder,
     memory: &mut VecDeque<Bytes>,
@@ -32,21 +32,30 @@ fn send(
     let (mut decoder, mut heard) = (Decoder::<FromExecutor>::new(), Vec::new());
     while !encoder.is_empty() {
         encoder.chunks();
-        let Cargo { descriptors, bytes } = encoder.cargo();
-        assert!(descriptors <= limits::PASSED_AT_ONCE && bytes > 0);
-        if descriptors > 0 && refuses(rng) {
-            encoder.unpass(descriptors);
-            memory.drain(..descriptors);
-            continue;
-        }
+        let bytes = match encoder.cargo() {
+            Cargo::Descriptors(count) if refuses(rng) => {
+                encoder.unpass(count);
+                memory.drain(..count);
+                continue;
+            }
+            Cargo::Descriptors(most) => {
+                assert!((1..=limits::PASSED_AT_ONCE).contains(&most));
+                let count = 1 + rng.below(most as u64) as usize;
+                wire.descriptors.extend(memory.drain(..count));
+                wire.waiting = wire.waiting.max(wire.descriptors.len());
+                encoder.departed(count);
+                continue;
+            }
+            Cargo::Bytes(bytes) => bytes,
+        };
+        assert!(bytes > 0);
         let most = encoder.chunks().iter().map(Bytes::len).sum::<usize>().min(bytes);
         let taken = if rng.chance(1, 3) { most } else { 1 + rng.below(most.min(5_000) as u64) as usize };
         let piece: Vec<u8> = encoder.chunks().iter().flatten().copied().take(taken).collect();
-        wire.descriptors.extend(memory.drain(..descriptors));
-        wire.waiting = wire.waiting.max(wire.descriptors.len());
-        decoder.feed_receiving(&piece, &mut heard, &mut |_, _| wire.descriptors.pop_front()).expect("in time");
+        let mut receive = |_, _| wire.descriptors.pop_front().ok_or(Missing::Broken);
+        assert_eq!(decoder.feed_receiving(&mut &piece[..], &mut heard, &mut receive), Ok(Fed::All), "in time");
         wire.bytes.extend(piece);
-        encoder.written(taken, descriptors);
+        encoder.written(taken);
     }
     wire
 }
@@ -80,17 +89,26 @@ fn encode(message: FromExecutor, rng: &mut Rng) -> (Encoder, VecDeque<Bytes>) {
     (encoder, memory)
 }
 
+/// Decodes pieces of `split` bytes, where now and then there is no room for a segment.
 fn decode(bytes: &[u8], passed: &[Bytes], split: usize) -> (Vec<FromExecutor>, Result<(), FrameError>) {
-    let (mut decoder, mut messages, mut next) = (Decoder::new(), Vec::new(), 0);
-    for piece in bytes.chunks(split) {
+    let (mut decoder, mut messages, mut next, mut asked) = (Decoder::new(), Vec::new(), 0, 0);
+    for mut piece in bytes.chunks(split) {
         let mut receive = |offset, length| {
-            let segment: &Bytes = passed.get(offset as usize)?;
+            asked += 1;
+            if asked % 3 != 0 {
+                return Err(Missing::NoRoom);
+            }
+            let segment: &Bytes = passed.get(offset as usize).ok_or(Missing::Broken)?;
             assert_eq!((offset, length), (next, segment.len() as u64), "in order");
             next += 1;
-            Some(segment.clone())
+            Ok(segment.clone())
         };
-        if let Err(error) = decoder.feed_receiving(piece, &mut messages, &mut receive) {
-            return (messages, Err(error));
+        loop {
+            match decoder.feed_receiving(&mut piece, &mut messages, &mut receive) {
+                Ok(Fed::All) => break,
+                Ok(Fed::Waiting) => {}
+                Err(error) => return (messages, Err(error)),
+            }
         }
     }
     let end = decoder.finish();
@@ -132,8 +150,8 @@ fn what_cannot_be_passed_goes_as_bytes() {
         let all = memory.clone();
         let wire = send(&mut encoder, &mut memory, &mut rng, |rng| round % 2 == 0 || rng.chance(1, 2));
         let (mut decoder, mut heard) = (Decoder::new(), Vec::new());
-        let mut receive = |offset: u64, _| all.get(offset as usize).cloned();
-        decoder.feed_receiving(&wire.bytes, &mut heard, &mut receive).expect("well-formed");
+        let mut receive = |offset: u64, _| all.get(offset as usize).cloned().ok_or(Missing::Broken);
+        assert_eq!(decoder.feed_receiving(&mut &wire.bytes[..], &mut heard, &mut receive), Ok(Fed::All));
         assert_eq!((heard, decoder.finish()), (vec![message], Ok(())));
     }
 }
@@ -149,10 +167,11 @@ fn memory_that_is_not_there_or_not_welcome_is_refused() {
     assert_eq!(decode(&bytes, &[whole], bytes.len()).1, Ok(()));
     let (mut decoder, mut messages) = (Decoder::<FromWorker>::new(), Vec::new());
     assert_eq!(decoder.feed(&bytes, &mut messages), Err(FrameError::BadMemory), "a link takes bytes alone");
-    let short = &mut |_, _| Some(Bytes::from_static(b"short"));
-    let refused = Decoder::<FromExecutor>::new().feed_receiving(&bytes, &mut Vec::new(), short);
+    let short = &mut |_, _| Ok(Bytes::from_static(b"short"));
+    let refused = Decoder::<FromExecutor>::new().feed_receiving(&mut &bytes[..], &mut Vec::new(), short);
     assert_eq!(refused, Err(FrameError::BadMemory));
-    let small = &mut |_, _| Some(Bytes::from(vec![1; 1 << 20]));
-    let limited = Decoder::<FromExecutor>::with_limit(rng.below(1_000)).feed_receiving(&bytes, &mut Vec::new(), small);
+    let small = &mut |_, _| Ok(Bytes::from(vec![1; 1 << 20]));
+    let mut limited = Decoder::<FromExecutor>::with_limit(rng.below(1_000));
+    let limited = limited.feed_receiving(&mut &bytes[..], &mut Vec::new(), small);
     assert!(matches!(limited, Err(FrameError::TooLong { .. })), "{limited:?}");
 }
