@@ -277,6 +277,8 @@ impl Scheduler {
             }
         }
         if !self.fallout.is_empty() {
+            // What was placed may be what is cancelled now.
+            self.flush_starts(actions);
             self.settle();
             self.flush_cancels(actions);
             self.flush_forgets(actions);
