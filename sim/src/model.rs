@@ -128,10 +128,17 @@ impl Judge<'_> {
         ensure(prospects.texts.iter().any(|allowed| allowed == text), &format!("{text:?} is not among {prospects:?}"))
     }
 
-    /// The texts of its inputs, if its client was told all of them.
+    /// The texts of its inputs, if its client was told all of them, and not of another making: who crashed while a chunk or
+    /// a run was made may not have when it was made again.
     fn input_texts(&self, task: &TaskRecord) -> Option<Vec<String>> {
         let text = |input: &Seq| {
-            let (outcome, _) = self.program.tasks[input.index()].told.as_ref()?;
+            let input_task = &self.program.tasks[input.index()];
+            let varies = match input_task.kind {
+                Kind::Single(_) | Kind::Put(_) => false,
+                Kind::Chunk { .. } | Kind::ChunkFold { .. } => self.was_remade(*input),
+                Kind::Result(_) => self.ledger.executions.was_any_allowed_again(self.session),
+            };
+            let (outcome, _) = input_task.told.as_ref().filter(|_| !varies)?;
             outcome.value().filter(|value| value.stored().is_none()).map(script::text)
         };
         task.inputs.iter().map(text).collect()

@@ -100,6 +100,11 @@ impl Executions {
         self.remade.contains(&task)
     }
 
+    /// Whether the value of any task of a session was made again.
+    pub(crate) fn was_any_allowed_again(&self, session: SessionId) -> bool {
+        self.remade.iter().any(|task| task.session == session)
+    }
+
     /// The bytes of an object are those that the attempt made of which it has its name.
     pub(crate) fn check_maker(&self, object: ObjectId, value: &Value) {
         let makers = script::makers(value);
