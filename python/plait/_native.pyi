@@ -24,6 +24,7 @@ __all__ = [
     "Ticket",
     "__version__",
     "after_fork_in_child",
+    "names_main",
     "run_worker",
     "serve_coordinator",
     "status",
@@ -421,6 +422,9 @@ class Runtime:
 
 def after_fork_in_child() -> None:
     """Put everything that was made before out of reach: its threads stayed with the parent."""
+
+def names_main(stream: bytes, /) -> bool:
+    """Tell whether a pickled stream may refer to the module `__main__`, which is another one elsewhere."""
 
 def run_worker(
     line: str,

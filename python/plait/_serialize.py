@@ -24,6 +24,7 @@ from plait._errors import (
     text_of,
     told,
 )
+from plait._native import names_main
 from plait._paths import culprit
 
 TYPE_CHECKING = False
@@ -92,7 +93,7 @@ def dump_simply(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
         stream = dumps((args, kwargs), 5, buffer_callback=_out_of_band)
     except Exception:  # a big array, a future, or something that cloudpickle may know
         return None
-    return None if b"__main__" in stream else stream
+    return None if names_main(stream) else stream
 
 
 def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], list[Any]]:
@@ -107,7 +108,7 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     buffers: list[Any] = []
     try:
         stream = dumps((args, kwargs), 5, buffer_callback=buffers.append)
-        if len(buffers) <= MAX_BUFFERS and b"__main__" not in stream:
+        if len(buffers) <= MAX_BUFFERS and not names_main(stream):
             return [stream, *(_contiguous(buffer) for buffer in buffers)], []
     except Exception:
         pass  # a future among them, or something that cloudpickle may know
@@ -157,7 +158,7 @@ def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     buffers: list[Any] = []
     try:
         stream = dumps((kind, items), 5, buffer_callback=buffers.append)
-        if not buffers and b"__main__" not in stream:
+        if not buffers and not names_main(stream):
             return [stream], []
     except Exception:
         pass  # as in `dump_call`
@@ -313,7 +314,7 @@ def _dump(value: Any, inputs: Collected | None = None) -> list[Any]:
     buffers: list[Any] = []
     try:
         stream = dumps(value, 5, buffer_callback=buffers.append)
-        plain = b"__main__" not in stream
+        plain = not names_main(stream)
     except Exception:
         plain = False
     if not plain:
@@ -334,7 +335,7 @@ def _dump_in_band(value: Any) -> list[bytes]:
     """Pickle into one segment, whatever buffers there are."""
     try:
         stream = dumps(value, 5)
-        if b"__main__" not in stream:
+        if not names_main(stream):
             return [stream]
     except Exception:
         pass  # cloudpickle may know how
@@ -360,7 +361,7 @@ def _plain_by_reference(value: Any) -> bytes | None:
         stream = dumps(value, 5)
     except Exception:
         return None
-    return None if b"__main__" in stream else stream
+    return None if names_main(stream) else stream
 
 
 def _failure_among(named: Sequence[tuple[str, Any]], error: Exception) -> SerializationError:

@@ -42,5 +42,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(coordinator::status, module)?)?;
     module.add_function(wrap_pyfunction!(worker::run_worker, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(pickle::names_main, module)?)?;
     Ok(())
 }

@@ -6,9 +6,11 @@
 //!
 //! Only exact types are plain: a subclass may pickle as it likes.
 
+use memchr::memmem::Finder;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
+use std::sync::LazyLock;
 
 /// Longest stream written here, in bytes: what is longer costs more to copy than a call of Python's pickler.
 const STREAM_BYTES: usize = 512;
@@ -40,6 +42,16 @@ const SETITEMS: u8 = b'u';
 
 /// `((), {})`: what most often has to be read fast.
 const EMPTY_CALL: &[u8] = &[PROTO[0], PROTO[1], EMPTY_TUPLE, EMPTY_DICT, TUPLE2, STOP];
+
+/// What pickle writes where it refers to something of the program that runs.
+static MAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("__main__"));
+
+/// Whether a pickled stream may refer to the module `__main__`, which is another one elsewhere.
+#[pyfunction]
+#[pyo3(signature = (stream, /))]
+pub(super) fn names_main(stream: &[u8]) -> bool {
+    MAIN.find(stream).is_some()
+}
 
 /// A short stream in the making, on the stack.
 pub(super) struct Stream {
