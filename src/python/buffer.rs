@@ -24,25 +24,29 @@ pub(super) const COPIED_BYTES: usize = 16 << 10;
 /// What `malloc` gives, and what `NumPy` wants for every type it vectorises.
 const ALIGNMENT: usize = 16;
 
-/// Bytes that Python sees without a copy, through the buffer protocol; writable, and nobody else's.
+/// Bytes that Python sees without a copy, through the buffer protocol: writable, and nobody else's; or others' too, and then
+/// only read.
 ///
-/// The bytes are never touched by Rust again, so views may be written to as Python likes.
+/// What may be written to is never touched by Rust again.
 #[pyclass(frozen, module = "plait._native")]
 pub(crate) struct Buffer {
     start: *mut u8,
     length: usize,
+    is_shared: bool,
     /// Owns what `start` points to, and is never read or moved out of.
     _owner: Owner,
 }
 
-/// Memory that is nobody else's.
+/// Whose memory it is.
 enum Owner {
     Heap { _bytes: BytesMut },
     Mapped { _memory: Snapshot },
+    Shared { _bytes: Bytes },
 }
 
-// SAFETY: the memory is owned by `_owner` and freed only when the object is, from whatever thread; Rust never reads or
-// writes it, so the only accesses are Python's own, under whatever discipline Python's threads keep.
+// SAFETY: the memory is owned by `_owner` and freed only when the object is, from whatever thread. Either Rust never reads or
+// writes it, so the only accesses are Python's own, under whatever discipline Python's threads keep; or it is shared, and
+// nobody writes.
 unsafe impl Send for Buffer {}
 // SAFETY: as above; no method reads or writes the memory.
 unsafe impl Sync for Buffer {}
@@ -61,7 +65,7 @@ impl Buffer {
         let bytes = match taken {
             Ok(mut memory) => {
                 let (start, length) = (memory.bytes_mut().as_mut_ptr(), memory.len());
-                return Self { start, length, _owner: Owner::Mapped { _memory: memory } };
+                return Self { start, length, is_shared: false, _owner: Owner::Mapped { _memory: memory } };
             }
             Err(bytes) => bytes,
         };
@@ -71,7 +75,14 @@ impl Buffer {
         } else {
             bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
         };
-        Self { start: owner.as_mut_ptr(), length: owner.len(), _owner: Owner::Heap { _bytes: owner } }
+        let (start, length) = (owner.as_mut_ptr(), owner.len());
+        Self { start, length, is_shared: false, _owner: Owner::Heap { _bytes: owner } }
+    }
+
+    /// Lets `bytes` be read, whoever else holds them.
+    fn shared(bytes: Bytes) -> Self {
+        let (start, length) = (bytes.as_ptr().cast_mut(), bytes.len());
+        Self { start, length, is_shared: true, _owner: Owner::Shared { _bytes: bytes } }
     }
 }
 
@@ -100,11 +111,12 @@ impl Buffer {
     /// # Safety
     /// Called by the interpreter alone, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let (start, length) = (slf.get().start.cast::<c_void>(), slf.get().length);
+        let Self { start, length, is_shared, .. } = *slf.get();
         let length = ffi::Py_ssize_t::try_from(length).expect("an allocation is never larger than a signed size");
+        let (start, readonly) = (start.cast::<c_void>(), c_int::from(is_shared));
         // SAFETY: `view` comes from the interpreter; `start..start + length` stays where it is as long as `slf` lives,
-        // and the view holds a reference to `slf`.
-        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, 0, flags) };
+        // and the view holds a reference to `slf`. What is shared is not written to through a view that says so.
+        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, readonly, flags) };
         if filled < 0 { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
     }
 }
@@ -182,10 +194,10 @@ pub(crate) fn segments_into<'py>(
     let segments = PyList::empty(py);
     for (index, segment) in value.into_segments().into_iter().enumerate() {
         // The pickle stream is only read, and most are short; the buffers behind it become arrays that may be written to.
-        if index == 0 && segment.len() <= COPIED_BYTES {
-            segments.append(PyBytes::new(py, &segment))?;
-        } else {
-            segments.append(Buffer::new(segment, store))?;
+        match index {
+            0 if segment.len() <= COPIED_BYTES => segments.append(PyBytes::new(py, &segment))?,
+            0 => segments.append(Buffer::shared(segment))?,
+            _ => segments.append(Buffer::new(segment, store))?,
         }
     }
     Ok(segments)

@@ -93,10 +93,12 @@ impl ExecutorChannel {
             let called = called.and_then(|value| py.check_signals().map(|()| value));
             let stream = called.as_ref().ok().and_then(pickle::Stream::of_value);
             self.inside.store(false, Relaxed);
-            let (what, left) = match (called, stream) {
-                (Ok(_), Some(stream)) if self.end_plain(py, &stream) => continue,
-                (Ok(value), _) => (VALUE, value.unbind()),
-                (Err(error), _) => (ERROR, error.into_value(py).into_any()),
+            if stream.is_some_and(|stream| self.end_plain(py, stream)) {
+                continue;
+            }
+            let (what, left) = match called {
+                Ok(value) => (VALUE, value.unbind()),
+                Err(error) => (ERROR, error.into_value(py).into_any()),
             };
             return (what, loaded, left, py.None(), ()).into_pyobject(py).map(Some);
         }
@@ -226,14 +228,13 @@ impl ExecutorChannel {
     }
 
     /// Ends the order at hand with a plain value. False if there is more to it.
-    fn end_plain(&self, py: Python<'_>, stream: &pickle::Stream) -> bool {
+    fn end_plain(&self, py: Python<'_>, stream: pickle::Stream) -> bool {
         if self.changed.load(Relaxed) {
             return false;
         }
         let now = Instant::now();
         let Some(left) = self.left(now) else { return false };
-        let value = Value::copied(stream.as_bytes());
-        self.end(py, now, Ending::Returned(value), left);
+        self.end(py, now, Ending::Returned(stream.into_value()), left);
         self.cancelled.store(false, Relaxed);
         true
     }
@@ -261,7 +262,8 @@ fn simple<'a, 'py>(
     loaded: Option<&Py<PyAny>>,
 ) -> Option<(Bound<'py, PyAny>, &'a [u8])> {
     let (Call::Single, []) = (order.call, &order.inputs[..]) else { return None };
-    let stream = order.args.only_segment().filter(|stream| stream.len() as u64 <= COPIED_BYTES)?;
+    let is_short = |stream: &&[u8]| stream.len() as u64 <= COPIED_BYTES || pickle::may_be_plain(stream);
+    let stream = order.args.only_segment().filter(is_short)?;
     let function = loaded?.bind(py).cast::<PyTuple>().ok()?.get_item(0).ok()?;
     Some((function, stream))
 }

@@ -1,23 +1,30 @@
 //! Pickle for what is plain: small builtins are written and read here, without a call of Python's pickler.
 //!
 //! What is written is ordinary pickle, protocol 5, that `pickle.loads` reads; only frames and the memo are left out, which
-//! short streams do not need. What is read is what is written here; anything else goes to Python's own unpickler. What is
+//! short streams do not need, nor those that are one long string and little else. What is read is what is written here; anything else goes to Python's own unpickler. What is
 //! not plain is nobody's fault: the answer is `None`, and the caller goes to `_serialize.py`, which knows everything.
 //!
 //! Only exact types are plain: a subclass may pickle as it likes.
 
+use bytes::Bytes;
 use memchr::memmem::Finder;
+use plait_core::limits::PASSED_BYTES;
+use plait_core::value::Value;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use std::sync::LazyLock;
 
-/// Longest stream written here, in bytes: what is longer costs more to copy than a call of Python's pickler.
+/// Longest stream written here, in bytes, but for one string: what is longer costs more than a call of Python's pickler.
 const STREAM_BYTES: usize = 512;
+/// Longest string, in bytes: with all that stands around it, it is still copied rather than passed as memory.
+const STRING_BYTES: usize = PASSED_BYTES - 2 * STREAM_BYTES;
 /// Deepest nesting written here, in tuples: what is deeper is rare, and a recursion needs a bound.
 const DEPTH: usize = 16;
 
 const PROTO: [u8; 2] = [0x80, 5];
+/// What Python's pickler goes on with.
+const FRAME: u8 = 0x95;
 const STOP: u8 = b'.';
 const MARK: u8 = b'(';
 const NONE: u8 = b'N';
@@ -53,10 +60,13 @@ pub(super) fn names_main(stream: &[u8]) -> bool {
     MAIN.find(stream).is_some()
 }
 
-/// A short stream in the making, on the stack.
+/// A short stream in the making, on the stack; with one long string, on the heap.
 pub(super) struct Stream {
     bytes: [u8; STREAM_BYTES],
+    /// Bytes written, without those of a long string.
     length: usize,
+    /// All of it, once there is a long string.
+    long: Vec<u8>,
 }
 
 impl Stream {
@@ -78,19 +88,35 @@ impl Stream {
     }
 
     /// What was written.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+    pub(super) fn into_value(self) -> Value {
+        if self.long.is_empty() { Value::copied(&self.bytes[..self.length]) } else { Bytes::from(self.long).into() }
     }
 
     fn begin() -> Self {
         let mut bytes = [0; STREAM_BYTES];
         bytes[..PROTO.len()].copy_from_slice(&PROTO);
-        Self { bytes, length: PROTO.len() }
+        Self { bytes, length: PROTO.len(), long: Vec::new() }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
-        self.bytes.get_mut(self.length..self.length + bytes.len())?.copy_from_slice(bytes);
+        let room = self.bytes.get_mut(self.length..self.length + bytes.len())?;
+        if self.long.is_empty() {
+            room.copy_from_slice(bytes);
+        } else {
+            self.long.extend_from_slice(bytes);
+        }
         self.length += bytes.len();
+        Some(())
+    }
+
+    /// A long string; a second one goes to Python's pickler, which knows whether it is the same.
+    fn put_long(&mut self, bytes: &[u8]) -> Option<()> {
+        if !self.long.is_empty() || bytes.len() > STRING_BYTES {
+            return None;
+        }
+        self.long.reserve_exact(STREAM_BYTES + bytes.len());
+        self.long.extend_from_slice(&self.bytes[..self.length]);
+        self.long.extend_from_slice(bytes);
         Some(())
     }
 
@@ -136,7 +162,7 @@ impl Stream {
                 self.put(&u32::try_from(bytes.len()).ok()?.to_le_bytes())?;
             }
         }
-        self.put(bytes)
+        if bytes.len() < STREAM_BYTES { self.put(bytes) } else { self.put_long(bytes) }
     }
 
     fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> Option<()> {
@@ -201,9 +227,14 @@ pub(super) fn unpickled<'py>(stream: &Bound<'py, PyBytes>) -> PyResult<Bound<'py
     LOADS.import(stream.py(), "_pickle", "loads")?.call1((stream,))
 }
 
+/// Whether it is worth a try to [`load`] a stream.
+pub(super) fn may_be_plain(stream: &[u8]) -> bool {
+    stream.len() < PASSED_BYTES && stream.get(PROTO.len()) != Some(&FRAME)
+}
+
 /// A value, if its stream is plain.
 pub(super) fn load<'py>(py: Python<'py>, stream: &[u8]) -> Option<Bound<'py, PyAny>> {
-    if stream.len() > STREAM_BYTES {
+    if !may_be_plain(stream) {
         return None;
     }
     let mut reader = Reader { py, rest: stream.strip_prefix(&PROTO)?, items: Vec::new(), marks: Vec::new() };

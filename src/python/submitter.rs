@@ -1,5 +1,6 @@
 //! Submitting what is simple: a known function, called with arguments that are one stream. One native call a task.
 
+use super::buffer::value_from;
 use super::fork::Native;
 use super::future::FutureBase;
 use super::pickle::Stream;
@@ -10,7 +11,7 @@ use plait_core::value::Value;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 /// Submits calls of one view of a client.
 #[pyclass(frozen, module = "plait._native")]
@@ -39,7 +40,7 @@ impl Submitter {
         let Some(handle) = self.handle.get() else { return Ok(None) };
         // The entry is held until the task is queued: so long the session knows the function.
         let Some((function, _entry)) = self.find(function)? else { return Ok(None) };
-        let Some(args) = self.pickled(args, kwargs)? else { return Ok(None) };
+        let Some(args) = self.pickled(handle, args, kwargs)? else { return Ok(None) };
         let future = self.make.0.bind(py).call1(self.make.1.bind(py))?;
         let task = NewTask {
             function,
@@ -77,12 +78,17 @@ impl Submitter {
     }
 
     /// The arguments of a call, if there is nothing more to them than a stream.
-    fn pickled(&self, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Option<Value>> {
+    fn pickled(
+        &self,
+        handle: &Handle,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<Option<Value>> {
         if let Some(stream) = Stream::of_call(args, kwargs) {
-            return Ok(Some(Value::copied(stream.as_bytes())));
+            return Ok(Some(stream.into_value()));
         }
         let stream = self.dump.bind(args.py()).call1((args, kwargs))?;
-        Ok(stream.cast::<PyBytes>().ok().map(|stream| Value::copied(stream.as_bytes())))
+        if stream.is_none() { Ok(None) } else { value_from(&stream, handle.store()).map(Some) }
     }
 
     /// The number of a function that can be called as it is, and its entry: known, without pins, with nothing captured

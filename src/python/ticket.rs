@@ -90,7 +90,7 @@ impl Hold {
         let Some(handle) = self.handle.get().filter(|_| self.is_ahead()) else { return Ok(None) };
         let Some(completion) = handle.take(self.task) else { return Ok(None) };
         if let Ok(Outcome::Value(value)) = &completion.outcome
-            && let Some(value) = short_stream(value).and_then(|stream| pickle::load(py, stream))
+            && let Some(value) = value.only_segment().and_then(|stream| pickle::load(py, stream))
         {
             return Ok(Some((value, completion.story)));
         }

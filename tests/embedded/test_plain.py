@@ -47,7 +47,15 @@ PLAIN = [
     b"\0\xff",
     b"x" * 255,
     b"x" * 256,
-    b"x" * 100_000,
+    *(
+        bytes([65 + n % 26]) * length
+        for n, length in enumerate((511, 512, 513, 100_000, 261_119, 261_120, 261_121, 300_000))
+    ),
+    "ü" * 65_536,
+    "\ud800" + "x" * 600,
+    (1, b"x" * 100_000, "two", None),
+    (b"x" * 600, "y" * 600),
+    ("x" * 500, b"x" * 600, "y" * 500),
     (),
     (1,),
     (1, "two"),
@@ -65,6 +73,14 @@ PLAIN = [
     http.HTTPStatus.OK,
     (1, [2]),
 ]
+
+
+BIG = b"same" * 10_000
+
+
+def is_one(pair: tuple[bytes, bytes]) -> bool:
+    """Tell whether both are the same object."""
+    return pair[0] is pair[1]
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -163,3 +179,11 @@ def test_a_client_that_its_own_function_captures_is_collected():
 
     gone = in_a_cycle()
     eventually(lambda: gc.collect() * 0 or gone() is None, "the client is gone")
+
+
+def test_a_long_string_that_stands_twice_travels_once(client):
+    assert client.submit(is_one, (BIG, BIG)).result(60)
+    assert client.submit(is_one, ((BIG, BIG), None)[0]).result(60)
+    pair = client.submit(tasks.same, (BIG, BIG)).result(60)
+    assert pair == (BIG, BIG)
+    assert is_one(pair)
