@@ -39,7 +39,7 @@ fn flood(client: &Handle) {
     let submitted = start.elapsed() - blocked;
     for task in tasks {
         assert!(client.wait(task, PATIENCE));
-        assert!(client.take(task).is_some());
+        assert!(client.take(task, Retention::Delivery).is_some());
         client.release(task);
     }
     let all = start.elapsed();
@@ -72,7 +72,7 @@ fn trips(client: &Handle) {
             let start = Instant::now();
             let task = client.submit(task("x")).unwrap();
             assert!(client.wait(task, PATIENCE));
-            assert!(client.take(task).is_some());
+            assert!(client.take(task, Retention::Delivery).is_some());
             start.elapsed()
         })
         .collect();

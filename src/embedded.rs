@@ -145,7 +145,8 @@ impl Household {
 async fn hire(crew: &mut JoinSet<()>, config: Config, client: &Handle, arrivals: &mpsc::Sender<Arrival>) {
     let (near, far) = link::memory();
     let Config { capacity, launch, name, python, .. } = config;
-    let config = worker::Config { name, capacity, python, launch, place: Place::Guest, store: client.store().cloned() };
+    let config =
+        worker::Config { name, capacity, python, launch, place: Place::Guest, objects: client.objects().cloned() };
     send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
     crew.spawn(async {
         // Nobody tells it to end but the coordinator's goodbye.

@@ -19,7 +19,7 @@ use plait_core::spec::Request;
 use plait_core::time::Time;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use tracing::{debug, trace};
+use tracing::trace;
 
 /// Messages taken from the link in one turn.
 const LINK_BATCH: usize = 64;
@@ -40,6 +40,8 @@ pub enum Ended {
 pub(crate) trait Upstream: Send + 'static {
     /// What a cut link means.
     const RESUME: Resume;
+    /// What is told of values that are with workers.
+    const REFERENCES: References;
 
     /// Opens a link, to resume a session if one is named. `None`: it failed, and may be tried again.
     fn dial(&mut self, resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>>;
@@ -100,7 +102,7 @@ impl<U: Upstream> Driver<U> {
     pub(crate) fn new(handle: &Handle, upstream: U, seed: u64) -> Self {
         Self {
             shared: Arc::clone(&handle.0),
-            session: Session::new(Config { resume: U::RESUME, seed, references: References::Followed }),
+            session: Session::new(Config { resume: U::RESUME, seed, references: U::REFERENCES }),
             upstream,
             clock: Clock::start(),
             link: None,
@@ -186,18 +188,21 @@ impl<U: Upstream> Driver<U> {
         }
     }
 
+    /// Steps until nothing follows from it: a value that is not here is asked for at once.
     fn step(&mut self) {
-        let mut actions = std::mem::take(&mut self.actions);
-        self.session.step(
-            self.clock.now(),
-            self.events.drain(..).inspect(|event| trace!(target: "plait::client", ?event)),
-            &mut actions,
-        );
-        for action in actions.drain(..) {
-            trace!(target: "plait::client", ?action);
-            self.perform(action);
+        loop {
+            let mut actions = std::mem::take(&mut self.actions);
+            let events = self.events.drain(..).inspect(|event| trace!(target: "plait::client", ?event));
+            self.session.step(self.clock.now(), events, &mut actions);
+            for action in actions.drain(..) {
+                trace!(target: "plait::client", ?action);
+                self.perform(action);
+            }
+            self.actions = actions;
+            if self.events.is_empty() {
+                return;
+            }
         }
-        self.actions = actions;
     }
 
     fn perform(&mut self, action: Action) {
@@ -206,10 +211,11 @@ impl<U: Upstream> Driver<U> {
             Action::Send { requests } => requests.into_iter().for_each(|r| self.send(FromClient::Request(r))),
             Action::AcknowledgeNotices { taken } => self.send(FromClient::Taken(taken)),
             Action::Deliver { deliveries } => {
-                self.shared.inbox.deliver(deliveries);
+                let absent = self.shared.inbox.deliver(deliveries, |stored| self.shared.has(stored));
+                self.events.extend(absent.into_iter().map(|seq| Event::Asked(Request::Fetch { seq })));
                 self.alert.stir(self.clock.now(), Hope::Request);
             }
-            Action::Supply { seq, .. } => debug!(target: "plait::client", %seq, "a value that nobody asked for"),
+            Action::Supply { seq, outcome } => self.shared.inbox.supply(seq, outcome),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
             Action::ShowProgress { run, done } => self.shared.inbox.show_progress(run, done),
             Action::NameWorker { worker, name } => self.shared.inbox.name_worker(worker, &name),

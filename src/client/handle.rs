@@ -3,12 +3,14 @@
 use super::inbox::{End, Inbox};
 use super::outgoing::{Batch, Gate, Outgoing, Question};
 use super::waiter::{Waiter, Wish};
-use super::{Close, Completion, NewTask, State, SubmitError};
+use super::{Close, Completion, Loss, NewTask, State, SubmitError};
 use crate::store::blob::Store;
+use crate::store::objects::Objects;
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, WorkerId};
+use plait_core::outcome::Outcome;
 use plait_core::protocol::message::client::Status;
-use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion};
-use plait_core::value::Value;
+use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion, Retention};
+use plait_core::value::{Stored, Value};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,19 +23,25 @@ pub struct Handle(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) outgoing: Outgoing,
     pub(super) inbox: Inbox,
-    store: Option<Arc<Store>>,
+    objects: Option<Arc<Objects>>,
 }
 
 impl Handle {
     /// A client that has no driver yet.
-    pub(super) fn new(store: Option<Arc<Store>>) -> Self {
-        Self(Arc::new(Shared { store, ..Shared::default() }))
+    pub(super) fn new(objects: Option<Arc<Objects>>) -> Self {
+        Self(Arc::new(Shared { objects, ..Shared::default() }))
     }
 
     /// Where large values are kept that need not leave this machine; none if the coordinator is elsewhere.
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.0.store.as_ref()
+        self.0.objects.as_deref().map(Objects::blobs)
+    }
+
+    /// The objects of the worker in this process; none if the coordinator is elsewhere.
+    #[must_use]
+    pub fn objects(&self) -> Option<&Arc<Objects>> {
+        self.0.objects.as_ref()
     }
 
     /// Makes a function known; `python` is where it must run if it travels by value.
@@ -104,10 +112,24 @@ impl Handle {
         self.0.inbox.state(task, self.0.outgoing.next_task())
     }
 
-    /// Takes a task's outcome; once.
+    /// Takes a task's outcome; once. A value that lies in the store is not needed there any more, unless it is kept until it
+    /// is released; if it is not there, the task is not over before it has been fetched.
     #[must_use]
-    pub fn take(&self, task: Seq) -> Option<Completion> {
-        self.0.inbox.take(task)
+    pub fn take(&self, task: Seq, retention: Retention) -> Option<Completion> {
+        let mut completion = self.0.inbox.take(task)?;
+        let Some(stored) = completion.stored() else { return Some(completion) };
+        if let Some(value) = self.0.read(stored) {
+            if retention == Retention::Delivery {
+                self.release(task);
+            }
+            completion.outcome = Ok(Outcome::Value(value));
+            return Some(completion);
+        }
+        let Some(lost) = self.0.inbox.await_value(task, completion) else {
+            self.0.outgoing.fetch(task);
+            return None;
+        };
+        Some(Completion { outcome: Err(Loss::Unreachable), ..lost })
     }
 
     /// Waits until the task is over (or unknown); false if `timeout` passes first.
@@ -175,6 +197,16 @@ impl Handle {
 }
 
 impl Shared {
+    /// Whether an object is here.
+    pub(super) fn has(&self, stored: &Stored) -> bool {
+        self.objects.as_ref().is_some_and(|objects| objects.has(stored.object))
+    }
+
+    /// An object, if it is here.
+    fn read(&self, stored: &Stored) -> Option<Value> {
+        self.objects.as_ref()?.read(stored.object)
+    }
+
     /// Settles everything that is pending, for good.
     pub(super) fn end(&self, end: End) {
         let gate = match end {
@@ -185,7 +217,7 @@ impl Shared {
         self.outgoing.end(gate, &mut rest);
         self.inbox.register(&rest.requests);
         self.inbox.forget(&rest.released);
-        self.inbox.end(end);
+        self.inbox.end(end, |stored| self.read(stored));
         rest.questions.iter().for_each(|question| question.waiter.wake());
     }
 }

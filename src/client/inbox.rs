@@ -9,7 +9,7 @@ use super::{Completion, Loss, State};
 use plait_core::id::{RunId, Seq, WorkerId};
 use plait_core::outcome::{Delivery, Outcome, Story};
 use plait_core::spec::Request;
-use plait_core::value::Value;
+use plait_core::value::{Stored, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Contents {
     results: HashMap<u32, Seq, FixedState>,
     /// Values that were put and are not known to be kept: what is delivered of them is without its bytes.
     puts: HashMap<u64, Value, FixedState>,
+    /// What is known of tasks whose values are being fetched.
+    absent: HashMap<u64, Completion, FixedState>,
     workers: HashMap<u32, Arc<str>, FixedState>,
     end: Option<End>,
 }
@@ -67,11 +69,24 @@ impl Inbox {
         self.lock().table.take(task)
     }
 
+    /// An outcome that was taken refers to a value that is here no more: the task is not over before that is supplied. Gives
+    /// the outcome back once nothing can be supplied any more.
+    pub(super) fn await_value(&self, task: Seq, completion: Completion) -> Option<Completion> {
+        let mut contents = self.lock();
+        if contents.end.is_some() {
+            return Some(completion);
+        }
+        contents.table.register(task);
+        contents.absent.insert(task.0, completion);
+        None
+    }
+
     /// Nobody holds a task any more.
     pub(super) fn forget(&self, tasks: &[Seq]) {
         let mut contents = self.lock();
         for task in tasks {
             contents.table.forget(*task);
+            contents.absent.remove(&task.0);
             if let Some(run) = contents.runs.remove(&task.0) {
                 contents.results.remove(&run.id.0);
             }
@@ -181,19 +196,39 @@ impl Inbox {
         requests.iter().for_each(|request| contents.register(request));
     }
 
-    /// Files outcomes and wakes those who wait for them.
-    pub(super) fn deliver(&self, deliveries: Vec<Delivery>) {
-        let mut waking = Vec::new();
+    /// Files outcomes and wakes those who wait for them. Returns the tasks whose values somebody may ask for and are not
+    /// `here`: they are not over before those are supplied.
+    pub(super) fn deliver(&self, deliveries: Vec<Delivery>, here: impl Fn(&Stored) -> bool) -> Vec<Seq> {
+        let (mut waking, mut absent) = (Vec::new(), Vec::new());
         let mut deliveries = deliveries.into_iter();
         while deliveries.len() > 0 {
             {
                 let mut contents = self.lock();
                 for Delivery { seq, outcome, story } in deliveries.by_ref().take(FILED_AT_ONCE) {
-                    contents.file(seq, Completion { outcome: Ok(outcome), story }, &mut waking);
+                    let elsewhere = outcome.stored().is_some_and(|stored| !here(stored));
+                    let completion = Completion { outcome: Ok(outcome), story };
+                    if elsewhere && contents.table.is_live(seq) {
+                        contents.absent.insert(seq.0, completion);
+                        absent.push(seq);
+                    } else {
+                        contents.file(seq, completion, &mut waking);
+                    }
                 }
             }
             wake_all(&mut waking);
         }
+        absent
+    }
+
+    /// Files a value that was fetched, or why it is lost.
+    pub(super) fn supply(&self, task: Seq, outcome: Outcome) {
+        let mut waking = Vec::new();
+        {
+            let mut contents = self.lock();
+            let Some(Completion { story, .. }) = contents.absent.remove(&task.0) else { return };
+            contents.file(task, Completion { outcome: Ok(outcome), story }, &mut waking);
+        }
+        wake_all(&mut waking);
     }
 
     /// These tasks run.
@@ -228,8 +263,9 @@ impl Inbox {
         self.lock().table.pending()
     }
 
-    /// Settles everything that is pending, for good; only the first end counts.
-    pub(super) fn end(&self, end: End) {
+    /// Settles everything that is pending, for good; only the first end counts. What refers to a value that can still be
+    /// `read` gets it: it may be gone soon.
+    pub(super) fn end(&self, end: End, read: impl Fn(&Stored) -> Option<Value>) {
         let mut waking = Vec::new();
         {
             let mut guard = self.lock();
@@ -244,6 +280,12 @@ impl Inbox {
             };
             let completion = Completion { outcome, story: Story::default() };
             contents.puts.clear();
+            contents.absent.clear();
+            for kept in contents.table.kept() {
+                if let Some(value) = kept.stored().and_then(&read) {
+                    kept.outcome = Ok(Outcome::Value(value));
+                }
+            }
             contents.table.complete_all(&completion, |task| contents.told.push(task));
             waking.extend(contents.waiters.drain().flat_map(|(_, waiters)| waiters));
             waking.append(&mut contents.dispatchers);

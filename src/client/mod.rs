@@ -29,7 +29,7 @@ pub use remote::{ClientConfig, ConnectError, Connecting, Remote, connect};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::outcome::{Outcome, Story};
 use plait_core::spec::{Call, Retention};
-use plait_core::value::Value;
+use plait_core::value::{Stored, Value};
 
 /// A task that has no number yet: [`plait_core::spec::TaskSpec`] without its `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,13 @@ pub struct Completion {
     pub outcome: Result<Outcome, Loss>,
     /// The story behind it.
     pub story: Story,
+}
+
+impl Completion {
+    /// The object that is its value, if that is one.
+    fn stored(&self) -> Option<&Stored> {
+        self.outcome.as_ref().ok().and_then(Outcome::stored)
+    }
 }
 
 /// Where a task is, as far as this client has heard.

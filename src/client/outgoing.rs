@@ -212,6 +212,11 @@ impl Outgoing {
         }
     }
 
+    /// Asks for the value of a task that is over.
+    pub(super) fn fetch(&self, task: Seq) {
+        self.ask(Request::Fetch { seq: task });
+    }
+
     /// Adds a release. False once nobody takes it any more.
     #[must_use]
     pub(super) fn release(&self, task: Seq) -> bool {

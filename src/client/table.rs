@@ -112,6 +112,16 @@ impl Table {
         false
     }
 
+    /// Whether somebody can ask for it.
+    pub(super) fn is_live(&self, task: Seq) -> bool {
+        self.state(task) != State::Unknown
+    }
+
+    /// Every outcome that is kept.
+    pub(super) fn kept(&mut self) -> impl Iterator<Item = &mut Completion> {
+        self.pages.values_mut().flat_map(|page| page.slots.iter_mut().flatten())
+    }
+
     /// Files the outcome of a task; only the first one counts.
     pub(super) fn complete(&mut self, task: Seq, completion: Completion) -> Filed {
         let (number, index) = place(task);

@@ -18,7 +18,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// How long a thread may take to show an outcome that it has taken, in seconds: it only makes a tuple.
 const HANDOVER_SECONDS: f64 = 1.0;
@@ -66,7 +65,7 @@ impl Hold {
         if let End::Here(_, story) | End::Told(story) = &*self.end() {
             return Ok(Some(*story));
         }
-        let Some(completion) = handle.take(self.task) else { return Ok(None) };
+        let Some(completion) = handle.take(self.task, self.retention) else { return Ok(None) };
         self.file(py, handle, completion).map(Some)
     }
 
@@ -88,7 +87,7 @@ impl Hold {
     /// follows, once Python has it. What is in the way of another value is for Python to say.
     pub(super) fn take_value<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Story)>> {
         let Some(handle) = self.handle.get().filter(|_| self.is_ahead()) else { return Ok(None) };
-        let Some(completion) = handle.take(self.task) else { return Ok(None) };
+        let Some(completion) = handle.take(self.task, self.retention) else { return Ok(None) };
         if let Ok(Outcome::Value(value)) = &completion.outcome
             && let Some(value) = value.only_segment().and_then(|stream| pickle::load(py, stream))
         {
@@ -138,21 +137,27 @@ impl Hold {
     /// The same, but of a value that is one short segment that segment alone.
     pub(super) fn take<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let handle = self.handle.own(py)?;
-        if self.fetch(py, handle)?.is_some() {
-            return self.told(py).map(Some);
-        }
-        let over = |slice: Duration| handle.wait(self.task, slice) || !self.is_ahead();
-        let there = match timeout {
-            Some(0.0) => !matches!(handle.state(self.task), State::Pending | State::Running),
-            timeout => wait_until(py, Deadline::after(timeout), over)?,
-        };
-        if !there {
-            return Ok(None);
-        }
-        // Unknown to the handle while still ahead here: another thread is between taking it and showing it.
-        let end = Deadline::after(Some(HANDOVER_SECONDS));
-        while self.fetch(py, handle)?.is_none() && !end.is_over() {
-            py.detach(std::thread::yield_now);
+        let (deadline, mut handover) = (Deadline::after(timeout), None);
+        while self.fetch(py, handle)?.is_none() {
+            let there = match handle.state(self.task) {
+                State::Done => true,
+                // While still ahead here: another thread is between taking it and showing it.
+                State::Unknown => {
+                    let end: &Deadline = handover.get_or_insert_with(|| Deadline::after(Some(HANDOVER_SECONDS)));
+                    if end.is_over() {
+                        break;
+                    }
+                    py.detach(std::thread::yield_now);
+                    true
+                }
+                State::Pending | State::Running if timeout == Some(0.0) => false,
+                State::Pending | State::Running => {
+                    wait_until(py, deadline, |slice| handle.wait(self.task, slice) || !self.is_ahead())?
+                }
+            };
+            if !there {
+                return Ok(None);
+            }
         }
         self.told(py).map(Some)
     }

@@ -36,7 +36,7 @@ pub(super) fn run_worker(
         python: PythonVersion { major: version.major, minor: version.minor },
         launch: Launch::python(program, flags, &path),
         place: Place::Own,
-        store: None,
+        objects: None,
     };
     telemetry::install(Settings::from_environment().log.as_deref());
     standalone::settle()?;

@@ -46,6 +46,12 @@ impl Objects {
         self.store(object, Value::from_segments(segments.collect()));
     }
 
+    /// Whether a value is here.
+    #[must_use]
+    pub fn has(&self, object: ObjectId) -> bool {
+        self.lock().contains_key(&object)
+    }
+
     /// A value, if it is here.
     #[must_use]
     pub fn read(&self, object: ObjectId) -> Option<Value> {
@@ -62,7 +68,7 @@ impl Objects {
     }
 
     /// Nobody needs these here.
-    pub fn drop(&self, objects: &[ObjectId]) {
+    pub fn forget(&self, objects: &[ObjectId]) {
         let mut here = self.lock();
         let dropped: Vec<Value> = objects.iter().filter_map(|object| here.remove(object)).collect();
         drop(here);
@@ -104,7 +110,7 @@ mod tests {
         assert_eq!(objects.blobs().mapped_bytes(), PASSED_BYTES, "what lies there already is not copied");
         let input = objects.resolve(Outcome::Value(whole.referred_to_as(object(2))));
         assert_eq!((input.value(), objects.resolve(Outcome::Skipped)), (Some(&whole), Outcome::Skipped));
-        objects.drop(&[object(1), object(2), object(3)]);
+        objects.forget(&[object(1), object(2), object(3)]);
         assert_eq!((objects.read(object(1)), read), (None, whole), "who has it keeps it");
         drop(input);
         assert_eq!(objects.blobs().mapped_bytes(), 0);

@@ -30,7 +30,7 @@ const EXECUTOR_BATCH: usize = 256;
 pub(super) struct Driver {
     brain: Brain,
     supervisor: Supervisor,
-    objects: Objects,
+    objects: Arc<Objects>,
     uplink: Uplink,
     control: WorkerControl,
     clock: Clock,
@@ -51,7 +51,7 @@ impl Driver {
             store_bytes: config::store_bytes_limit(),
             supervision: Supervision::default(),
         });
-        let objects = Objects::new(config.store.unwrap_or_else(Store::new));
+        let objects = config.objects.unwrap_or_else(|| Arc::new(Objects::new(Store::new())));
         let blobs = Arc::clone(objects.blobs());
         Self {
             brain,
@@ -212,7 +212,7 @@ impl Driver {
     fn drop_objects(&mut self, objects: &[ObjectId]) {
         let gone = |event: &Event| matches!(event, Event::ObjectArrived { object } if objects.contains(object));
         self.events.retain(|event| !gone(event));
-        self.objects.drop(objects);
+        self.objects.forget(objects);
     }
 
     fn spawn(&mut self, executor: ExecutorId, cpus: u32) {

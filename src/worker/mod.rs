@@ -30,7 +30,7 @@ pub use launch::Launch;
 pub use uplink::Upstream;
 
 use crate::net::dial::DialError;
-use crate::store::blob::Store;
+use crate::store::objects::Objects;
 use driver::Driver;
 use plait_core::limits::WORKER_QUEUE_PER_SLOT;
 use plait_core::resource::Resources;
@@ -50,8 +50,8 @@ pub struct Config {
     pub launch: Launch,
     /// Whose process it lives in.
     pub place: Place,
-    /// The store of the client in the same process, if there is one: then large values are not copied on their way.
-    pub store: Option<Arc<Store>>,
+    /// Where its objects are to be, if a client in the same process looks there for the values of its tasks.
+    pub objects: Option<Arc<Objects>>,
 }
 
 /// Whose process a worker lives in.

@@ -208,7 +208,7 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
         python,
         launch: script(text),
         place: Place::Guest,
-        store: None,
+        objects: None,
     };
     assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
     let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));

@@ -104,6 +104,18 @@ def overwrite(value: Any) -> int:
     return before
 
 
+def test_a_large_result_outlives_its_client() -> None:
+    with plait.Client(slots=1) as client:
+        future = client.submit(np.ones, LARGE // 8)
+        client.submit(int).result()
+        results = client.map(np.ones, [LARGE // 8] * 3)
+    assert future.result().sum() == LARGE // 8
+    assert [int(result.sum()) for result in results] == [LARGE // 8] * 3
+    del future, results
+    gc.collect()
+    eventually(lambda: held() == (0, 0), "no blob is held or mapped")
+
+
 def test_what_a_task_writes_to_its_argument_stays_there(client: plait.Client) -> None:
     shared = client.submit(np.zeros, LARGE, np.uint8)
     assert [client.submit(overwrite, shared).result() for _ in range(6)] == [0] * 6

@@ -3,6 +3,7 @@
 
 mod embedded;
 mod net;
+mod objects;
 mod proxy;
 mod remote;
 mod rig;

@@ -8,7 +8,7 @@ use plait::client::{self, Close, Completion, Handle, NewTask};
 use plait::coordinator::{self, World};
 use plait::net::link::{self, Link};
 use plait::net::listener::{Arrival, Watch};
-use plait_core::id::{AttemptId, FunctionId, OptionsId, Seq};
+use plait_core::id::{AttemptId, FunctionId, ObjectId, OptionsId, Seq};
 use plait_core::outcome::{Ending, Outcome, Report};
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
@@ -16,6 +16,7 @@ use plait_core::resource::Resources;
 use plait_core::spec::{Call, Offer, Options, PythonVersion, Retention, Start};
 use plait_core::value::Value;
 use plait_core::window;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -108,6 +109,8 @@ pub(crate) fn offer(slots: u32) -> Offer {
 pub(crate) enum Act {
     /// It is through with it at once.
     End(Ending),
+    /// The same with this value, which stays with the worker.
+    Keep(Value),
     /// It runs until [`Probe::finish`].
     Hold,
 }
@@ -129,6 +132,8 @@ pub(crate) fn hold(start: &Start) -> Act {
 pub(crate) struct Probe {
     orders: mpsc::UnboundedSender<Order>,
     pub(crate) started: Arc<Mutex<Vec<AttemptId>>>,
+    /// What the worker has kept.
+    pub(crate) store: Arc<Mutex<BTreeMap<ObjectId, Value>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +167,7 @@ pub(crate) struct Worker<A> {
     holding: bool,
     orders: mpsc::UnboundedReceiver<Order>,
     started: Arc<Mutex<Vec<AttemptId>>>,
+    store: Arc<Mutex<BTreeMap<ObjectId, Value>>>,
     /// Starts whose inputs have not all come.
     streamed: Vec<Start>,
 }
@@ -170,9 +176,9 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
     /// A worker over a link, to be run.
     pub(crate) fn new(link: Link<FromWorker, ToWorker>, act: A) -> (Probe, Self) {
         let (sender, orders) = mpsc::unbounded_channel();
-        let started = Arc::default();
-        let probe = Probe { orders: sender, started: Arc::clone(&started) };
-        (probe, Self { link, act, held: Vec::new(), holding: true, orders, started, streamed: Vec::new() })
+        let (started, store) = (Arc::default(), Arc::default());
+        let probe = Probe { orders: sender, started: Arc::clone(&started), store: Arc::clone(&store) };
+        (probe, Self { link, act, held: Vec::new(), holding: true, orders, started, store, streamed: Vec::new() })
     }
 
     pub(crate) async fn run(mut self) {
@@ -193,6 +199,11 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     ToWorker::Define { function, .. } => {
                         self.send(FromWorker::Taken(window::cost(function.body.len())));
                     }
+                    ToWorker::Show(object) => {
+                        let value = self.store.lock().unwrap().get(&object).cloned();
+                        self.send(FromWorker::Shown { object, value });
+                    }
+                    ToWorker::Drop(objects) => self.store.lock().unwrap().retain(|object, _| !objects.contains(object)),
                     ToWorker::Goodbye | ToWorker::Fenced => return,
                     ToWorker::Welcome { .. }
                     | ToWorker::Recall(_)
@@ -200,8 +211,6 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     | ToWorker::ForgetFunctions(_)
                     | ToWorker::Fetch { .. }
                     | ToWorker::Give { .. }
-                    | ToWorker::Show(_)
-                    | ToWorker::Drop(_)
                     | ToWorker::Taken(_) => {}
                 }
             }
@@ -239,6 +248,12 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
             match (self.act)(&start) {
                 Act::Hold if self.holding => self.held.push(start),
                 Act::Hold => reports.push(report(start.attempt, answer(&start))),
+                Act::Keep(value) => {
+                    let object = ObjectId(start.attempt);
+                    let told = value.referred_to_as(object);
+                    self.store.lock().unwrap().insert(object, value);
+                    reports.push(report(start.attempt, Act::End(Ending::Returned(told))));
+                }
                 act @ Act::End(_) => reports.push(report(start.attempt, act)),
             }
         }
@@ -287,7 +302,7 @@ pub(crate) fn define(client: &Handle) {
 /// Waits for a task's end and takes it.
 pub(crate) fn take(client: &Handle, task: Seq) -> Completion {
     assert!(client.wait(task, PATIENCE), "task {task} ended");
-    client.take(task).expect("an outcome that was waited for is there")
+    client.take(task, Retention::Delivery).expect("an outcome that was waited for is there")
 }
 
 /// The value of a task, as text.

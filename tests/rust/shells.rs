@@ -32,7 +32,7 @@ fn every_task_gets_its_own_outcome_once() {
     let tasks: Vec<_> = (0..10_000).map(|n| submit(&client, task(n.to_string()))).collect();
     for (n, task) in tasks.iter().enumerate().rev() {
         assert_eq!(value(&client, *task), n.to_string());
-        assert_eq!((client.state(*task), client.take(*task)), (State::Unknown, None));
+        assert_eq!((client.state(*task), client.take(*task, Retention::Delivery)), (State::Unknown, None));
     }
     assert_eq!(await_empty(&client).tasks.done, 10_000);
     rig.end();

@@ -1,0 +1,85 @@
+"""Large values that stay with workers: how they come to those who need them, and what is lost with whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import plait
+import rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Bytes of one value here: far more than the coordinator keeps of anything that merely passes through.
+LARGE = 50 << 20
+
+
+def ramp(start: int) -> Any:
+    return np.arange(start, start + LARGE // 8, dtype=np.int64)
+
+
+def plus(one: Any, other: Any) -> Any:
+    return one + other
+
+
+def logged_ramp(path: str, start: int) -> Any:
+    """Leave a mark, then make a ramp."""
+    with open(path, "a") as log:
+        log.write(f"{os.getppid()}\n")
+    return ramp(start)
+
+
+def at(client: plait.Client, place: str) -> Callable[..., plait.Future[Any]]:
+    """Submit to the worker with this resource."""
+    return client.options(resources={place: 1}).submit
+
+
+def held_bytes(cluster: rig.Cluster) -> int:
+    """What the coordinator holds."""
+    return int(json.loads(cluster.start("status", "--json").succeeds())["held_bytes"])
+
+
+def two_workers(cluster: rig.Cluster, client: plait.Client) -> tuple[rig.Program, rig.Program]:
+    """One at "left" and one at "right"."""
+    pair = cluster.worker("--resource", "left=1"), cluster.worker("--resource", "right=1")
+    rig.eventually(lambda: len(client.workers()) == 2, "two workers")
+    return pair
+
+
+def test_a_chain_across_two_workers_is_what_it_would_be_on_one(cluster: rig.Cluster) -> None:
+    with plait.Client(cluster.client_line) as client:
+        two_workers(cluster, client)
+        value, expected = at(client, "left")(ramp, 0), ramp(0)
+        for n in range(4):
+            value = at(client, ("right", "left")[n % 2])(plus, value, n)
+            expected = expected + n
+        assert np.array_equal(value.result(rig.PATIENCE), expected)
+        both = at(client, "left")(plus, at(client, "left")(ramp, 1), at(client, "right")(ramp, 2))
+        assert np.array_equal(both.result(rig.PATIENCE), ramp(1) + ramp(2))
+
+
+def test_the_coordinator_keeps_nothing_of_what_stays_with_workers(cluster: rig.Cluster) -> None:
+    with plait.Client(cluster.client_line) as client:
+        two_workers(cluster, client)
+        values = [client.submit(ramp, n) for n in range(4)]
+        assert [int(value.result(rig.PATIENCE)[0]) for value in values] == [0, 1, 2, 3]
+        rig.eventually(lambda: held_bytes(cluster) < LARGE // 8, "what was shown is let go of")
+
+
+def test_what_is_lost_with_its_worker_is_made_again_for_whoever_waits(cluster: rig.Cluster, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with plait.Client(cluster.client_line) as client:
+        left, _ = two_workers(cluster, client)
+        value = at(client, "left")(logged_ramp, str(log), 7)
+        assert np.array_equal(value.result(rig.PATIENCE), ramp(7))
+        left.send(signal.SIGKILL)
+        rig.eventually(lambda: len(client.workers()) == 1, "one is lost")
+        again = cluster.worker("--resource", "left=1")
+        assert np.array_equal(at(client, "right")(plus, value, 1).result(rig.PATIENCE), ramp(8))
+        assert log.read_text().split() == [str(left.pid), str(again.pid)]
