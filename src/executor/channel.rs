@@ -10,6 +10,7 @@ use plait_core::outcome::Ending;
 use plait_core::protocol::frame::{Decoder, Fed, Missing};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::value::Value;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,6 +18,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// How long an executor without orders keeps mappings for the next.
+const SPARES_KEPT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What there is to do.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ impl Channel {
         let (memory, courier) = receive_shared(&socket)?;
         let page = ExecutorPage::open(memory.as_fd())?;
         let (socket, courier) = (Arc::new(socket), Arc::new(courier));
-        let store = Store::new();
+        let store = Store::for_executor();
         let results = Results::new(Arc::clone(&socket), Arc::clone(&courier), Arc::clone(&store));
         results.send(FromExecutor::Ready)?;
         Ok(Self {
@@ -146,7 +150,7 @@ impl Channel {
             if !self.open || self.results.flush().is_err() {
                 return Next::End;
             }
-            match read(&self.socket, &mut self.buffer) {
+            match self.await_more().and_then(|()| read(&self.socket, &mut self.buffer)) {
                 Ok(0) => self.open = false,
                 Ok(read) => {
                     self.feed(read);
@@ -159,6 +163,14 @@ impl Channel {
                 Err(_) => self.open = false,
             }
         }
+    }
+
+    /// Lets go of what is kept for the next order, if that does not come soon. The system may be asked to wait on.
+    fn await_more(&self) -> rustix::io::Result<()> {
+        if self.store.has_spares() && poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&SPARES_KEPT))? == 0 {
+            self.store.drop_spares();
+        }
+        Ok(())
     }
 
     /// The entry of the order at hand.

@@ -87,6 +87,7 @@ impl ExecutorChannel {
             let (Some((function, stream)), false) = (simple(py, &order, loaded.as_ref()), self.cancelled()) else {
                 return self.inner().tuple(py, order).map(Some);
             };
+            self.store.drop_spares();
             self.inside.store(true, Relaxed);
             let call = pickle::load_any_call(py, stream);
             let called = call.and_then(|(args, kwargs)| function.call(args, kwargs.as_ref()));
@@ -283,6 +284,7 @@ impl Inner {
                 Some(inputs.collect::<PyResult<Vec<_>>>()?)
             }
         };
+        self.channel.store().drop_spares();
         let first = order.part.as_ref().map_or(0, |part| part.first);
         let deaths = order.part.map(|part| part.deaths).filter(|deaths| !deaths.is_empty());
         let crash = deaths.map(|deaths| outcome_into(py, Outcome::Failed(Box::new(Failure::Crashed(deaths))), None));

@@ -9,6 +9,7 @@
 //! where a copy would do. Without descriptors, mappings or memory for one more blob, bytes travel as bytes.
 
 use super::shm::{Snapshot, is_sealed, seal};
+use super::spare::{Origin, Spares};
 use bytes::Bytes;
 use plait_core::limits;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -29,6 +30,8 @@ pub struct Store {
     /// Descriptors that are held at the moment.
     descriptors: AtomicUsize,
     descriptors_limit: usize,
+    /// In executors alone: mappings for the next order.
+    spares: Option<Arc<Spares>>,
 }
 
 /// A segment that was written here.
@@ -47,6 +50,8 @@ struct Blob {
     memory: Snapshot,
     /// Where it came from, as long as it may be passed on.
     source: Option<Memory>,
+    /// What it is a mapping of, if that is of interest.
+    origin: Option<Origin>,
 }
 
 /// A blob's place in the table of its store.
@@ -86,14 +91,40 @@ impl Store {
     /// A store that holds no more descriptors than this process can spare.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let part = usize::try_from(allowed).unwrap_or(usize::MAX) / limits::DESCRIPTORS_PART;
-        Self::with_limit(part.min(limits::DESCRIPTORS))
+        Self::with(Self::spare_descriptors(), None)
     }
 
+    /// The same for an executor, to which the same memory comes again and again.
+    #[must_use]
+    pub fn for_executor() -> Arc<Self> {
+        Self::with(Self::spare_descriptors(), Some(Arc::default()))
+    }
+
+    fn spare_descriptors() -> usize {
+        let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let part = usize::try_from(allowed).unwrap_or(usize::MAX) / limits::DESCRIPTORS_PART;
+        part.min(limits::DESCRIPTORS)
+    }
+
+    #[cfg(test)]
     fn with_limit(descriptors_limit: usize) -> Arc<Self> {
+        Self::with(descriptors_limit, None)
+    }
+
+    fn with(descriptors_limit: usize, spares: Option<Arc<Spares>>) -> Arc<Self> {
         let (mapped, copies) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { mapped, copies, descriptors: AtomicUsize::new(0), descriptors_limit })
+        Arc::new(Self { mapped, copies, descriptors: AtomicUsize::new(0), descriptors_limit, spares })
+    }
+
+    /// Whether mappings are kept for the next order.
+    #[must_use]
+    pub fn has_spares(&self) -> bool {
+        self.spares.as_ref().is_some_and(|spares| spares.are_there())
+    }
+
+    /// Lets go of mappings that were kept: an order has all that it needs, or none comes.
+    pub fn drop_spares(&self) {
+        self.spares.iter().for_each(|spares| spares.drop_all());
     }
 
     /// Copies segments into one blob: the only copy that is made of them. One that lies where an earlier one lay, and is
@@ -115,7 +146,7 @@ impl Store {
         let (file, offsets) = self.fill(segments)?;
         let map = |(segment, offset): (&&[u8], u64)| {
             let memory = Snapshot::map(file.descriptor.as_fd(), offset, segment.len())?;
-            let blob = self.enter(memory, Some(Memory { file: Arc::clone(&file), offset }));
+            let blob = self.enter(memory, Some(Memory { file: Arc::clone(&file), offset }), None);
             self.remember(segment.as_ptr() as usize, &blob);
             Ok(Bytes::from_owner(Shared(blob)))
         };
@@ -171,8 +202,9 @@ impl Store {
         let Ok(mapping) = Snapshot::map(memory.as_fd(), offset, length) else {
             return read(memory.as_fd(), offset, length).map(Bytes::from);
         };
+        let origin = if self.spares.is_some() { Origin::of(memory.as_fd(), offset).ok() } else { None };
         let file = if keep == Keep::Descriptor { self.hold(memory).ok() } else { None };
-        Ok(Bytes::from_owner(Shared(self.enter(mapping, file.map(|file| Memory { file, offset })))))
+        Ok(Bytes::from_owner(Shared(self.enter(mapping, file.map(|file| Memory { file, offset }), origin))))
     }
 
     /// The memory of a segment that is a blob, for somebody who may write to it. Gives it back if it is none, or if it
@@ -181,15 +213,19 @@ impl Store {
         let Some(blob) = self.find(&segment).filter(|blob| blob.memory.len() == segment.len()) else {
             return Err(segment);
         };
-        let Some(Memory { file, offset }) = blob.source.clone() else { return Self::alone(blob, segment) };
+        let Some(Memory { file, offset }) = blob.source.clone() else { return self.alone(blob, segment) };
         Snapshot::map(file.descriptor.as_fd(), offset, segment.len()).map_err(|_| segment)
     }
 
     /// The very mapping of `segment`, if nobody else holds it.
-    fn alone(blob: Arc<Blob>, segment: Bytes) -> Result<Snapshot, Bytes> {
+    fn alone(&self, blob: Arc<Blob>, segment: Bytes) -> Result<Snapshot, Bytes> {
         // All clones of a segment share one reference to its blob: it is gone with the last of them.
         drop(segment);
-        Arc::try_unwrap(blob).map(|blob| blob.memory).map_err(|blob| Bytes::from_owner(Shared(blob)))
+        let Blob { memory, origin, .. } = Arc::try_unwrap(blob).map_err(|blob| Bytes::from_owner(Shared(blob)))?;
+        Ok(match (&self.spares, origin) {
+            (Some(spares), Some(origin)) => spares.exchange(origin, memory),
+            _ => memory,
+        })
     }
 
     /// Bytes of blobs that are mapped here.
@@ -227,9 +263,9 @@ impl Store {
         if before < self.descriptors_limit { Ok(file) } else { Err(Errno::MFILE.into()) }
     }
 
-    fn enter(self: &Arc<Self>, memory: Snapshot, source: Option<Memory>) -> Arc<Blob> {
+    fn enter(self: &Arc<Self>, memory: Snapshot, source: Option<Memory>, origin: Option<Origin>) -> Arc<Blob> {
         let start = memory.start() as usize;
-        let blob = Arc::new(Blob { entry: Entry { start, store: Arc::clone(self) }, memory, source });
+        let blob = Arc::new(Blob { entry: Entry { start, store: Arc::clone(self) }, memory, source, origin });
         self.mapped().insert(start, Arc::downgrade(&blob));
         blob
     }

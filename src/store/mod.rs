@@ -1,8 +1,8 @@
 //! Memory shared between a worker and its executors, and the passing of descriptors between them.
 //!
 //! [`shm`] has the page that each executor shares with its worker, and mappings; [`blob`] keeps large segments in memory
-//! that is passed instead of copied; [`passing`] sends descriptors over a Unix socket; [`objects`] has the values that stay
-//! with a worker.
+//! that is passed instead of copied, and `spare` what an executor keeps mapped from one order to the next; [`passing`] sends
+//! descriptors over a Unix socket; [`objects`] has the values that stay with a worker.
 //! Nothing here has a name in a file system: what is shared is a sealed memfd, which nobody else can open and which
 //! is gone with its last holder.
 
@@ -10,3 +10,4 @@ pub mod blob;
 pub mod objects;
 pub mod passing;
 pub mod shm;
+mod spare;

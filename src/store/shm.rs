@@ -13,11 +13,13 @@
 //! page that lies costs the executor that wrote it and nobody else. This is one of the two files where `unsafe` may stand.
 #![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
 
+use super::spare::{Origin, Spares};
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use plait_core::limits::EXECUTOR_QUEUE;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BYTES: usize = 4096;
@@ -263,7 +265,10 @@ pub(super) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Result<bool>
 /// A part of sealed memory, mapped privately: writes to it stay here.
 #[derive(Debug)]
 pub struct Snapshot {
-    map: MmapMut,
+    /// Empty only while it is dropped.
+    map: Option<MmapMut>,
+    /// Where the mapping goes then.
+    home: Option<(Arc<Spares>, Origin)>,
 }
 
 impl Snapshot {
@@ -276,36 +281,53 @@ impl Snapshot {
         // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
         // shrinking and has no holes, so no access faults. The mapping is private: what is written goes nowhere else.
         let map = unsafe { MmapOptions::new().offset(offset).len(length).map_copy(&memory)? };
-        Ok(Self { map })
+        Ok(Self { map: Some(map), home: None })
+    }
+
+    /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
+    pub(super) fn at_home(mut self, used: Option<MmapMut>, spares: Arc<Spares>, origin: Origin) -> Self {
+        Self { map: used.or_else(|| self.map.take()), home: Some((spares, origin)) }
+    }
+
+    fn map_ref(&self) -> &MmapMut {
+        self.map.as_ref().expect("it is not being dropped")
     }
 
     /// Where it begins.
     #[must_use]
     pub fn start(&self) -> *const u8 {
-        self.map.as_ptr()
+        self.map_ref().as_ptr()
     }
 
     /// How long it is, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.map_ref().len()
     }
 
     /// Whether it has no bytes; never so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.map_ref().is_empty()
     }
 
     /// What is in it.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        self.map_ref()
     }
 
     /// The same, to be written to.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map
+        self.map.as_mut().expect("it is not being dropped")
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let (Some(map), Some((spares, origin))) = (self.map.take(), self.home.take()) {
+            spares.keep(origin, map);
+        }
     }
 }
 

@@ -122,6 +122,31 @@ def test_what_a_task_writes_to_its_argument_stays_there(client: plait.Client) ->
     assert not shared.result().any()
 
 
+def spoil(value: np.ndarray[Any, Any], place: int | None) -> float:
+    """Sum an array, then write to it."""
+    total = float(value.sum())
+    if place is not None:
+        value[place] = -1.0
+    return total
+
+
+def maps_here(_: object) -> int:
+    return held()[1]
+
+
+def test_tasks_that_write_and_tasks_that_read_share_an_array_in_turn() -> None:
+    ramp = np.arange(LARGE, dtype=np.float64)
+    places = [None, 0, None, None, LARGE - 1, LARGE // 2, None, None]
+    with plait.Client(slots=1) as client:
+        shared = client.put(ramp)
+        told = [client.submit(spoil, shared, place).result(60) for place in places]
+        assert told == [float(ramp.sum())] * len(places)
+        assert client.submit(maps_here, np.zeros(LARGE)).result(60) == 1, (
+            "its own argument, and nothing of an earlier order"
+        )
+        assert client.submit(maps_here, 0).result(60) == 0, "nothing is kept that this order does not need"
+
+
 def test_a_task_sees_its_argument_as_it_was_at_submit(client: plait.Client) -> None:
     value = np.zeros(LARGE, np.uint8)
     futures = []
