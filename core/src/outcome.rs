@@ -314,12 +314,12 @@ pub enum Notice {
     Ended(Vec<Delivery>),
     /// These have been running for a while.
     Started(Vec<crate::id::Seq>),
-    /// Pieces of a run that are over, so far.
+    /// How far a run is.
     Progressed {
         /// Which run.
         run: crate::id::RunId,
-        /// How many.
-        done: u64,
+        /// So far.
+        progress: Progress,
     },
     /// Before a story first mentions it.
     WorkerNamed {
@@ -337,6 +337,19 @@ pub enum Notice {
         /// The value, whole; or why it is lost.
         outcome: Outcome,
     },
+}
+
+/// What the pieces of a run that are over have come to, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// How many items they were about.
+    pub items: u64,
+    /// How many pieces they were, those counted by their parts that were taken apart.
+    pub pieces: u64,
+    /// How long they ran, in microseconds.
+    pub run_micros: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
 }
 
 /// Whether a session may submit more.

@@ -97,8 +97,8 @@ pub enum Call {
         errors: Errors,
         /// Retries of each item, in place.
         retries: u32,
-        /// How many items there are.
-        items: u32,
+        /// Which items.
+        span: Span,
     },
     /// As `Chunk`, its values then folded by `merge` into one plain value.
     ChunkFold {
@@ -106,8 +106,8 @@ pub enum Call {
         errors: Errors,
         /// Retries of each item, in place.
         retries: u32,
-        /// How many items there are.
-        items: u32,
+        /// Which items.
+        span: Span,
         /// The function that merges two values.
         merge: FunctionId,
     },
@@ -118,19 +118,86 @@ pub enum Call {
         /// What the inputs are.
         grouping: Grouping,
         /// What an input that is a failure means: left out for `Skip`, an outcome in its place for `Return`; then the next
-        /// input is what the failed piece was given.
+        /// input is what the failed piece was given and, if that is a chunk, the one after it which items of that: two
+        /// decimal numbers with a space between them, of the first and of the one after the last.
         errors: Errors,
     },
 }
 
 impl Call {
-    /// How many items it is about; none if it is not a chunk.
+    /// Which items it is about; none if it is not a chunk.
     #[must_use]
-    pub const fn items(self) -> u32 {
+    pub const fn span(self) -> Span {
         match self {
-            Self::Chunk { items, .. } | Self::ChunkFold { items, .. } => items,
-            Self::Single | Self::Fold | Self::Combine { .. } => 0,
+            Self::Chunk { span, .. } | Self::ChunkFold { span, .. } => span,
+            Self::Single | Self::Fold | Self::Combine { .. } => Span::whole(0),
         }
+    }
+
+    /// The same with other items of the same list.
+    #[must_use]
+    pub const fn over(self, span: Span) -> Self {
+        match self {
+            Self::Chunk { errors, retries, .. } => Self::Chunk { errors, retries, span },
+            Self::ChunkFold { errors, retries, merge, .. } => Self::ChunkFold { errors, retries, span, merge },
+            Self::Single | Self::Fold | Self::Combine { .. } => self,
+        }
+    }
+}
+
+/// Which items of a pickled list a chunk is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The first of them.
+    pub first: u32,
+    /// The one after the last of them.
+    pub end: u32,
+    /// How many items the list has.
+    pub total: u32,
+}
+
+impl Span {
+    /// All of a list of so many items.
+    #[must_use]
+    pub const fn whole(total: u32) -> Self {
+        Self { first: 0, end: total, total }
+    }
+
+    /// Whether it is all of its list.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        self.first == 0 && self.end == self.total
+    }
+
+    /// How many items it has.
+    #[must_use]
+    pub const fn len(self) -> u32 {
+        self.end.saturating_sub(self.first)
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same items in so many parts of about one size, or fewer.
+    pub fn parts(self, most: u32) -> impl Iterator<Item = Self> {
+        let size = self.len().div_ceil(most).max(1) as usize;
+        (self.first..self.end).step_by(size).map(move |first| {
+            let end = self.end.min(first.saturating_add(size as u32));
+            Self { first, end, ..self }
+        })
+    }
+
+    /// Its part of so many bytes that its list takes.
+    #[must_use]
+    pub fn share(self, bytes: u64) -> u64 {
+        if self.is_whole() {
+            return bytes;
+        }
+        let share = u128::from(bytes) * u128::from(self.len()) / u128::from(self.total.max(1));
+        u64::try_from(share).unwrap_or(bytes)
     }
 }
 

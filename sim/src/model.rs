@@ -79,7 +79,7 @@ impl Judge<'_> {
                 ensure(size <= self.plan.result_limit, "its value is larger than may be")?;
                 self.allows_text(seq, task, &script::text(value))
             }
-            Outcome::Raised(error) => self.allows_error(seq, task, &script::text(error)),
+            Outcome::Raised(error) => self.allows_error(task, &script::text(error)),
             Outcome::Skipped => Err("nothing of it may be skipped".to_string()),
             Outcome::Cancelled => unreachable!("seen above"),
             Outcome::Failed(failure) => self.allows_failure(seq, task, failure),
@@ -144,13 +144,12 @@ impl Judge<'_> {
         task.inputs.iter().map(text).collect()
     }
 
-    fn allows_error(&self, seq: Seq, task: &TaskRecord, text: &str) -> Verdict {
+    fn allows_error(&self, task: &TaskRecord, text: &str) -> Verdict {
         let fails = |script: &Script| script::error_text(script.tag) == text && may_raise(script);
         let known = match &task.kind {
             Kind::Single(script) => fails(script),
             Kind::Chunk { items, errors, .. } | Kind::ChunkFold { items, errors, .. } => {
-                let crashes =
-                    |script: &Script| script::crash_text(script.tag) == text && self.may_crash(seq, task, script);
+                let crashes = |script: &Script| script::crash_text(script.tag) == text && self.may_crash(task, script);
                 *errors == Errors::Raise && items.iter().any(|item| fails(item) || crashes(item))
             }
             Kind::Result(_) | Kind::Put(_) => false,
@@ -213,7 +212,10 @@ impl Judge<'_> {
         let heavy = match &task.kind {
             Kind::Single(script) => script.ballast + 64 > self.plan.result_limit,
             Kind::Put(text) => text.len() as u64 > self.plan.result_limit,
-            Kind::Chunk { .. } | Kind::ChunkFold { .. } | Kind::Result(_) => false,
+            Kind::Chunk { items, .. } | Kind::ChunkFold { items, .. } => {
+                task.run.is_none() && items.iter().map(|item| item.ballast).sum::<u64>() > self.plan.result_limit
+            }
+            Kind::Result(_) => false,
         };
         heavy || self.is_tight()
     }
@@ -228,12 +230,12 @@ impl Judge<'_> {
         let mut prospects = match &task.kind {
             Kind::Single(script) => self.single(task, script),
             Kind::Chunk { items, errors, retries } => {
-                let mut all = chunk(items, *errors, *retries, |item| self.may_crash(seq, task, item));
+                let mut all = self.chunk(task, items, *errors, *retries);
                 all.texts = all.items.iter().map(|items| script::chunk_text(items)).collect();
                 Prospects { texts: all.texts, fails: all.fails }
             }
             Kind::ChunkFold { items, errors, retries, .. } => {
-                let all = chunk(items, *errors, *retries, |item| self.may_crash(seq, task, item));
+                let all = self.chunk(task, items, *errors, *retries);
                 Prospects { texts: all.items.iter().map(|items| items.concat()).collect(), fails: all.fails }
             }
             Kind::Result(_) => Prospects::default(),
@@ -246,9 +248,51 @@ impl Judge<'_> {
     }
 
     /// Whether so many executors died under an item that it may not be run again.
-    fn may_crash(&self, seq: Seq, task: &TaskRecord, item: &Script) -> bool {
-        let deaths = self.ledger.executions.item_falls(TaskId::new(self.session, seq), item.tag);
-        deaths >= self.options(task).crash_limit
+    fn may_crash(&self, task: &TaskRecord, item: &Script) -> bool {
+        self.ledger.executions.item_falls(self.session, item.tag) >= self.options(task).crash_limit
+    }
+
+    /// Whether an item of a piece that was taken apart may fail otherwise than by its script.
+    fn may_fail(&self, task: &TaskRecord, item: &Script) -> bool {
+        let deaths = self.ledger.executions.chunk_falls(self.session, item.tag);
+        task.run.is_some() && (deaths >= self.options(task).crash_limit || self.is_tight())
+    }
+
+    /// Every list of item texts that a chunk may have.
+    fn chunk(&self, task: &TaskRecord, items: &[Script], errors: Errors, retries: u32) -> ChunkProspects {
+        let mut lists: Vec<Vec<String>> = vec![Vec::new()];
+        let mut fails = false;
+        for item in items {
+            let value = script::result_text(item.tag, &[]);
+            let (returns, raises) = match item.behaviour {
+                Behaviour::Return | Behaviour::Soil | Behaviour::Hang | Behaviour::Stubborn => (true, false),
+                Behaviour::Raise(times) => (times != ALWAYS, times > retries),
+                Behaviour::Refuse => (false, true),
+                Behaviour::Crash(times) => (times != ALWAYS, false),
+            };
+            let mut choices: Vec<Option<String>> = Vec::new();
+            if returns {
+                choices.push(Some(value));
+            }
+            let given = script::given_text(std::slice::from_ref(item));
+            let errors_of = [
+                (raises, script::error_text(item.tag)),
+                (self.may_crash(task, item), script::crash_text(item.tag)),
+                (self.may_fail(task, item), format!("failed{given}")),
+            ];
+            for (_, text) in errors_of.into_iter().filter(|(may_be, _)| *may_be) {
+                match errors {
+                    Errors::Return => choices.push(Some(format!("!{text}"))),
+                    Errors::Skip => choices.push(None),
+                    Errors::Raise => fails = true,
+                }
+            }
+            let extended = |list: &Vec<String>, choice: &Option<String>| {
+                list.iter().cloned().chain(choice.clone()).collect::<Vec<String>>()
+            };
+            lists = lists.iter().flat_map(|list| choices.iter().map(|choice| extended(list, choice))).collect();
+        }
+        ChunkProspects { items: lists, texts: Vec::new(), fails }
     }
 
     fn single(&self, task: &TaskRecord, script: &Script) -> Prospects {
@@ -270,38 +314,6 @@ struct ChunkProspects {
     items: Vec<Vec<String>>,
     texts: Vec<String>,
     fails: bool,
-}
-
-/// Every list of item texts that a chunk may have.
-fn chunk(items: &[Script], errors: Errors, retries: u32, may_crash: impl Fn(&Script) -> bool) -> ChunkProspects {
-    let mut lists: Vec<Vec<String>> = vec![Vec::new()];
-    let mut fails = false;
-    for item in items {
-        let value = script::result_text(item.tag, &[]);
-        let (returns, raises) = match item.behaviour {
-            Behaviour::Return | Behaviour::Soil | Behaviour::Hang | Behaviour::Stubborn => (true, false),
-            Behaviour::Raise(times) => (times != ALWAYS, times > retries),
-            Behaviour::Refuse => (false, true),
-            Behaviour::Crash(times) => (times != ALWAYS, false),
-        };
-        let mut choices: Vec<Option<String>> = Vec::new();
-        if returns {
-            choices.push(Some(value));
-        }
-        let errors_of = [(raises, script::error_text(item.tag)), (may_crash(item), script::crash_text(item.tag))];
-        for (_, text) in errors_of.into_iter().filter(|(may_be, _)| *may_be) {
-            match errors {
-                Errors::Return => choices.push(Some(format!("!{text}"))),
-                Errors::Skip => choices.push(None),
-                Errors::Raise => fails = true,
-            }
-        }
-        let extended = |list: &Vec<String>, choice: &Option<String>| {
-            list.iter().cloned().chain(choice.clone()).collect::<Vec<String>>()
-        };
-        lists = lists.iter().flat_map(|list| choices.iter().map(|choice| extended(list, choice))).collect();
-    }
-    ChunkProspects { items: lists, texts: Vec::new(), fails }
 }
 
 fn may_raise(script: &Script) -> bool {

@@ -36,6 +36,7 @@ pub(crate) const PROBES: &[&str] = &[
     "object spread from a copy",
     "one-way cut",
     "parts of a chunk folded",
+    "piece taken apart",
     "recall answered with work returned",
     "recall came too late",
     "report after fence ignored",

@@ -62,6 +62,8 @@ pub(crate) struct Running {
     pub(crate) part: Option<Part>,
     /// What its items came to so far.
     pub(crate) texts: Vec<String>,
+    /// What the values of its items weigh so far, together.
+    pub(crate) weight: u64,
     /// The execution, once all inputs are there.
     pub(crate) execution: Option<u64>,
 }
@@ -200,7 +202,7 @@ impl Executor {
             if *slot == Some((order.entry, Slot::Offered)) {
                 *slot = Some((order.entry, Slot::Claimed));
                 let Order { entry, start, part } = order;
-                self.running = Some(Running { entry, start, part, texts: Vec::new(), execution: None });
+                self.running = Some(Running { entry, start, part, texts: Vec::new(), weight: 0, execution: None });
                 return true;
             }
         }

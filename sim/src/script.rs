@@ -211,6 +211,19 @@ pub(crate) fn failure_text(failure: &Outcome, given: &[Script]) -> String {
     format!("!{text}{}", given_text(given))
 }
 
+/// The scripts that are meant among those in a start's arguments.
+pub(crate) fn scripts_of(start: &Start) -> Vec<Script> {
+    let span = start.call.span();
+    if span.is_empty() { Vec::new() } else { scripts(&start.args)[span.first as usize..span.end as usize].to_vec() }
+}
+
+/// Which items of a failed chunk are meant.
+pub(crate) fn place(value: &Value) -> std::ops::Range<usize> {
+    let text = text(value);
+    let (first, end) = text.split_once(' ').expect("two numbers");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
 /// What a combine says of what a failed piece was given.
 pub(crate) fn given_text(given: &[Script]) -> String {
     given.iter().map(|script| format!("@{}", script.tag)).collect()

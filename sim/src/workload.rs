@@ -8,10 +8,11 @@ use crate::probe::probe;
 use crate::script::{self, Function, Script};
 use draw::Draw;
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
-use plait_core::outcome::{Admission, Delivery, Outcome, Story};
+use plait_core::outcome::{Admission, Delivery, Outcome, Progress, Story};
 use plait_core::rng::Rng;
 use plait_core::spec::{
-    Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Options, PythonVersion, Request, Retention, RunSpec, TaskSpec,
+    Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Options, PythonVersion, Request, Retention, RunSpec, Span,
+    TaskSpec,
 };
 use plait_core::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -320,11 +321,12 @@ impl Program {
         let (call, scripts) = match &record.kind {
             Kind::Single(script) => (Call::Single, std::slice::from_ref(script)),
             Kind::Chunk { items, errors, retries } => {
-                (Call::Chunk { errors: *errors, retries: *retries, items: items.len() as u32 }, items.as_slice())
+                let span = Span::whole(items.len() as u32);
+                (Call::Chunk { errors: *errors, retries: *retries, span }, items.as_slice())
             }
             Kind::ChunkFold { items, errors, retries, merge } => {
-                let count = items.len() as u32;
-                let call = Call::ChunkFold { errors: *errors, retries: *retries, items: count, merge: *merge };
+                let span = Span::whole(items.len() as u32);
+                let call = Call::ChunkFold { errors: *errors, retries: *retries, span, merge: *merge };
                 (call, items.as_slice())
             }
             Kind::Result(_) | Kind::Put(_) => unreachable!("only what runs is submitted"),
@@ -612,10 +614,13 @@ impl Program {
         task.told = Some((outcome, story));
     }
 
-    pub(crate) fn show_progress(&mut self, run: RunId, done: u64) {
+    pub(crate) fn show_progress(&mut self, run: RunId, progress: Progress) {
         let record = &mut self.runs[run.index()];
+        let items = |seq: &Seq| self.tasks[seq.index()].kind.scripts().len() as u64;
+        let (done, all) = (progress.items, record.pieces.iter().map(items).sum::<u64>());
         assert!(done > record.shown || done == 0, "{run} went back from {} to {done}", record.shown);
-        assert!(done <= record.pieces.len() as u64, "{run} has more ends than pieces");
+        assert!(done <= all, "{run} has more ends than items");
+        assert!(progress.pieces <= done && progress.pieces > 0, "a piece has its items");
         record.shown = done;
     }
 }

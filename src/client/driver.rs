@@ -217,7 +217,7 @@ impl<U: Upstream> Driver<U> {
             }
             Action::Supply { seq, outcome } => self.shared.inbox.supply(seq, outcome),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
-            Action::ShowProgress { run, done } => self.shared.inbox.show_progress(run, done),
+            Action::ShowProgress { run, progress } => self.shared.inbox.show_progress(run, progress),
             Action::NameWorker { worker, name } => self.shared.inbox.name_worker(worker, &name),
             Action::Admit { admission } => self.shared.outgoing.admit(admission),
             Action::GiveUp { loss } => self.ended = Some(Ended::Lost(loss)),

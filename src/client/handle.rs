@@ -7,7 +7,7 @@ use super::{Close, Completion, Loss, NewTask, State, SubmitError};
 use crate::store::blob::Store;
 use crate::store::objects::Objects;
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, WorkerId};
-use plait_core::outcome::Outcome;
+use plait_core::outcome::{Outcome, Progress};
 use plait_core::protocol::message::client::Status;
 use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion, Retention};
 use plait_core::value::{Stored, Value};
@@ -166,9 +166,15 @@ impl Handle {
         self.0.inbox.next_watched(timeout, into);
     }
 
-    /// Pieces of a run that are over, as far as is known; 0 once its result was released.
+    /// Waits until a run is over (or unknown), or more of its items are than `seen`; false if `timeout` passes first.
     #[must_use]
-    pub fn progress(&self, run: RunId) -> u64 {
+    pub fn wait_progress(&self, result: Seq, seen: u64, timeout: Duration) -> bool {
+        self.0.inbox.wait_progress(result, seen, timeout)
+    }
+
+    /// How far a run is, as far as is known; nothing once its result was released.
+    #[must_use]
+    pub fn progress(&self, run: RunId) -> Progress {
         self.0.inbox.progress(run)
     }
 

@@ -7,7 +7,7 @@ use super::table::{Filed, FixedState, Table};
 use super::waiter::{Waiter, Wish, wake_all};
 use super::{Completion, Loss, State};
 use plait_core::id::{RunId, Seq, WorkerId};
-use plait_core::outcome::{Delivery, Outcome, Story};
+use plait_core::outcome::{Delivery, Outcome, Progress, Story};
 use plait_core::spec::Request;
 use plait_core::value::{Stored, Value};
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ struct Contents {
 #[derive(Debug)]
 struct Run {
     id: RunId,
-    done: u64,
+    progress: Progress,
 }
 
 /// How it all ended.
@@ -95,9 +95,23 @@ impl Inbox {
 
     /// Waits until one of `tasks` is not pending (or, if `wish` says so, its run has made progress).
     pub(super) fn wait(&self, tasks: &[Seq], wish: Wish, timeout: Duration) -> bool {
+        self.wait_unless(|contents| tasks.iter().any(|task| contents.is_settled(*task)), tasks, wish, timeout)
+    }
+
+    /// Waits until the result of a run is not pending, or more items of it are over than `seen`.
+    pub(super) fn wait_progress(&self, result: Seq, seen: u64, timeout: Duration) -> bool {
+        let is_further = |contents: &Contents| {
+            let further = contents.runs.get(&result.0).is_some_and(|run| run.progress.items > seen);
+            further || contents.is_settled(result)
+        };
+        self.wait_unless(is_further, &[result], Wish::Progress, timeout)
+    }
+
+    /// Waits for `tasks`, unless there is nothing to wait for.
+    fn wait_unless(&self, over: impl FnOnce(&Contents) -> bool, tasks: &[Seq], wish: Wish, timeout: Duration) -> bool {
         let waiter = {
             let mut contents = self.lock();
-            if tasks.iter().any(|task| contents.is_settled(*task)) {
+            if over(&contents) {
                 return true;
             }
             let waiter = Waiter::new(wish);
@@ -171,11 +185,11 @@ impl Inbox {
         tasks
     }
 
-    /// Pieces of a run that are over, as far as is known.
-    pub(super) fn progress(&self, run: RunId) -> u64 {
+    /// How far a run is, as far as is known.
+    pub(super) fn progress(&self, run: RunId) -> Progress {
         let contents = self.lock();
         let result = contents.results.get(&run.0);
-        result.and_then(|result| contents.runs.get(&result.0)).map_or(0, |run| run.done)
+        result.and_then(|result| contents.runs.get(&result.0)).map(|run| run.progress).unwrap_or_default()
     }
 
     /// A worker's name.
@@ -237,15 +251,15 @@ impl Inbox {
         tasks.iter().for_each(|task| contents.table.start(*task));
     }
 
-    /// Pieces of a run that are over.
-    pub(super) fn show_progress(&self, run: RunId, done: u64) {
+    /// How far a run is.
+    pub(super) fn show_progress(&self, run: RunId, progress: Progress) {
         let mut waking = Vec::new();
         {
             let mut guard = self.lock();
             let contents = &mut *guard;
             let Some(result) = contents.results.get(&run.0) else { return };
             if let Some(run) = contents.runs.get_mut(&result.0) {
-                run.done = done;
+                run.progress = progress;
             }
             let waiters = contents.waiters.get(&result.0).into_iter().flatten();
             waking.extend(waiters.filter(|waiter| waiter.wish() == Wish::Progress).cloned());
@@ -330,7 +344,7 @@ impl Contents {
             }
             Request::OpenRun(run) => {
                 self.table.register(run.result);
-                self.runs.insert(run.result.0, Run { id: run.id, done: 0 });
+                self.runs.insert(run.result.0, Run { id: run.id, progress: Progress::default() });
                 self.results.insert(run.id.0, run.result);
                 self.registered = run.result.0 + 1;
             }

@@ -71,7 +71,7 @@ impl Worker {
 
     fn give(&mut self, entries: impl IntoIterator<Item = u32>) {
         let orders: Vec<_> = entries.into_iter().map(order).collect();
-        orders.iter().for_each(|order| self.page.offer(order.entry, (0, order.call.items())));
+        orders.iter().for_each(|order| self.page.offer(order.entry, (0, order.call.span().end)));
         self.say(ToExecutor::Orders(orders));
     }
 

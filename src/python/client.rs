@@ -10,7 +10,7 @@ use super::wait::{Deadline, wait_until};
 use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::resource::{Amount, Resources};
-use plait_core::spec::{Call, Cancel, Errors, Finish, Grouping, Options, PythonVersion, Retention};
+use plait_core::spec::{Call, Cancel, Errors, Finish, Grouping, Options, PythonVersion, Retention, Span};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -188,7 +188,7 @@ impl Session {
         retries: u32,
         items: u32,
     ) -> PyResult<Ticket> {
-        let call = Call::Chunk { errors: errors_from(errors)?, retries, items };
+        let call = Call::Chunk { errors: errors_from(errors)?, retries, span: Span::whole(items) };
         let task = new_task(self.0.own(py)?, (function, options), call, args, inputs, Retention::Delivery, None)?;
         let (handle, task) = self.admit(py, task)?;
         Ok(Ticket::new(handle, task, Retention::Delivery))
@@ -244,7 +244,7 @@ impl Session {
 
     /// Pieces of a run that are over.
     fn progress(&self, py: Python<'_>, run: u32) -> PyResult<u64> {
-        Ok(self.0.own(py)?.progress(RunId(run)))
+        Ok(self.0.own(py)?.progress(RunId(run)).items)
     }
 
     /// Waits until one of the tasks is over or a run among them makes progress; false if `timeout` seconds pass first.

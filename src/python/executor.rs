@@ -285,7 +285,7 @@ impl Inner {
             }
         };
         self.channel.store().drop_spares();
-        let first = order.part.as_ref().map_or(0, |part| part.first);
+        let first = order.part.as_ref().map_or(order.call.span().first, |part| part.first);
         let deaths = order.part.map(|part| part.deaths).filter(|deaths| !deaths.is_empty());
         let crash = deaths.map(|deaths| outcome_into(py, Outcome::Failed(Box::new(Failure::Crashed(deaths))), None));
         let crash = crash.transpose()?;

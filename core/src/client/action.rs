@@ -1,7 +1,7 @@
 //! What a client's session wants done.
 
 use crate::id::{RunId, Seq, WorkerId};
-use crate::outcome::{Admission, Delivery, Outcome};
+use crate::outcome::{Admission, Delivery, Outcome, Progress};
 use crate::spec::Request;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -41,12 +41,12 @@ pub enum Action {
         /// Which.
         tasks: Vec<Seq>,
     },
-    /// Pieces of a run that are over.
+    /// How far a run is.
     ShowProgress {
         /// Which run.
         run: RunId,
-        /// How many so far.
-        done: u64,
+        /// So far.
+        progress: Progress,
     },
     /// A worker's name.
     NameWorker {

@@ -67,7 +67,7 @@ pub(super) fn pass_on(notice: Notice, begin: usize, actions: &mut Vec<Action>) {
             _ => actions.push(Action::Deliver { deliveries: more }),
         },
         Notice::Started(tasks) => actions.push(Action::MarkStarted { tasks }),
-        Notice::Progressed { run, done } => actions.push(Action::ShowProgress { run, done }),
+        Notice::Progressed { run, progress } => actions.push(Action::ShowProgress { run, progress }),
         Notice::WorkerNamed { worker, name } => actions.push(Action::NameWorker { worker, name }),
         Notice::Fetched { seq, outcome } => actions.push(Action::Supply { seq, outcome }),
         // The program hears of it together with what the outbox has to say.

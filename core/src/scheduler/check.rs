@@ -4,7 +4,7 @@ use super::fold::{Content, Fold};
 use super::function::called;
 use super::object::Object;
 use super::ready::Class;
-use super::run::{Gather, Run};
+use super::run::{Gather, Run, items_of};
 use super::session::{Link, Session};
 use super::slab::NONE;
 use super::task::{Role, State, Task};
@@ -61,9 +61,9 @@ impl Scheduler {
         let of_task = |task: &Task| match &task.state {
             State::Done(outcome) => {
                 assert!(task.args.is_empty() || task.object != NONE, "arguments go when a task is over");
-                outcome.len() + task.args.carried()
+                outcome.len() + task.held_args()
             }
-            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => task.args.carried(),
+            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => task.held_args(),
         };
         let tasks: u64 = self.tasks.iter().map(|(_, task)| of_task(task)).sum();
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
@@ -169,7 +169,7 @@ impl Scheduler {
             Role::Fold { run, start } => !self.runs[run].fold_inputs(start).is_empty(),
             Role::Result { run, .. } => {
                 let run = &self.runs[run];
-                run.is_complete() && run.combine_inputs().iter().all(Option::is_some)
+                run.is_complete()
             }
         }
     }
@@ -275,30 +275,34 @@ impl Scheduler {
         let is_result = |task: &Task| matches!(task.role, Role::Result { run, .. } if run == slot);
         assert!(self.tasks.get(run.result).is_some_and(|t| is_result(t) && !t.is_done()), "a run waits for its result");
         let mut folds = BTreeMap::new();
-        let mut pieces = BTreeSet::new();
+        let mut pieces = BTreeMap::new();
         for (task, t) in self.tasks.iter() {
             match t.role {
-                Role::Piece { run, piece } if run == slot => assert!(pieces.insert(piece), "one task a piece"),
+                Role::Piece { run, at } if run == slot => {
+                    assert!(pieces.insert(at, items_of(t.call)).is_none(), "one task a piece");
+                }
                 Role::Fold { run, start } if run == slot => {
                     assert!(folds.insert(start, task).is_none(), "one task a fold");
                 }
                 _ => {}
             }
         }
-        assert_eq!(pieces.len() as u64, run.pieces - run.ended, "pieces that are not over");
-        assert!(pieces.last().is_none_or(|last| *last < run.pieces), "pieces are numbered from 0");
+        assert_eq!(pieces.values().sum::<u64>(), run.items - run.progress.items, "items that are not over");
+        let mut ends = pieces.iter().map(|(at, items)| at + items);
+        assert!(ends.clone().zip(pieces.keys().skip(1)).all(|(end, next)| end <= *next), "an item is in one piece");
+        assert!(ends.next_back().is_none_or(|end| end <= run.items), "items are numbered from 0");
         match &run.gather {
-            Gather::Fold(fold) => check_fold(fold, &pieces, &folds, run.pieces),
+            Gather::Fold(fold) => check_fold(fold, &pieces, &folds, run.items),
             Gather::Combine(combine) => {
                 assert!(folds.is_empty(), "a combine folds nothing");
-                combine.check(run.pieces);
+                combine.check();
             }
         }
     }
 }
 
 /// Ranges are disjoint and in order; with the pieces that are not over they cover every position once.
-fn check_fold(fold: &Fold, pieces: &BTreeSet<u64>, folds: &BTreeMap<u64, u32>, total: u64) {
+fn check_fold(fold: &Fold, pieces: &BTreeMap<u64, u64>, folds: &BTreeMap<u64, u32>, total: u64) {
     let (mut covered, mut end, mut before, mut folding) = (0, 0, None::<&Content>, 0);
     for (start, range) in fold.ranges() {
         assert!(*start >= end && range.end > *start && range.end <= total + 1, "ranges are disjoint and in order");
@@ -306,11 +310,12 @@ fn check_fold(fold: &Fold, pieces: &BTreeSet<u64>, folds: &BTreeMap<u64, u32>, t
         let parted = *start > end || before.is_none_or(|before| !before.joins(&range.content));
         assert!(parted, "nothing stands beside a value");
         assert_eq!(folds.contains_key(start), runs, "a fold that runs has its task");
-        assert!(!pieces.range(start.saturating_sub(1)..range.end - 1).any(|p| p + 1 >= *start), "a range is over");
+        let last = pieces.range(..range.end - 1).next_back();
+        assert!(last.is_none_or(|(at, items)| at + items < *start), "a range is over");
         folding += usize::from(runs);
         covered += range.end - start;
         (end, before) = (range.end, Some(&range.content));
     }
     assert_eq!((folding, folds.len()), (fold.folding(), folding), "folds that run");
-    assert_eq!(covered + pieces.len() as u64, total + 1, "every position is over or has its piece");
+    assert_eq!(covered + pieces.values().sum::<u64>(), total + 1, "every position is over or has its piece");
 }

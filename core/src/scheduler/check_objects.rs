@@ -65,9 +65,7 @@ impl Scheduler {
             .filter(|(_, run)| run.session == task.session)
             .map(|(_, run)| match &run.gather {
                 Gather::Fold(fold) => fold.values().filter(ours).count(),
-                Gather::Combine(combine) => {
-                    combine.outcomes().iter().flatten().filter_map(Outcome::value).filter(ours).count()
-                }
+                Gather::Combine(combine) => combine.outcomes().filter_map(Outcome::value).filter(ours).count(),
             })
             .sum();
         assert_eq!(

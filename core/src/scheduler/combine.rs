@@ -4,69 +4,94 @@ use super::Scheduler;
 use super::run::Gather;
 use super::task::State;
 use crate::outcome::Outcome;
+use crate::spec::{Call, Span};
 use crate::value::Value;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 
-/// The outcomes of a run's pieces, by piece. They become the inputs of the run's result without ever being listed by
-/// name.
+/// The outcomes of a run's pieces. They become the inputs of the run's result without ever being listed by name.
 #[derive(Debug)]
 pub(super) struct Combine {
-    /// Nothing where a piece is not over, or was left out.
-    outcomes: Vec<Option<Outcome>>,
-    /// What pieces were given that came to no value, by piece; once all are over it follows their outcomes.
-    given: BTreeMap<u64, Value>,
+    /// What pieces came to, by their first items.
+    ended: BTreeMap<u64, Outcome>,
+    /// What those of them were given that came to no value.
+    given: BTreeMap<u64, Given>,
+    /// All of it in order, once every piece is over.
+    inputs: Vec<Outcome>,
 }
 
-const _: () = assert!(size_of::<Option<Outcome>>() == size_of::<Outcome>(), "an outcome is held per piece");
+/// What a piece was given.
+#[derive(Debug)]
+struct Given {
+    args: Value,
+    span: Span,
+}
 
 impl Combine {
     pub(super) const fn new() -> Self {
-        Self { outcomes: Vec::new(), given: BTreeMap::new() }
+        Self { ended: BTreeMap::new(), given: BTreeMap::new(), inputs: Vec::new() }
     }
 
-    /// A piece is over; without an outcome it is left out.
-    pub(super) fn put(&mut self, piece: u64, outcome: Option<Outcome>) {
-        let Ok(place) = usize::try_from(piece) else { return };
-        if place >= self.outcomes.len() {
-            self.outcomes.resize(place + 1, None);
+    /// A piece is over. Returns the bytes that are held for it: what it was given too, if it came to no value.
+    pub(super) fn put(&mut self, at: u64, outcome: Outcome, call: Call, args: Value) -> u64 {
+        let mut bytes = outcome.len();
+        if !outcome.is_value() {
+            let given = Given { args, span: call.span() };
+            bytes += given.len();
+            self.given.insert(at, given);
         }
-        self.outcomes[place] = outcome;
+        self.ended.insert(at, outcome);
+        bytes
     }
 
-    /// Keeps what a piece was given that has come to no value.
-    pub(super) fn keep_given(&mut self, piece: u64, args: Value) {
-        self.given.insert(piece, args);
-    }
-
-    /// Every piece is over: what was left out vanishes, and failures are followed by what they were given.
+    /// Every piece is over: failures are followed by what they were given.
     fn close_ranks(&mut self) {
         let given = core::mem::take(&mut self.given);
-        if given.is_empty() {
-            return self.outcomes.retain(Option::is_some);
-        }
         let mut given = given.into_iter().peekable();
-        for (piece, outcome) in (0..).zip(core::mem::take(&mut self.outcomes)) {
-            self.outcomes.extend(outcome.map(Some));
-            let args = given.next_if(|(of, _)| *of == piece);
-            self.outcomes.extend(args.map(|(_, args)| Some(Outcome::Value(args))));
+        for (at, outcome) in core::mem::take(&mut self.ended) {
+            self.inputs.push(outcome);
+            if let Some((_, given)) = given.next_if(|(of, _)| *of == at) {
+                self.inputs.extend(given.into_inputs());
+            }
         }
     }
 
-    pub(super) fn outcomes(&self) -> &[Option<Outcome>] {
-        &self.outcomes
+    /// What its call is given, once every piece is over.
+    pub(super) fn inputs(&self) -> &[Outcome] {
+        &self.inputs
+    }
+
+    /// Every outcome in it.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.ended.values().chain(&self.inputs)
     }
 
     pub(super) fn held(&self) -> u64 {
-        let given = self.given.values().map(Value::carried).sum::<u64>();
-        given + self.outcomes.iter().flatten().map(Outcome::len).sum::<u64>()
+        self.given.values().map(Given::len).sum::<u64>() + self.outcomes().map(Outcome::len).sum::<u64>()
     }
 
-    pub(super) fn check(&self, pieces: u64) {
-        let failures = self.outcomes.iter().flatten().filter(|outcome| !outcome.is_value()).count() as u64;
-        assert!(self.outcomes.len() as u64 <= pieces + failures, "a combine only gathers");
-        let failed = |piece: &u64| self.outcomes[*piece as usize].as_ref().is_some_and(|outcome| !outcome.is_value());
-        assert!(self.given.keys().all(failed), "what failed pieces were given is kept, no other");
+    pub(super) fn check(&self) {
+        let failed = self.ended.iter().filter(|(_, outcome)| !outcome.is_value()).map(|(at, _)| at);
+        assert!(self.given.keys().eq(failed), "what failed pieces were given is kept, no other");
+        assert!(self.inputs.is_empty() || self.ended.is_empty(), "all of it is in order, or none");
+    }
+}
+
+impl Given {
+    fn len(&self) -> u64 {
+        self.args.carried() + self.place().map_or(0, |place| place.carried())
+    }
+
+    /// Which items of a chunk are meant.
+    fn place(&self) -> Option<Value> {
+        let Span { first, end, .. } = self.span;
+        (first < end).then(|| Value::copied(format!("{first} {end}").as_bytes()))
+    }
+
+    fn into_inputs(self) -> impl Iterator<Item = Outcome> {
+        let place = self.place();
+        [Some(self.args), place].into_iter().flatten().map(Outcome::Value)
     }
 }
 

@@ -53,9 +53,9 @@ impl Scheduler {
             for run in core::mem::take(&mut session.progress) {
                 // The run may be over, and its place another session's by now.
                 let ours = self.runs.get_mut(run).filter(|run| run.session == slot);
-                if let Some((run, done)) = ours.and_then(super::run::Run::take_progress) {
+                if let Some((run, progress)) = ours.and_then(super::run::Run::take_progress) {
                     let run: RunId = run;
-                    session.outbox.push(Notice::Progressed { run, done }, 0);
+                    session.outbox.push(Notice::Progressed { run, progress }, 0);
                 }
             }
         }

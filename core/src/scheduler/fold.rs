@@ -1,6 +1,6 @@
 //! Folds: merging adjacent results of a run while others are still being made.
 //!
-//! The positions of a run are its initial value (0) and its pieces (from 1). Each position that is over belongs to one
+//! The positions of a run are its initial value (0) and its items (from 1). Each position that is over belongs to one
 //! range: a value, nothing at all, or a fold that runs. Ranges are disjoint, so the order is never lost.
 //!
 //! While pieces run, a fold starts only with a full set of adjacent values of which none outweighs all others together:
@@ -55,9 +55,9 @@ impl Fold {
         Self { ranges: BTreeMap::from([(0, Range { end: 1, content })]), folding: 0, fresh: Vec::new() }
     }
 
-    /// A piece is over.
-    pub(super) fn put(&mut self, piece: u64, value: Option<Value>) {
-        self.insert(piece + 1, piece + 2, value);
+    /// A piece is over, which was about so many items.
+    pub(super) fn put(&mut self, at: u64, items: u64, value: Option<Value>) {
+        self.insert(at + 1, at + 1 + items, value);
     }
 
     /// The fold that began at `start` is over. Gives its inputs back.

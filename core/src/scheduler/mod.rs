@@ -31,12 +31,13 @@
 //! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
 //! - tasks: `task`, `input` (dependencies), `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `remake` (lineage);
-//! - runs: `run`, `fold`, `combine`;
+//! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such);
 //! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
 mod admission;
+mod apart;
 mod balance;
 mod check;
 mod check_objects;

@@ -6,6 +6,7 @@
 //! as a task that is over may need it to be made again (see `remake`).
 
 use super::Scheduler;
+use super::run::Ended;
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use super::transfer::Want;
@@ -160,9 +161,10 @@ impl Scheduler {
                 self.close_run(run);
                 self.publish_stored(slot, &outcome, place, retention);
             }
-            Role::Piece { run, piece } => {
+            Role::Piece { run, at } => {
                 self.hold_for_run(slot, &outcome);
-                self.piece_ended(run, piece, outcome, Value::empty());
+                let call = self.tasks[slot].call;
+                self.piece_ended(run, at, Ended { call, args: Value::empty(), run_micros: place.run_micros }, outcome);
             }
             Role::Fold { run, start } => {
                 self.hold_for_run(slot, &outcome);
@@ -269,7 +271,7 @@ impl Scheduler {
         match self.tasks[slot].role {
             Role::Fold { run, start } => self.runs[run].fold_inputs(start).iter().filter_map(seq).collect(),
             Role::Result { run, .. } => {
-                let outcomes = self.runs[run].combine_inputs().iter().flatten();
+                let outcomes = self.runs[run].combine_inputs().iter();
                 outcomes.filter_map(|outcome| seq(outcome.value()?)).collect()
             }
             Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => Vec::new(),

@@ -32,7 +32,7 @@ impl Scheduler {
             Role::Fold { run, start } => {
                 self.runs[run].fold_inputs(start).iter().cloned().map(Outcome::Value).collect()
             }
-            Role::Result { run, .. } => self.runs[run].combine_inputs().iter().flatten().cloned().collect(),
+            Role::Result { run, .. } => self.runs[run].combine_inputs().to_vec(),
             Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => return None,
         })
     }
@@ -48,7 +48,7 @@ impl Scheduler {
             Some(recipe) => recipe.iter().map(Outcome::len).sum(),
             None => task.inputs.iter().map(input).sum(),
         };
-        let bytes = task.args.carried() + inputs;
+        let bytes = task.held_args() + inputs;
         let limit = self.config.held_bytes_limit / limits::LINEAGE_PART;
         if self.origins.tasks >= limits::LINEAGE_TASKS || self.origins.bytes + bytes > limit {
             return self.let_origin_go(slot, Tie::Need);
@@ -89,8 +89,8 @@ impl Scheduler {
     }
 
     fn let_origin_go(&mut self, slot: u32, tie: Tie) {
-        let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
-        self.held -= args.carried();
+        self.held -= self.tasks[slot].held_args();
+        self.tasks[slot].args = Value::empty();
         let Task { session, function, call, .. } = self.tasks[slot];
         self.let_functions_go(session, function, call);
         self.untie(slot, tie);

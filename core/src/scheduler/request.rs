@@ -1,6 +1,7 @@
 //! What clients ask for, checked word by word: nothing in a request is trusted.
 
 use super::object::Claim;
+use super::run::items_of;
 use super::session::{Link, OptionsEntry};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task};
@@ -91,7 +92,7 @@ impl Scheduler {
                 continue;
             }
             let TaskSpec { seq, function, options, call, args, inputs, run, retention } = spec;
-            if args.stored().is_some() {
+            if args.stored().is_some() || !call.span().is_whole() {
                 return Err(Misbehaved);
             }
             let python = self.call_python(slot, function, call)?;
@@ -101,7 +102,7 @@ impl Scheduler {
             }
             let role = match run {
                 None => Role::Plain(retention),
-                Some(run) => match self.next_piece(slot, run)? {
+                Some(run) => match self.next_piece(slot, run, items_of(call))? {
                     Some(role) => role,
                     None => {
                         // The run is over: its late pieces are nobody's any more.
@@ -121,7 +122,7 @@ impl Scheduler {
     /// Makes a task out of what was asked for. It waits for [`Scheduler::begin`].
     pub(super) fn accept(&mut self, session: u32, seq: Seq, work: Work, role: Role) -> u32 {
         let Work { function, options, queue, call, args } = work;
-        self.held += args.carried();
+        self.held += call.span().share(args.carried());
         self.hold_functions(session, function, call);
         let ticket = self.ticket;
         self.ticket += 1;

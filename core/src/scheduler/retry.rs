@@ -36,6 +36,9 @@ impl Scheduler {
             Ending::Cancelled => Outcome::Cancelled,
             Ending::TooLarge { size, limit } => too_large(size, limit),
         };
+        if self.comes_apart(slot, &outcome) {
+            return self.take_apart(slot);
+        }
         self.conclude(slot, outcome, place);
     }
 
@@ -67,7 +70,7 @@ impl Scheduler {
             let outcome = outcome(value);
             return if own && outcome.is_value() { outcome } else { unknown("its worker reported another's value") };
         }
-        match self.refuse(value.carried(), self.tasks[slot].args.carried()) {
+        match self.refuse(value.carried(), self.tasks[slot].held_args()) {
             Some(failure) => failure,
             None => outcome(value),
         }

@@ -1,5 +1,6 @@
 //! Runs: many pieces and one way to finish them.
 //!
+//! A piece is about one item or, as a chunk, about several that follow one another; its place is that of its first item.
 //! A run's result is a task that its client named. It waits for the run as for one more input. A combine becomes that
 //! task's call; a fold's last value becomes its outcome. Pieces are freed as soon as their outcome has gone to the run.
 
@@ -10,7 +11,7 @@ use super::request::{Misbehaved, Work};
 use super::slab::NONE;
 use super::task::{Place, Role, State, compact};
 use crate::id::{FunctionId, OptionsId, RunId, Seq};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Progress};
 use crate::spec::{Call, Cancel, Errors, Finish, Retention, RunSpec};
 use crate::value::Value;
 use alloc::vec::Vec;
@@ -28,11 +29,13 @@ pub(super) struct Run {
     /// What merges or combines.
     pub(super) function: FunctionId,
     /// Pieces so far; all there are once it is sealed.
-    pub(super) pieces: u64,
+    pieces: u64,
+    /// Their items so far.
+    pub(super) items: u64,
     pub(super) sealed: bool,
-    /// Pieces that are over.
-    pub(super) ended: u64,
-    told: u64,
+    /// What is over of it.
+    pub(super) progress: Progress,
+    told: Progress,
     in_progress_list: bool,
     stirred: bool,
     /// The lowest failure that is known and not dealt with yet.
@@ -50,7 +53,12 @@ pub(super) enum Gather {
 impl Run {
     /// Whether every piece is over and no other will come.
     pub(super) const fn is_complete(&self) -> bool {
-        self.sealed && self.ended == self.pieces
+        self.sealed && self.progress.items == self.items
+    }
+
+    /// What a failing piece means.
+    pub(super) const fn errors(&self) -> Errors {
+        self.errors
     }
 
     pub(super) const fn is_combine(&self) -> bool {
@@ -58,9 +66,9 @@ impl Run {
     }
 
     /// How far it is, if its client does not know.
-    pub(super) fn take_progress(&mut self) -> Option<(RunId, u64)> {
+    pub(super) fn take_progress(&mut self) -> Option<(RunId, Progress)> {
         self.in_progress_list = false;
-        (core::mem::replace(&mut self.told, self.ended) != self.ended).then_some((self.id, self.ended))
+        (core::mem::replace(&mut self.told, self.progress) != self.progress).then_some((self.id, self.progress))
     }
 
     pub(super) fn fold_inputs(&self, start: u64) -> &[Value] {
@@ -70,9 +78,9 @@ impl Run {
         }
     }
 
-    pub(super) fn combine_inputs(&self) -> &[Option<Outcome>] {
+    pub(super) fn combine_inputs(&self) -> &[Outcome] {
         match &self.gather {
-            Gather::Combine(combine) => combine.outcomes(),
+            Gather::Combine(combine) => combine.inputs(),
             Gather::Fold(_) => &[],
         }
     }
@@ -116,9 +124,10 @@ impl Scheduler {
             options,
             function,
             pieces: 0,
+            items: 0,
             sealed: false,
-            ended: 0,
-            told: 0,
+            progress: Progress::default(),
+            told: Progress::default(),
             in_progress_list: false,
             stirred: false,
             failure: None,
@@ -151,8 +160,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The role of the next piece of a run; nothing if the run is over.
-    pub(super) fn next_piece(&mut self, session: u32, id: RunId) -> Result<Option<Role>, Misbehaved> {
+    /// The role of the next piece of a run, which has so many items; nothing if the run is over.
+    pub(super) fn next_piece(&mut self, session: u32, id: RunId, items: u64) -> Result<Option<Role>, Misbehaved> {
         let owner = &self.sessions[session];
         let Some(run) = owner.runs.get(&id).copied() else {
             return if id.0 < owner.next_run { Ok(None) } else { Err(Misbehaved) };
@@ -162,32 +171,35 @@ impl Scheduler {
             return Err(Misbehaved);
         }
         r.pieces += 1;
-        Ok(Some(Role::Piece { run, piece: r.pieces - 1 }))
+        r.items += items;
+        Ok(Some(Role::Piece { run, at: r.items - items }))
     }
 
-    /// A piece is over. What it was given is kept where its failure goes to a combine, which will want to know.
-    pub(super) fn piece_ended(&mut self, run: u32, piece: u64, outcome: Outcome, args: Value) {
+    /// A piece is over: a task that is gone.
+    pub(super) fn piece_ended(&mut self, run: u32, at: u64, piece: Ended, outcome: Outcome) {
         self.stir(run);
+        let Ended { call, args, run_micros } = piece;
+        let items = items_of(call);
         let r = &mut self.runs[run];
-        r.ended += 1;
+        r.progress.items += items;
+        r.progress.pieces += 1;
+        r.progress.run_micros = r.progress.run_micros.saturating_add(run_micros);
+        r.progress.bytes = r.progress.bytes.saturating_add(outcome.value().map_or(0, Value::len));
         let kept = match (&outcome, r.errors) {
             (Outcome::Value(_), _) | (_, Errors::Return) => Some(compact(outcome)),
             (Outcome::Skipped, _) | (_, Errors::Skip) => None,
             (Outcome::Raised(_) | Outcome::Cancelled | Outcome::Failed(_), Errors::Raise) => {
-                return r.fail(piece, outcome);
+                return r.fail(at, outcome);
             }
         };
-        self.held += kept.as_ref().map_or(0, Outcome::len);
         match (&mut r.gather, kept) {
-            (Gather::Fold(fold), Some(Outcome::Value(value))) => fold.put(piece, Some(value)),
-            (Gather::Fold(fold), _) => fold.put(piece, None),
-            (Gather::Combine(combine), kept) => {
-                if kept.as_ref().is_some_and(|outcome| !outcome.is_value()) {
-                    self.held += args.carried();
-                    combine.keep_given(piece, args);
-                }
-                combine.put(piece, kept);
+            (Gather::Fold(fold), Some(Outcome::Value(value))) => {
+                self.held += value.carried();
+                fold.put(at, items, Some(value));
             }
+            (Gather::Fold(fold), _) => fold.put(at, items, None),
+            (Gather::Combine(combine), Some(kept)) => self.held += combine.put(at, kept, call, args),
+            (Gather::Combine(_), None) => {}
         }
     }
 
@@ -224,7 +236,7 @@ impl Scheduler {
         while let Some(run) = self.stirred.pop() {
             let Some(r) = self.runs.get_mut(run) else { continue };
             r.stirred = false;
-            if r.told != r.ended && !core::mem::replace(&mut r.in_progress_list, true) {
+            if r.told != r.progress && !core::mem::replace(&mut r.in_progress_list, true) {
                 self.sessions[r.session].progress.push(run);
                 let session = r.session;
                 self.touch(session);
@@ -263,12 +275,7 @@ impl Scheduler {
         match &run.gather {
             Gather::Fold(fold) => fold.values().for_each(|value| self.unhold(run.session, value)),
             Gather::Combine(combine) => {
-                combine
-                    .outcomes()
-                    .iter()
-                    .flatten()
-                    .filter_map(Outcome::value)
-                    .for_each(|v| self.unhold(run.session, v));
+                combine.outcomes().filter_map(Outcome::value).for_each(|v| self.unhold(run.session, v));
             }
         }
         self.sweep();
@@ -291,7 +298,7 @@ impl Scheduler {
             self.withdraw(slot, cancel);
             self.let_inputs_go(slot);
             let task = self.tasks.remove(slot);
-            self.held -= task.args.carried();
+            self.held -= task.held_args();
             self.let_functions_go(session, task.function, task.call);
             self.counts.done += 1;
             self.counts.failed += 1;
@@ -307,6 +314,19 @@ impl Scheduler {
             self.stirred.push(run);
         }
     }
+}
+
+/// What is left of a piece that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) call: Call,
+    pub(super) args: Value,
+    pub(super) run_micros: u64,
+}
+
+/// How many items of its run a piece is about.
+pub(super) fn items_of(call: Call) -> u64 {
+    u64::from(call.span().len().max(1))
 }
 
 impl Run {

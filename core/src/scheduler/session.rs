@@ -199,7 +199,7 @@ impl Scheduler {
             for edge in &task.inputs {
                 self.edges.remove(*edge);
             }
-            self.held -= task.args.carried();
+            self.held -= task.held_args();
             if task.object != NONE {
                 self.drop_record(slot, task.object);
             }

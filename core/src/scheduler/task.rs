@@ -3,6 +3,7 @@
 use super::Scheduler;
 use super::object::Tie;
 use super::ready::Post;
+use super::run::Ended;
 use super::slab::NONE;
 use super::worker::Seat;
 use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
@@ -51,8 +52,8 @@ pub(super) enum Role {
     Plain(Retention),
     /// A client put its value here: it is over from the start.
     Put(Retention),
-    /// A piece of a run: its value goes there.
-    Piece { run: u32, piece: u64 },
+    /// A piece of a run, from this item on: its value goes there.
+    Piece { run: u32, at: u64 },
     /// A fold of a run, over what begins at this position.
     Fold { run: u32, start: u64 },
     /// What a run comes to.
@@ -108,6 +109,11 @@ const _: () = assert!(size_of::<Option<Task>>() <= 208, "a task is held per pend
 impl Task {
     pub(super) const fn attempt(&self) -> AttemptId {
         AttemptId { task: self.id, attempt: Attempt(self.attempts) }
+    }
+
+    /// Bytes of arguments that are held for it: the parts of a piece that was taken apart share them.
+    pub(super) fn held_args(&self) -> u64 {
+        self.call.span().share(self.args.carried())
     }
 
     pub(super) const fn is_done(&self) -> bool {
@@ -183,8 +189,8 @@ impl Scheduler {
         if outcome.stored().is_some() {
             return self.conclude_stored(slot, outcome, place);
         }
+        self.held -= self.tasks[slot].held_args();
         let args = core::mem::replace(&mut self.tasks[slot].args, Value::empty());
-        self.held -= args.carried();
         self.let_inputs_go(slot);
         self.let_functions_go(session, function, call);
         match self.tasks[slot].role {
@@ -193,9 +199,9 @@ impl Scheduler {
                 self.close_run(run);
                 self.publish(slot, outcome, place, retention);
             }
-            Role::Piece { run, piece } => {
+            Role::Piece { run, at } => {
                 self.free(slot);
-                self.piece_ended(run, piece, outcome, args);
+                self.piece_ended(run, at, Ended { call, args, run_micros: place.run_micros }, outcome);
             }
             Role::Fold { run, start } => {
                 self.free(slot);

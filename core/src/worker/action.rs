@@ -178,7 +178,8 @@ impl Order {
     /// The first of the items that it is about, and the one after the last.
     #[must_use]
     pub fn items(&self) -> (u32, u32) {
-        self.part.as_ref().map_or((0, self.start.call.items()), |part| (part.first, part.end))
+        let span = self.start.call.span();
+        self.part.as_ref().map_or((span.first, span.end), |part| (part.first, part.end))
     }
 }
 

@@ -65,12 +65,13 @@ pub(super) type Splits = BTreeMap<Handle, Split>;
 impl Attempt {
     /// The first of its items, and the one after the last.
     fn items(&self) -> (u32, u32) {
-        self.share.as_ref().map_or((0, self.start.call.items()), |share| (share.first, share.end))
+        let span = self.start.call.span();
+        self.share.as_ref().map_or((span.first, span.end), |share| (share.first, share.end))
     }
 
     /// What its executor is told of its items, if not all of a chunk are meant.
     pub(super) fn part(&self) -> Option<Part> {
-        let share = self.share.as_ref().filter(|_| self.start.call.items() > 0)?;
+        let share = self.share.as_ref().filter(|_| !self.start.call.span().is_empty())?;
         let deaths = if self.has_crashed() { share.deaths.clone() } else { Vec::new() };
         Some(Part { first: share.first, end: share.end, deaths })
     }
@@ -82,7 +83,7 @@ impl Attempt {
 
     /// Whether it is not the first part of anything.
     pub(super) fn follows(&self) -> bool {
-        self.share.as_ref().is_some_and(|share| share.first > 0)
+        self.share.as_ref().is_some_and(|share| share.first > self.start.call.span().first)
     }
 
     fn may_be_cut(&self) -> bool {
@@ -223,11 +224,11 @@ impl Brain {
             return handle;
         }
         let whole = self.attempts.get(handle);
-        let (_, end) = whole.items();
+        let items = whole.items();
         let (start, place, class) = (whole.start.clone(), whole.place, whole.class);
-        let part = self.add_part(handle, start, (0, end), class, place);
+        let part = self.add_part(handle, start, items, class, place);
         self.attempts.get_mut(handle).place = Place::Split;
-        let pieces = BTreeMap::from([(0, Piece::Live(part))]);
+        let pieces = BTreeMap::from([(items.0, Piece::Live(part))]);
         self.splits.insert(handle, Split { pieces, live: 1, run_micros: 0, demand: Demand::Wanted });
         part
     }
@@ -420,7 +421,9 @@ impl Brain {
         for (whole, split) in &self.splits {
             assert_eq!(split.handles().len(), split.live);
             assert!(split.live > 0, "what has no part left is over");
-            let mut next = 0;
+            let span = self.attempts.get(*whole).start.call.span();
+            let mut next = split.pieces.first_key_value().map_or(0, |(first, _)| *first);
+            let first = next;
             for (first, piece) in &split.pieces {
                 assert_eq!(*first, next, "no gap between parts");
                 next = match piece {
@@ -432,8 +435,8 @@ impl Brain {
                     }
                 };
             }
-            let items = self.attempts.get(*whole).start.call.items();
-            assert!(next == items || next == 0, "every item is in a part, unless their values are being folded");
+            let all = (first, next) == (span.first, span.end);
+            assert!(all || next == 0, "every item is in a part, unless their values are being folded");
         }
         assert!(self.failed.is_empty(), "a step leaves nothing to stop");
     }

@@ -51,8 +51,10 @@ pub(crate) struct Executions {
     calls: BTreeMap<(SessionId, FunctionId), u32>,
     /// Executors that died while they had this task in their hands, by where that was.
     falls: BTreeMap<TaskId, Vec<Site>>,
-    /// How many of them died while this item of it had begun.
-    item_falls: BTreeMap<(TaskId, u32), u32>,
+    /// How many executors died while this item had begun.
+    item_falls: BTreeMap<(SessionId, u32), u32>,
+    /// How many died that had this item in their hands, begun or not.
+    chunk_falls: BTreeMap<(SessionId, u32), u32>,
 }
 
 impl Executions {
@@ -146,13 +148,22 @@ impl Executions {
         self.falls.entry(task).or_default().push(site);
     }
 
-    pub(crate) fn item_fell(&mut self, task: TaskId, tag: u32) {
-        *self.item_falls.entry((task, tag)).or_default() += 1;
+    pub(crate) fn item_fell(&mut self, session: SessionId, tag: u32) {
+        *self.item_falls.entry((session, tag)).or_default() += 1;
     }
 
-    /// How many executors died under an item of a task.
-    pub(crate) fn item_falls(&self, task: TaskId, tag: u32) -> u32 {
-        self.item_falls.get(&(task, tag)).copied().unwrap_or(0)
+    pub(crate) fn chunk_fell(&mut self, session: SessionId, tag: u32) {
+        *self.chunk_falls.entry((session, tag)).or_default() += 1;
+    }
+
+    /// How many executors died under an item.
+    pub(crate) fn item_falls(&self, session: SessionId, tag: u32) -> u32 {
+        self.item_falls.get(&(session, tag)).copied().unwrap_or(0)
+    }
+
+    /// How many executors died under a chunk with an item in it.
+    pub(crate) fn chunk_falls(&self, session: SessionId, tag: u32) -> u32 {
+        self.chunk_falls.get(&(session, tag)).copied().unwrap_or(0)
     }
 
     /// Whether these are deaths under a task.

@@ -211,7 +211,7 @@ impl World {
                 let known = client.program.tasks.len() as u64;
                 assert!(tasks.iter().all(|seq| seq.0 < known), "started, but never submitted: {tasks:?}");
             }
-            Action::ShowProgress { run, done } => client.program.show_progress(run, done),
+            Action::ShowProgress { run, progress } => client.program.show_progress(run, progress),
             Action::NameWorker { .. } => {}
             Action::Admit { admission } => client.program.admit(admission),
             Action::GiveUp { loss } => self.give_up(n, loss),

@@ -263,7 +263,10 @@ impl World {
         let execution = self.ledger.executions.begin(start);
         let running = self.executor(n, id).and_then(|executor| executor.running.as_mut());
         running.expect("what begins was claimed").execution = Some(execution);
-        if start.call.items() > 0 {
+        if !start.call.span().is_empty() {
+            if !start.call.span().is_whole() {
+                probe!("piece taken apart");
+            }
             return self.begin_chunk(n, id, start, execution);
         }
         let (fate, micros) = self.call(start, function, execution);
@@ -381,6 +384,9 @@ impl World {
                 Effect::Hangs | Effect::HangsStubbornly => return,
             }
         };
+        if let Some(running) = self.executor(n, id).and_then(|executor| executor.running.as_mut()) {
+            running.weight += item.ballast;
+        }
         match self.settle_item(n, id, execution, result) {
             Some(ending) => self.follow(n, id, execution, Fate::Ends(ending, Condition::Clean), item.micros),
             None => self.plan_inner(n, id, item.micros * MICRO, Inner::Step { execution }),
@@ -411,9 +417,13 @@ impl World {
 
     /// All items that were left to this executor are done.
     fn end_chunk(&mut self, n: usize, id: ExecutorId, execution: u64) {
+        let limit = self.plan.result_limit;
         let Some(running) = self.executor(n, id).and_then(|executor| executor.running.as_mut()) else { return };
         let (texts, folds) = (&running.texts, matches!(running.start.call, Call::ChunkFold { .. }));
+        let size = running.weight;
         let ending = match folds {
+            // Its worker would say so.
+            _ if size > limit => Ending::TooLarge { size, limit },
             true if texts.is_empty() => Ending::Skipped,
             true => Ending::Returned(script::value(&texts.concat(), execution, 0)),
             false => Ending::Returned(script::value(&script::chunk_text(texts), execution, 0)),
@@ -478,10 +488,14 @@ impl World {
                 self.let_go(n, running);
                 let task = running.start.attempt.task;
                 self.ledger.executions.fall(task, Site { worker: n, pid });
-                let first = running.part.as_ref().map_or(0, |part| part.first);
-                if let Some(item) = item.filter(|item| running.start.call.items() > 0 && *item >= first) {
+                let span = running.start.call.span();
+                for script in &script::scripts_of(&running.start) {
+                    self.ledger.executions.chunk_fell(task.session, script.tag);
+                }
+                let first = running.part.as_ref().map_or(span.first, |part| part.first);
+                if let Some(item) = item.filter(|item| !running.start.call.span().is_empty() && *item >= first) {
                     let script = script::scripts(&running.start.args)[item as usize];
-                    self.ledger.executions.item_fell(task, script.tag);
+                    self.ledger.executions.item_fell(task.session, script.tag);
                 }
             }
             None => probe!("executor died between tasks"),
@@ -521,9 +535,13 @@ fn combined(start: &Start, grouping: Grouping, errors: Errors) -> String {
             (Outcome::Value(value), Grouping::Chunks) => texts.extend(script::item_texts(value)),
             (failure, _) => {
                 assert!(errors == Errors::Return, "{} was given {failure:?}", start.attempt);
-                let given =
-                    inputs.next().and_then(Outcome::value).expect("a failure is followed by what its piece was given");
-                texts.push(script::failure_text(failure, &script::scripts(given)));
+                let mut next = || inputs.next().and_then(Outcome::value);
+                let given = script::scripts(next().expect("a failure is followed by what its piece was given"));
+                let given = match grouping {
+                    Grouping::Items => &given[..],
+                    Grouping::Chunks => &given[script::place(next().expect("and by which items of that are meant"))],
+                };
+                texts.push(script::failure_text(failure, given));
                 probe!("combine over failed pieces");
             }
         }

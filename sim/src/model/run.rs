@@ -86,8 +86,7 @@ impl Judge<'_> {
         if text == "Ejoin;" {
             return ensure(run.join == Function::Fail, "its joining function does not raise");
         }
-        let raises =
-            |seq: &plait_core::id::Seq| self.allows_error(*seq, &self.program.tasks[seq.index()], text).is_ok();
+        let raises = |seq: &plait_core::id::Seq| self.allows_error(&self.program.tasks[seq.index()], text).is_ok();
         let known = run.errors == Errors::Raise && run.pieces.iter().any(raises);
         ensure(known, &format!("none of its pieces raises {text:?}"))
     }

@@ -15,6 +15,7 @@ pub(super) struct Draw {
     /// How many of 1000 values weigh something.
     heavy: u64,
     ballast_max: u64,
+    result_limit: u64,
     longest_micros: u64,
 }
 
@@ -27,6 +28,7 @@ impl Draw {
             trouble: plan.trouble,
             heavy: plan.heavy,
             ballast_max: (4 * plan.result_limit.min(plan.held_bytes_limit)).min(BALLAST_MAX),
+            result_limit: plan.result_limit,
             longest_micros: if plan.operations.is_multiple_of(3) { 2_000_000 } else { 50_000 },
         }
     }
@@ -62,12 +64,13 @@ impl Draw {
         format!("put{seq};{}", "x".repeat(ballast as usize))
     }
 
-    /// The items of a chunk.
+    /// The items of a chunk. Where they weigh something, two of them are too large together.
     pub(super) fn items(&self, seq: Seq, rng: &mut Rng) -> Vec<Script> {
         let count = 1 + rng.below(5) as u32;
+        let ballast = if rng.chance(self.heavy, 1000) { self.result_limit / 3 * 2 } else { 0 };
         let item = |n: u32, rng: &mut Rng| {
             let behaviour = if rng.chance(self.trouble / 10, 1000) { passing_trouble(rng) } else { Behaviour::Return };
-            Script { tag: Self::tag(seq, n), behaviour, micros: self.micros(rng) / u64::from(count), ballast: 0 }
+            Script { tag: Self::tag(seq, n), behaviour, micros: self.micros(rng) / u64::from(count), ballast }
         };
         (0..count).map(|n| item(n, rng)).collect()
     }

@@ -3,7 +3,7 @@
 
 use crate::client::{Action, Config, Event, References, Resume, Session};
 use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
-use crate::outcome::{Admission, Delivery, Notice, Outcome, Story};
+use crate::outcome::{Admission, Delivery, Notice, Outcome, Progress, Story};
 use crate::spec::{Call, Options, Request, Retention, TaskSpec};
 use crate::time::Time;
 use crate::value::{Stored, Value};
@@ -93,7 +93,8 @@ fn event(text: &str) -> Event {
         ["ended", ref tasks @ ..] => Event::Noticed(Notice::Ended(tasks.iter().map(|word| delivery(word)).collect())),
         ["started", ref tasks @ ..] => Event::Noticed(Notice::Started(seqs(tasks))),
         ["progress", run, done] => {
-            Event::Noticed(Notice::Progressed { run: RunId(number(&run[1..])), done: number(done) })
+            let progress = Progress { items: number(done), ..Progress::default() };
+            Event::Noticed(Notice::Progressed { run: RunId(number(&run[1..])), progress })
         }
         ["worker", worker, name] => {
             Event::Noticed(Notice::WorkerNamed { worker: WorkerId(number(&worker[1..])), name: name.into() })
@@ -158,7 +159,7 @@ fn show(action: &Action) -> String {
         Action::Deliver { deliveries } => format!("deliver {}", list(deliveries, |d| format!("t{}", d.seq))),
         Action::Supply { seq, outcome } => format!("supply t{seq}: {outcome:?}"),
         Action::MarkStarted { tasks } => format!("started {}", list(tasks, |seq| format!("t{seq}"))),
-        Action::ShowProgress { run, done } => format!("progress {run} {done}"),
+        Action::ShowProgress { run, progress } => format!("progress {run} {}", progress.items),
         Action::NameWorker { worker, name } => format!("worker {worker} is {name}"),
         Action::Admit { admission } => format!("admission {admission:?}").to_lowercase(),
         Action::GiveUp { loss } => format!("give up: {loss:?}").to_lowercase(),

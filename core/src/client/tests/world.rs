@@ -4,7 +4,7 @@
 use crate::client::{Action, Config, Event, References, Resume, Session};
 use crate::id::{RunId, SessionId};
 use crate::limits;
-use crate::outcome::{Admission, Notice};
+use crate::outcome::{Admission, Notice, Progress};
 use crate::spec::Request;
 use crate::time::Time;
 use proptest::prelude::*;
@@ -82,7 +82,8 @@ impl World {
                 assert!(taken > self.acknowledged, "nothing is acknowledged twice");
                 self.acknowledged = taken;
             }
-            Action::ShowProgress { done, .. } => {
+            Action::ShowProgress { progress, .. } => {
+                let done = progress.items;
                 assert_eq!(done, self.passed_on, "each notice is passed on once, in order");
                 self.passed_on += 1;
             }
@@ -118,7 +119,8 @@ impl World {
             10 if self.link == Link::Open => self.step(Some(Event::RequestsTaken { taken: self.arrived })),
             11 | 12 => self.noticed += 1,
             13 if self.link == Link::Open && self.sent < self.noticed => {
-                let notice = Notice::Progressed { run: RunId(0), done: self.sent };
+                let progress = Progress { items: self.sent, ..Progress::default() };
+                let notice = Notice::Progressed { run: RunId(0), progress };
                 self.sent += 1;
                 self.step(Some(Event::Noticed(notice)));
             }
@@ -185,7 +187,10 @@ proptest! {
                 5 if number == 0 => Event::CloseRequested,
                 6 => Event::RequestsTaken { taken: number },
                 7 => Event::Noticed(Notice::Admission(if number > 1 { Admission::Open } else { Admission::Closed })),
-                _ => Event::Noticed(Notice::Progressed { run: RunId(0), done: number }),
+                _ => {
+                    let progress = Progress { items: number, ..Progress::default() };
+                    Event::Noticed(Notice::Progressed { run: RunId(0), progress })
+                }
             };
             session.step(now, [event], &mut actions);
             session.check();

@@ -11,7 +11,7 @@ use crate::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry, 
 use crate::resource::{Amount, Resources};
 use crate::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec,
-    Start, TaskSpec,
+    Span, Start, TaskSpec,
 };
 use crate::time::Time;
 use crate::value::Stored;
@@ -232,16 +232,18 @@ fn options(what: &str) -> Options {
 
 fn task(name: &str, what: &str) -> TaskSpec {
     let merge = option(what, "merge").map(|f| FunctionId(number(f)));
+    let items = option(what, "items").map(number);
+    let span = Span::whole(items.unwrap_or(2));
+    let errors = errors(what);
     TaskSpec {
         seq: seq(name),
         function: FunctionId(option(what, "f").map_or(0, number)),
         options: OptionsId(option(what, "o").map_or(0, number)),
-        call: merge.map_or(Call::Single, |merge| Call::ChunkFold {
-            errors: Errors::Raise,
-            retries: 0,
-            items: 2,
-            merge,
-        }),
+        call: match (merge, items) {
+            (Some(merge), _) => Call::ChunkFold { errors, retries: 0, span, merge },
+            (None, Some(_)) => Call::Chunk { errors, retries: 0, span },
+            (None, None) => Call::Single,
+        },
         args: sized(option(what, "args").unwrap_or("a")),
         inputs: option(what, "needs").map(|tasks| list(tasks, seq)).unwrap_or_default().into(),
         run: option(what, "of").map(|run| RunId(number(run))),
@@ -250,8 +252,7 @@ fn task(name: &str, what: &str) -> TaskSpec {
 }
 
 fn run(id: &str, result: &str, what: &str) -> RunSpec {
-    let errors = [("skip", Errors::Skip), ("return", Errors::Return)];
-    let errors = errors.iter().find(|(word, _)| what.contains(word)).map_or(Errors::Raise, |(_, errors)| *errors);
+    let errors = errors(what);
     let finish = match (option(what, "reduce"), option(what, "combine")) {
         (Some(f), _) => Finish::Reduce { function: FunctionId(number(f)), initial: option(what, "initial").map(sized) },
         (_, Some(f)) => Finish::Combine { function: FunctionId(number(f)), grouping: Grouping::Items },
@@ -264,6 +265,12 @@ fn run(id: &str, result: &str, what: &str) -> RunSpec {
         errors,
         options: OptionsId(option(what, "o").map_or(0, number)),
     }
+}
+
+/// What a failing item means, if not the end.
+fn errors(what: &str) -> Errors {
+    let errors = [("skip", Errors::Skip), ("return", Errors::Return)];
+    errors.iter().find(|(word, _)| what.contains(word)).map_or(Errors::Raise, |(_, errors)| *errors)
 }
 
 /// `word=…` among the words.
@@ -362,6 +369,10 @@ fn show(action: &Action) -> Vec<String> {
 
 fn show_start(start: &Start) -> String {
     let mut text = format!("{} {}", start.attempt, start.function);
+    let span = start.call.span();
+    if !span.is_whole() {
+        text += &format!(" on {}..{} of {}", span.first, span.end, span.total);
+    }
     if start.request != Resources::cpus(1) {
         text += &format!(" [{}]", start.request);
     }
@@ -387,7 +398,7 @@ fn show_notice(notice: &Notice) -> String {
         Notice::Started(tasks) => {
             format!("started {}", tasks.iter().map(|t| format!("t{t}")).collect::<Vec<_>>().join(" "))
         }
-        Notice::Progressed { run, done } => format!("{done} of {run} done"),
+        Notice::Progressed { run, progress } => format!("{} of {run} done", progress.items),
         Notice::WorkerNamed { worker, name } => format!("{worker} is {name}"),
         Notice::Fetched { seq, outcome } => format!("fetched t{seq} {}", show_outcome(outcome)),
         Notice::Admission(admission) => format!("admission {admission:?}"),

@@ -8,7 +8,7 @@ use crate::outcome::{Death, Ending, Exit, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
 use crate::spec::{
-    Call, Cancel, Errors, Finish, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec, TaskSpec,
+    Call, Cancel, Errors, Finish, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec, Span, TaskSpec,
 };
 use crate::time::Time;
 use crate::value::{Stored, Value};
@@ -152,8 +152,8 @@ impl Cook {
         let inputs: Vec<Seq> = if self.rng.chance(1, 3) { self.seqs(book).collect() } else { Vec::new() };
         book.seq += 1 + self.rng.below(2) - self.lie();
         let call = match self.rng.below(6) {
-            0 => Call::Chunk { errors: Errors::Return, retries: 1, items: 3 },
-            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, items: 3, merge: self.named(book) },
+            0 => Call::Chunk { errors: Errors::Return, retries: 1, span: Span::whole(3) },
+            1 => Call::ChunkFold { errors: Errors::Skip, retries: 1, span: Span::whole(3), merge: self.named(book) },
             _ => Call::Single,
         };
         let open = (0..book.runs.len()).rev().find(|run| book.runs[*run].1);
@@ -387,7 +387,7 @@ const WORDS: [&str; 26] = [
 #[test]
 fn nothing_that_arrives_breaks_an_invariant() {
     let mut seen = BTreeMap::new();
-    for seed in 0..120 {
+    for seed in 0..200 {
         println!("seed {seed}");
         let hash = stir(seed, &mut seen);
         if seed % 20 == 0 {

@@ -231,9 +231,9 @@ impl Rig {
                     assert!(before.is_none(), "one outcome a task: {task}");
                 }
             }
-            Notice::Progressed { done, .. } => {
-                assert!(*done > self.progress, "progress goes on");
-                self.progress = *done;
+            Notice::Progressed { progress, .. } => {
+                assert!(progress.items > self.progress, "progress goes on");
+                self.progress = progress.items;
             }
             Notice::Started(_) | Notice::WorkerNamed { .. } | Notice::Admission(_) | Notice::Fetched { .. } => {}
         }

@@ -4,7 +4,7 @@
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
@@ -155,6 +155,14 @@ fn starts(word: &str) -> Vec<Start> {
     vec![start(name, properties)]
 }
 
+/// `4`: so many items; `2..6`: these of somewhat more.
+fn span(text: &str) -> Span {
+    text.split_once("..").map_or_else(
+        || Span::whole(number(text)),
+        |(first, end)| Span { first: number(first), end: number(end), total: number::<u32>(end) + 1 },
+    )
+}
+
 fn start(name: &str, properties: &str) -> Start {
     let mut start = Start {
         attempt: attempt(name),
@@ -172,10 +180,10 @@ fn start(name: &str, properties: &str) -> Start {
         match name {
             "f" => start.function = FunctionId(number(value)),
             "merge" => {
-                let (errors, items) = (Errors::Raise, start.call.items().max(2));
-                start.call = Call::ChunkFold { errors, retries: 0, items, merge: FunctionId(number(value)) };
+                let (errors, span) = (Errors::Raise, Span::whole(start.call.span().total.max(2)));
+                start.call = Call::ChunkFold { errors, retries: 0, span, merge: FunctionId(number(value)) };
             }
-            "items" => start.call = Call::Chunk { errors: Errors::Raise, retries: 0, items: number(value) },
+            "items" => start.call = Call::Chunk { errors: Errors::Raise, retries: 0, span: span(value) },
             "deaths" => start.deaths = number(value),
             "priority" => start.priority = number(value),
             "cpus" => start.request.cpus = number(value),

@@ -5,7 +5,7 @@ use super::rig::death;
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Brain, Condition, Config, Ended, Entry, Event, Supervision};
@@ -28,13 +28,21 @@ fn entry() -> impl Strategy<Value = Entry> {
     prop_oneof![8 => 0..6_u32, 2 => 6..100_u32, 1 => any::<u32>()].prop_map(Entry)
 }
 
+fn spans() -> impl Strategy<Value = Span> {
+    (0..3_u32, 0..9_u32, 0..3_u32).prop_map(|(before, items, after)| Span {
+        first: before,
+        end: before + items,
+        total: before + items + after,
+    })
+}
+
 fn start() -> impl Strategy<Value = Start> {
     let request = prop_oneof![4 => Just((1, 0)), 1 => (0..5_u32, 0..3_u64)];
     let call = prop_oneof![
         4 => Just(Call::Single),
-        1 => (0..9_u32).prop_map(|items| Call::Chunk { errors: Errors::Skip, retries: 0, items }),
-        1 => (0..9_u32)
-            .prop_map(|items| Call::ChunkFold { errors: Errors::Skip, retries: 0, items, merge: FunctionId(1) }),
+        1 => spans().prop_map(|span| Call::Chunk { errors: Errors::Skip, retries: 0, span }),
+        1 => spans()
+            .prop_map(|span| Call::ChunkFold { errors: Errors::Skip, retries: 0, span, merge: FunctionId(1) }),
     ];
     (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32).prop_map(
         |(attempt, function, call, request, inputs, total, deaths, priority)| Start {

@@ -7,7 +7,7 @@ use crate::limits;
 use crate::outcome::{Ending, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Span, Start};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::window::{self, Flow};
@@ -52,8 +52,8 @@ struct World {
     next_function: u32,
     /// Which functions each open attempt needs.
     calls: BTreeMap<AttemptId, Vec<FunctionKey>>,
-    /// How many items the chunks have.
-    items: BTreeMap<AttemptId, u32>,
+    /// Which items the chunks have.
+    items: BTreeMap<AttemptId, Span>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
     /// Objects in the store, and on their way there.
@@ -331,7 +331,8 @@ impl World {
         let kept = value.stored().map(|stored| self.store.get(&stored.object));
         let Some(value) = kept.unwrap_or(Some(value)) else { return };
         let bytes: Vec<u8> = bytes_of(value).into_iter().map(|byte| byte & 0x7f).collect();
-        assert_eq!(bytes, (0..*items as u8).collect::<Vec<u8>>(), "every item of a chunk, once, in order");
+        let expected: Vec<u8> = (items.first as u8..items.end as u8).collect();
+        assert_eq!(bytes, expected, "every item of a chunk, once, in order");
     }
 
     fn answer(&mut self, attempt: AttemptId) {
@@ -467,14 +468,16 @@ impl World {
         let cpus = if self.rng.chance(1, 8) { 1 + self.rng.below(u64::from(SLOTS)) as u32 } else { 1 };
         let gpus = if self.rng.chance(1, 8) { 1 + self.rng.below(2) } else { 0 };
         let (function, merge) = (FunctionId(self.functions[self.rng.below(2) as usize]), FunctionId(self.functions[1]));
-        let (errors, items) = (Errors::Skip, 1 + self.rng.below(8) as u32);
+        let first = if self.rng.chance(1, 3) { self.rng.below(20) as u32 } else { 0 };
+        let end = first + 1 + self.rng.below(8) as u32;
+        let (errors, span) = (Errors::Skip, Span { first, end, total: end });
         let call = match self.rng.below(4) {
-            0 => Call::ChunkFold { errors, retries: 0, items, merge },
-            1 => Call::Chunk { errors, retries: 0, items },
+            0 => Call::ChunkFold { errors, retries: 0, span, merge },
+            1 => Call::Chunk { errors, retries: 0, span },
             _ => Call::Single,
         };
-        if call.items() > 0 {
-            self.items.insert(attempt, items);
+        if !call.span().is_empty() {
+            self.items.insert(attempt, span);
         }
         let total = if self.rng.chance(1, 8) { self.rng.below(5) } else { 0 };
         let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
