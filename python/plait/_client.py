@@ -267,7 +267,7 @@ class Client(Executor):
                 raise ValueError('errors="return" gives outcomes, which cannot be reduced: use combine')
             return run_reduced(self._core, entry, self._functions.find(reduce), options, iterables, initial, progress)
         if combine is not None:
-            return run_combined(self._core, fn, entry, self._functions.find(combine), options, iterables, progress)
+            return run_combined(self._core, entry, self._functions.find(combine), options, iterables, progress)
         return run_listed(self._core, entry, options, iterables, progress)
 
     def workers(self) -> list[WorkerInfo]:

@@ -16,21 +16,28 @@ from plait import _context
 from plait._errors import DependencyFailed, SerializationError, error_from, told
 from plait._native import ExecutorChannel
 from plait._serialize import (
+    APART,
     BRIEF,
     FIRST,
     TIMED,
+    TOLD,
     TUPLES,
+    Resolving,
     dump_error,
     dump_value,
+    kind_of,
     load_call,
     load_error,
     load_function,
     load_given,
     load_items,
+    load_packed,
     load_parts,
     load_value,
+    pack_item,
+    repack,
 )
-from plait._types import Outcome, Told
+from plait._types import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,16 +196,15 @@ def _run(
     if call in (CHUNK, CHUNK_FOLD):
         errors, retries, first, crash, *merge = detail
         if crash is not None:
-            return _crashed(call, error_from(crash, load_error), first, errors)
-        kind, items = load_items(segments, Inputs(inputs or []))
-        claims = channel.claims(iter(items[first:] if first else items))
-        chunk = Chunk(fn, retry_on, kind, items, claims, errors, retries, first)
-        if call == CHUNK:
-            return RETURNED, chunk.dump()
+            return _crashed(call, error_from(crash, load_error), segments, first, errors)
+        with Resolving(Inputs(inputs or [])):
+            items = load_items(segments)
+            claims = channel.claims(iter(items[first:] if first else items))
+            chunk = Chunk(fn, retry_on, kind_of(segments), items, claims, errors, retries, first)
+            if call == CHUNK:
+                return RETURNED, chunk.dump(resolved=bool(inputs))
         return _fold((merge[0] or _load(channel, 1))[0], iter(chunk.settled()))
-    errors, chunks = detail
-    members = _members_of_chunks(inputs or [], errors) if chunks else _members(inputs or [], errors)
-    return RETURNED, _dump_result(fn(members))
+    return RETURNED, _dump_result(fn(_members(inputs or [], detail[0])))
 
 
 class Chunk:
@@ -220,6 +226,7 @@ class Chunk:
         "retries",
         "retry_on",
         "seconds",
+        "told",
         "values",
     )
 
@@ -245,6 +252,7 @@ class Chunk:
         self.values: list[Any] = []
         self.failures: dict[int, bytes] = {}
         self.seconds: list[float] = []
+        self.told: tuple[Any, ...] = ()
         try:
             self._run()
         finally:
@@ -270,6 +278,8 @@ class Chunk:
                     stride = stride * 2 if now - before < STRIDE_SECONDS else max(1, stride // 2)
 
     def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
+        if self.kind & APART:
+            some = map(load_packed, some)
         return starmap(self.fn, some) if self.kind & TUPLES else map(self.fn, some)
 
     def _extend(self, calls: Iterator[Any]) -> bool:
@@ -292,13 +302,11 @@ class Chunk:
         index, left = len(self.values), self.retries
         if _interrupts.cancelled or index == self.claims.taken:
             raise error
-        arguments = self.items[self.first + index]
-        item = arguments if self.kind & TUPLES else (arguments,)
         again = self.fn if isinstance(self.fn, Awaiting) else Awaiting(self.fn)
         while left and isinstance(error, self.retry_on):
             left -= 1
             try:
-                self.values.append(again(*item))
+                self.values.append(again(*self._arguments(index)))
                 return True
             except BaseException as raised:
                 if _interrupts.cancelled:
@@ -307,6 +315,12 @@ class Chunk:
         self.values.append(None)
         self._note(index, error)
         return not self.kind & FIRST
+
+    def _arguments(self, index: int) -> Any:
+        """Return what one call is given, unpickled once more if that can be."""
+        item = self.items[self.first + index]
+        item = load_packed(item) if self.kind & APART else item
+        return item if self.kind & TUPLES else (item,)
 
     def _note(self, index: int, error: BaseException) -> None:
         """Take note of an item's failure, which is that of the whole with `RAISE`."""
@@ -329,8 +343,14 @@ class Chunk:
             return self.values
         return [value for index, value in enumerate(self.values) if index not in self.failures]
 
-    def dump(self) -> Segments:
-        """Pickle what it came to. A value that cannot be pickled is the failure of its item."""
+    def dump(self, *, resolved: bool = False) -> Segments:
+        """Pickle what it came to. A value that cannot be pickled is the failure of its item.
+
+        Args:
+            resolved: There were futures in its one item: it is told with their values.
+        """
+        if self.kind & TOLD:
+            self.told = self._told(resolved=resolved)
         try:
             return self._dump()
         except SerializationError:
@@ -343,20 +363,34 @@ class Chunk:
                 self._note(index, error)
         return self._dump()
 
+    def _told(self, *, resolved: bool) -> tuple[Any, ...]:
+        """What a combine is told beside: the items, their kind, the worker."""
+        items = self.items[self.first : self.first + len(self.values)]
+        if resolved:
+            try:
+                items = [pack_item(self.kind, load_packed(item))[0] for item in items]
+            except Exception:
+                pass  # they are told without those values, then
+        return (list(map(repack, items)) if self.kind & APART else items, self.kind, _worker())
+
     def _dump(self) -> Segments:
         if self.errors == RETURN:
-            return dump_value((self.first, self.values, self.failures, self.seconds or None))
+            return dump_value((self.first, self.values, self.failures, self.seconds or None, *self.told))
         return dump_value((self.first, self.settled() if self.failures else self.values, {}, None))
 
 
-def _crashed(call: int, error: BaseException, first: int, errors: int) -> Ending:
+def _crashed(call: int, error: BaseException, segments: Segments, first: int, errors: int) -> Ending:
     """Say what an item comes to that has killed as many executors as it may: it is not called again."""
     if errors == RAISE:
         raise _NoRetry from error
     if call == CHUNK_FOLD:
         return SKIPPED, ()
     if errors == RETURN:
-        return RETURNED, dump_value((first, [None], {0: dump_error(error)[0]}, None))
+        told: tuple[Any, ...] = ()
+        if (kind := kind_of(segments)) & TOLD:
+            item = load_items(segments)[first]
+            told = ([repack(item) if kind & APART else item], kind, None)
+        return RETURNED, dump_value((first, [None], {0: dump_error(error)[0]}, None, *told))
     return RETURNED, dump_value((first, [], {}, None))
 
 
@@ -416,72 +450,62 @@ def _values(inputs: list[RawOutcome]) -> Iterator[Any]:
 
 
 def _members(inputs: list[RawOutcome], errors: int) -> list[Any]:
-    """What a combine gets of pieces that are single items; with `errors="return"` each tells its outcome itself.
+    """What a combine gets: what the items of all pieces came to, in one list.
 
-    A piece that could not do so has failed otherwise than by its function: what it was given follows.
+    With `errors="return"` a piece may have failed otherwise than by its function: it was alone, and the chunk follows
+    in which it was, with its place there.
     """
     members: list[Any] = []
     each = iter(inputs)
     for outcome in each:
         if outcome[0] == "value":
-            members.append(load_value(outcome[1]))
+            for part in load_parts(outcome[1]):
+                members.extend(_outcomes(part) if errors == RETURN else part[1])
         elif errors == RETURN:
-            members.append(Given(next(each)[1], error_from(outcome, load_error)))
+            error, segments = error_from(outcome, load_error), next(each)[1]
+            first, end = map(int, bytes(next(each)[1][0]).split())
+            told = Given if kind_of(segments) & APART else Outcome
+            members.extend(told(item, None, error) for item in load_items(segments)[first:end])
     return members
 
 
-def _members_of_chunks(inputs: list[RawOutcome], errors: int) -> list[Any]:
-    """What a combine gets of pieces that are chunks: all their items in one list."""
-    members: list[Any] = []
-    each = iter(inputs)
-    for outcome in each:
-        if outcome[0] == "value":
-            for _, values, failures, seconds in load_parts(outcome[1]):
-                if errors != RETURN:
-                    members.extend(values)
-                    continue
-                for index, value in enumerate(values):
-                    error = load_error([failures[index]]) if index in failures else None
-                    members.append(Outcome(None, value, error, seconds[index] if seconds else 0.0, None))
-        elif errors == RETURN:
-            members.append(Given(next(each)[1], error_from(outcome, load_error)))
-    return members
+def _outcomes(part: Any) -> Iterator[Outcome]:
+    """Tell what the items of a part came to."""
+    _, values, failures, seconds, items, kind, worker = part
+    told = Given if kind & APART else Outcome
+    for index, (item, value) in enumerate(zip(items, values, strict=True)):
+        error = load_error([failures[index]]) if index in failures else None
+        yield told(item, value, error, seconds[index] if seconds else 0.0, worker)
 
 
 class Given(Outcome):
-    """The outcome of a piece that failed otherwise than by its function; its item is unpickled once it is asked for.
+    """An outcome whose item is unpickled once it is asked for: it may be what failed, and would fail its reader too."""
 
-    It may be what the piece failed of, and the combine is not to fail of it too.
-    """
+    __slots__ = ("_packed",)
 
-    __slots__ = ("_segments",)
-
-    def __init__(self, segments: Segments, error: BaseException) -> None:
-        self._segments = segments
-        self.value, self.error, self.seconds, self.worker = None, error, 0.0, None
+    def __init__(
+        self, packed: Any, value: Any, error: BaseException | None, seconds: float = 0.0, worker: str | None = None
+    ) -> None:
+        self._packed = packed
+        self.value, self.error, self.seconds, self.worker = value, error, seconds, worker
 
     @property
     def item(self) -> Any:
         """The item, None where it or a part of it cannot be had: what cannot be unpickled, the values of futures."""
         try:
-            return load_given(self._segments)
+            return load_given(self._packed)
         except Exception:
             return None
 
 
 def _dump_result(value: Any) -> Segments:
     """Pickle what a function returned; what an `async def` returned is awaited first."""
-    value = _await(value) if type(value) is _Coroutine else value
-    return _dump_told(value) if type(value) is Told else dump_value(value)
+    return dump_value(_await(value) if type(value) is _Coroutine else value)
 
 
-def _dump_told(told: Told) -> Segments:
-    """Pickle what a piece came to so that the combine can unpickle it, whatever the value and the error are."""
-    error = None if told.error is None else load_error(dump_error(told.error))
-    try:
-        return dump_value(Outcome(told.item, told.value, error, told.seconds, told.worker))
-    except SerializationError as refused:
-        return dump_value(Outcome(told.item, None, refused, told.seconds, told.worker))
+def _worker() -> str:
+    """The name of this executor's worker."""
+    return f"{os.uname().nodename}:{os.getppid()}"
 
 
 def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -345,15 +345,22 @@ class Session:
         function: int,
         options: int,
         args: SupportsBuffer | Sequence[SupportsBuffer],
-        inputs: Sequence[FutureBase] | None = None,
+        inputs: Sequence[FutureBase] | None,
+        errors: str,
+        retries: int,
+        items: int,
+        merge: int | None,
     ) -> None:
-        """Submit the next piece of a run; raises as `submit`."""
+        """Submit the next piece of a run, so many calls; `merge` folds their values there. Raises as `submit`."""
 
     def seal_run(self, run: int, pieces: int) -> None:
         """Say how many pieces a run has."""
 
-    def progress(self, run: int) -> int:
-        """Return how many pieces of a run are over."""
+    def progress(self, run: int) -> tuple[int, int, float, int]:
+        """Return what is over of a run: items, pieces, the seconds they ran, bytes of their values."""
+
+    def wait_progress(self, ticket: Ticket, seen: int, timeout: float | None = None) -> bool:
+        """Wait until a run is over, or more of its items than `seen`; False if the time is up."""
 
     def wait_any(self, tickets: Sequence[Ticket], timeout: float | None = None) -> bool:
         """Wait until one of the tasks is over or a run among them makes progress; False if the time is up."""

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import CancelledError
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from plait import _config
+from plait._chunks import Sizer
 from plait._core import failure_among
 from plait._errors import SerializationError
 from plait._future import CANCELLED, end_of
 from plait._map import Results
 from plait._progress import Meter, size_of
-from plait._serialize import dump_call, dump_error, dump_value, load_error, load_given, refusal, too_large
-from plait._types import Told
-from plait._witness import Witness, say
+from plait._serialize import (
+    TIMED,
+    TOLD,
+    TUPLES,
+    dump_items,
+    dump_packed,
+    dump_value,
+    is_plain,
+    load_given,
+    pack_failed,
+    pack_item,
+    refusal,
+    too_large,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import EllipsisType
 
     from plait._core import Core
     from plait._functions import Known
+    from plait._map import Items
     from plait._native import Ticket
     from plait._options import Options
     from plait._progress import Progress
-
-#: After so many pieces a run looks whether it has failed already.
-_LOOK_EVERY = 64
 
 
 def run_listed(
@@ -113,8 +125,7 @@ def run_reduced(
             opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
         except SerializationError as refused:
             raise refusal(refused, "initial") from None
-        run = _Run(core, entry, options, opened, meter)
-        value = run.go(iterables)
+        value = _Run(core, entry, merge, options, opened, iterables, meter).go()
     if value is not _NOTHING:
         return value
     if initial is ...:
@@ -124,7 +135,6 @@ def run_reduced(
 
 def run_combined(
     core: Core,
-    fn: Callable[..., Any],
     entry: Known,
     combine: Known,
     options: Options,
@@ -132,13 +142,9 @@ def run_combined(
     progress: Progress,
 ) -> Any:
     """Return what `combine` makes of the list of all results."""
-    called = entry
-    if options.errors == "return":
-        called = core.functions(options).learn(Witness(fn, options.retry_on, options.retries))
-        options = options.merged({"retries": 0})
     with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
         opened = core.session.open_combine(combine.number, options.errors, _finish(core, options))
-        return _Run(core, called, options, opened, meter).go(iterables)
+        return _Run(core, entry, None, options, opened, iterables, meter).go()
 
 
 #: What a fold of nothing comes to.
@@ -146,76 +152,171 @@ _NOTHING = object()
 
 
 class _Run:
-    """A run in the making: pieces go in, one outcome comes out."""
+    """A run in the making: pieces go in, chunks whose size follows what items cost; one outcome comes out."""
 
-    def __init__(self, core: Core, called: Known, options: Options, opened: tuple[int, Ticket], meter: Meter) -> None:
+    def __init__(
+        self,
+        core: Core,
+        called: Known,
+        merge: Known | None,
+        options: Options,
+        opened: tuple[int, Ticket],
+        iterables: tuple[Iterable[Any], ...],
+        meter: Meter,
+    ) -> None:
         self.core = core
         self.called = called
+        #: Every piece names it, so the session has to know it until the last one is sent.
+        self.merge = merge
+        self.options = options
         self.number = core.define_options(options)
-        self.functions = core.functions(options)
-        self.errors = options.errors
         self.run, self.ticket = opened
+        self.source: Iterable[Any] = iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False)
         self.meter = meter
-        self.pieces = 0
+        self.sizer = Sizer(size_of(iterables))
+        self.kind = (0 if len(iterables) == 1 else TUPLES) | (TIMED | TOLD if options.errors == "return" else 0)
+        self.pieces = self.items = self.bytes = 0
+        #: How many items there were after each piece that may be on the way.
+        self.ends: deque[int] = deque()
+        #: What was over when costs were last learnt from it.
+        self.learnt = (0, 0, 0.0, 0)
 
-    def go(self, iterables: tuple[Iterable[Any], ...]) -> Any:
+    def go(self) -> Any:
         """Send the pieces, wait for the end."""
         try:
-            self._send(iterables)
+            self._send()
             self.core.session.seal_run(self.run, self.pieces)
             return self._wait()
         except BaseException as error:
             self.core.session.cancel_running([self.ticket])
             if isinstance(error, KeyboardInterrupt):
-                done = self.core.session.progress(self.run)
-                error.add_note(f"plait: cancelled a run; {done:,} of its {self.pieces:,} pieces so far were done")
+                done = self.core.session.progress(self.run)[0]
+                error.add_note(f"plait: cancelled a run; {done:,} of its {self.items:,} pieces so far were done")
             raise
 
-    def _send(self, iterables: tuple[Iterable[Any], ...]) -> None:
-        for item in zip(*iterables, strict=False):
-            self._piece(item)
-            if self.pieces % _LOOK_EVERY == 0 and self.ticket.state() == "done":
-                return
-            if self.meter.due():
-                self.meter.show(self.core.session.progress(self.run), self.meter.total)
+    # Out.
 
-    def _piece(self, item: tuple[Any, ...]) -> None:
+    def _send(self) -> None:
+        rest = iter(self.source)
+        read = 0
+        while (room := self._room()) > 0:
+            items: Items = self.source[read : read + room] if type(self.source) is range else list(islice(rest, room))
+            if not items:
+                return
+            read += len(items)
+            self.sizer.sent(len(items))
+            if not self._many(items):
+                for item in items:
+                    self._one(item)
+
+    def _room(self) -> int:
+        """How many items the next piece may have, once there is room for it; none if the run is over already."""
+        slots = self.core.slots()
+        while True:
+            done = self._learn()
+            while self.ends and self.ends[0] <= done:
+                self.ends.popleft()
+            if self.meter.due():
+                self.meter.show(done, self.meter.total)
+            if self.ticket.state() == "done":
+                return 0
+            if len(self.ends) < (_config.RUN_WINDOW if self.sizer.knows else _config.WINDOW_PER_SLOT * slots):
+                return self.sizer.size(slots)
+            self.core.session.wait_progress(self.ticket, done, _config.PROGRESS_SECONDS)
+
+    def _learn(self) -> int:
+        """Take note of what pieces have cost since the last look; returns how many items are over."""
+        progress = self.core.session.progress(self.run)
+        done, pieces, seconds, weight = progress
+        items, pieces = done - self.learnt[0], pieces - self.learnt[1]
+        if pieces:
+            each = max(1, items // pieces)
+            share = each / items
+            sent = self.bytes / self.items
+            self.sizer.learn(
+                each, (seconds - self.learnt[2]) * share, int(max(sent * each, (weight - self.learnt[3]) * share))
+            )
+            self.learnt = progress
+        return done
+
+    def _many(self, items: Items) -> bool:
+        """Send items as one piece; False if they have to go one by one, to tell which of them cannot be sent."""
         try:
-            segments, inputs = dump_call(item, {})
+            # Where one failure is not the end of all, no item may be the failure of another.
+            if self.options.errors == "raise" or is_plain(self.kind, items):
+                segments, inputs = dump_items(self.kind, items)
+            else:
+                segments, inputs = self._packed(items)
+            if inputs:
+                return False  # each begins as soon as its own are there
+            self._submit(segments, [], len(items))
+        except SerializationError:
+            return False
+        return True
+
+    def _packed(self, items: Items) -> tuple[list[Any], list[Any]]:
+        packed = []
+        for item in items:
+            one, inputs = pack_item(self.kind, item)
+            if inputs:
+                return [], inputs
+            packed.append(one)
+        return dump_packed(self.kind, packed), []
+
+    def _one(self, item: Any) -> None:
+        """Send an item as a piece, or see to its failure."""
+        try:
+            packed, inputs = pack_item(self.kind, item)
         except SerializationError as error:
             return self._not_sent(error, None)
         failed = failure_among(self.core, inputs)
         if failed is not None:
-            return self._not_sent(failed, load_given(segments))
+            return self._not_sent(failed, load_given(packed))
         try:
-            self._submit(self.called, segments, inputs)
+            self._submit(dump_packed(self.kind, [packed]), inputs, 1)
         except SerializationError as refused:
-            self._not_sent(too_large(refused, item, {}), None)
-
-    def _submit(self, called: Known, segments: list[Any], inputs: list[Any]) -> None:
-        self.core.session.submit_piece(self.run, called.number, self.number, segments, inputs)
-        self.pieces += 1
+            self._not_sent(too_large(refused, item if self.kind & TUPLES else (item,), {}), None)
 
     def _not_sent(self, error: Exception, item: Any) -> None:
         """See to an item that cannot be sent: the combine is told of it, as of any other failure."""
-        if self.errors == "raise":
+        if self.options.errors == "raise":
             raise error from None
-        if self.errors == "return":
-            segments, _ = dump_call((Told(item, None, load_error(dump_error(error))),), {})
-            self._submit(self.functions.find(say), segments, [])
+        if self.options.errors == "return":
+            self._submit(dump_packed(self.kind, [pack_failed(error, item)]), [], 1)
+
+    def _submit(self, segments: list[Any], inputs: list[Any], items: int) -> None:
+        merge = None if self.merge is None else self.merge.number
+        self.core.session.submit_piece(
+            self.run,
+            self.called.number,
+            self.number,
+            segments,
+            inputs,
+            self.options.errors,
+            self.options.retries,
+            items,
+            merge,
+        )
+        self.pieces += 1
+        self.items += items
+        self.bytes += sum(map(len, segments))
+        self.ends.append(self.items)
+
+    # In.
 
     def _wait(self) -> Any:
         if self.meter.wanted:
             while self.ticket.state() != "done":
-                self.meter.show(self.core.session.progress(self.run), self.pieces)
-                self.core.session.wait_any([self.ticket], _config.PROGRESS_SECONDS)
+                done = self.core.session.progress(self.run)[0]
+                self.meter.show(done, self.items)
+                self.core.session.wait_progress(self.ticket, done, _config.PROGRESS_SECONDS)
         outcome = self.ticket.outcome()
         assert outcome is not None, "without a timeout there is an outcome"
         if outcome[0] == "skipped":
             return _NOTHING
         error, value = end_of(outcome, self.ticket.seq, self.ticket.story)
         if error is None:
-            self.meter.show(self.pieces, self.pieces)
+            self.meter.show(self.items, self.items)
             return value
         try:
             raise CancelledError if error is CANCELLED[0] else error

@@ -11,8 +11,9 @@ A Future among arguments becomes `_input(n)`, the n-th input of the task: future
 from __future__ import annotations
 
 import sys
-from _pickle import dumps, loads
+from _pickle import PickleBuffer, dumps, loads
 from _thread import _local as local
+from itertools import chain
 
 from plait._errors import (
     DependencyFailed,
@@ -51,8 +52,11 @@ if TYPE_CHECKING:
 
 
 #: What the items of a chunk are, and what is wanted of them: tuples of arguments, each one's time, a halt at the first
-#: that fails, a halt when it takes longer than planned.
-TUPLES, TIMED, FIRST, BRIEF = 1, 2, 4, 8
+#: that fails, a halt when it takes longer than planned; items that are pickled apart, and that go along with what they
+#: come to.
+TUPLES, TIMED, FIRST, BRIEF, APART, TOLD = 1, 2, 4, 8, 16, 32
+#: Items of these types can be pickled and unpickled whatever happens: they need not be pickled apart.
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 #: More out-of-band buffers than this stay in the stream: each costs a segment of its own.
 MAX_BUFFERS = 1_000
 #: The longest text of an error with its traceback, in characters.
@@ -136,14 +140,97 @@ def refusal(refused: SerializationError, path: str) -> SerializationError:
 
 def load_call(segments: Segments, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return `(args, kwargs)`; placeholders become `inputs[n]`."""
-    loaded: tuple[tuple[Any, ...], dict[str, Any]] = _load_with_inputs(segments, inputs)
+    with Resolving(inputs):
+        loaded: tuple[tuple[Any, ...], dict[str, Any]] = load_value(segments)
     return loaded
 
 
-def load_given(segments: Segments) -> Any:
-    """Return the item that a call was given, None in place of futures; raises whatever unpickling raises."""
-    args, _ = load_call(segments, _Absent())
-    return args[0] if len(args) == 1 else args
+def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Pickle the items of a chunk with what they are and what is wanted of them; returns and raises as `dump_call`."""
+    buffers: list[Any] = []
+    head = bytes((kind,))
+    try:
+        stream = dumps(items, 5, buffer_callback=buffers.append)
+        if not buffers and not names_main(stream):
+            return [head, stream], []
+    except Exception:
+        pass  # as in `dump_call`
+    segments, inputs = _dump_with_futures(items, _name_item)
+    return [head, *segments], inputs
+
+
+def is_plain(kind: int, items: Sequence[Any]) -> bool:
+    """Whether these items of a chunk need not be pickled apart: none can spoil the others."""
+    if type(items) is range:
+        return True
+    parts = chain.from_iterable(items) if kind & TUPLES else items
+    return set(map(type, parts)) <= _PLAIN
+
+
+def pack_item(kind: int, item: Any) -> tuple[Any, list[Any]]:
+    """Pickle one item of a chunk apart from the others.
+
+    Returns:
+        The item as `dump_packed` takes it, and the futures in it.
+
+    Raises:
+        SerializationError: If it cannot be pickled; names its place.
+    """
+    args = item if kind & TUPLES else (item,)
+    segments, inputs = _dump_with_futures(item, lambda _: _name_argument((args, {})))
+    return _packed(segments), inputs
+
+
+def pack_failed(error: BaseException, item: Any) -> tuple[Any, ...]:
+    """Return what stands for an item that cannot be sent: its unpickling raises `error`."""
+    return (None, dump_error(error)[0], *_dump_in_band(item))
+
+
+def dump_packed(kind: int, packed: Sequence[Any]) -> list[Any]:
+    """Pickle a chunk of items that were pickled apart."""
+    buffers: list[Any] = []
+    stream = dumps(packed, 5, buffer_callback=buffers.append)
+    return [bytes((kind | APART,)), stream, *(_contiguous(buffer) for buffer in buffers)]
+
+
+def load_packed(packed: Any) -> Any:
+    """Unpickle an item that was pickled apart; raises whatever unpickling raises."""
+    if type(packed) is bytes:
+        return loads(packed)
+    stream, *buffers = packed
+    if stream is None:
+        raise load_error([buffers[0]])
+    return loads(stream, buffers=buffers)
+
+
+def load_given(packed: Any) -> Any:
+    """Return an item that was pickled apart and failed, None in place of futures; raises whatever unpickling raises."""
+    with Resolving(_Absent()):
+        if type(packed) is not bytes and packed[0] is None:
+            return loads(packed[2])
+        return load_packed(packed)
+
+
+def repack(packed: Any) -> Any:
+    """Return an item that was pickled apart, and has arrived, in a form that can be sent on."""
+    if type(packed) is bytes or packed[0] is None:
+        return packed
+    return (packed[0], *map(PickleBuffer, packed[1:]))
+
+
+def _packed(segments: list[Any]) -> Any:
+    return segments[0] if len(segments) == 1 else (segments[0], *map(PickleBuffer, segments[1:]))
+
+
+def kind_of(segments: Segments) -> int:
+    """Return what the items of a chunk are, and what is wanted of them; unpickles none of them."""
+    return memoryview(segments[0])[0]
+
+
+def load_items(segments: Segments) -> Sequence[Any]:
+    """Return the items that `dump_items` was given, or packed ones, with the values of futures: see `Resolving`."""
+    items: Sequence[Any] = load_value(segments[1:])
+    return items
 
 
 class _Absent:
@@ -151,24 +238,6 @@ class _Absent:
 
     def __getitem__(self, _index: int) -> None:
         return None
-
-
-def dump_items(kind: int, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Pickle the items of a chunk with what they are and what is wanted of them; returns and raises as `dump_call`."""
-    buffers: list[Any] = []
-    try:
-        stream = dumps((kind, items), 5, buffer_callback=buffers.append)
-        if not buffers and not names_main(stream):
-            return [stream], []
-    except Exception:
-        pass  # as in `dump_call`
-    return _dump_with_futures((kind, items), _name_item)
-
-
-def load_items(segments: Segments, inputs: Inputs) -> tuple[int, Sequence[Any]]:
-    """Return what `dump_items` was given, with the values of futures."""
-    loaded: tuple[int, Sequence[Any]] = _load_with_inputs(segments, inputs)
-    return loaded
 
 
 def dump_value(value: Any, name: str = "result") -> list[Any]:
@@ -198,8 +267,9 @@ def load_parts(segments: Segments) -> list[Part]:
     """Return what a chunk came to, part by part, in order.
 
     Each is the index of its first item and what it came to from there: values, pickled errors by their place among
-    them, seconds. It has fewer values than items up to the next part if its executor gave some back. Parts follow one
-    another: each takes as many buffers as its stream asks for.
+    them, seconds. It has fewer values than items up to the next part if its executor gave some back. Where items are
+    to be told, they follow, with their kind and the worker's name. Parts follow one another: each takes as many
+    buffers as its stream asks for.
     """
     rest = iter(segments)
     return [loads(stream, buffers=rest) for stream in rest]
@@ -288,13 +358,20 @@ def _out_of_band(_buffer: object) -> None:
     raise BufferError
 
 
-def _load_with_inputs(segments: Segments, inputs: Inputs) -> Any:
-    before = getattr(_thread, "inputs", None)
-    _thread.inputs = inputs
-    try:
-        return load_value(segments)
-    finally:
-        _thread.inputs = before
+class Resolving:
+    """A `with` block in which this thread's unpickling replaces the placeholders of futures by these inputs."""
+
+    __slots__ = ("_before", "_inputs")
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+
+    def __enter__(self) -> None:
+        self._before = getattr(_thread, "inputs", None)
+        _thread.inputs = self._inputs
+
+    def __exit__(self, *_: object) -> None:
+        _thread.inputs = self._before
 
 
 def _dump_with_futures(payload: Any, name: Callable[[Any], Sequence[tuple[str, Any]]]) -> tuple[list[Any], list[Any]]:
@@ -398,8 +475,8 @@ def _name_argument(payload: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tupl
     return [(f"args[{i}]", v) for i, v in enumerate(args)] + [(f"kwargs[{k!r}]", v) for k, v in kwargs.items()]
 
 
-def _name_item(payload: tuple[int, Sequence[Any]]) -> list[tuple[str, Any]]:
-    return [(f"items[{i}]", item) for i, item in enumerate(payload[1])]
+def _name_item(items: Sequence[Any]) -> list[tuple[str, Any]]:
+    return [(f"items[{i}]", item) for i, item in enumerate(items)]
 
 
 def _type_name(error: BaseException) -> str:

@@ -69,12 +69,6 @@ def _outcome(
     return Outcome(item, value, error, seconds, worker)
 
 
-class Told(Outcome):
-    """What a piece of a run with `errors="return"` came to, in its executor; it leaves that as an `Outcome`."""
-
-    __slots__ = ()
-
-
 class TaskInfo:
     """How a task went: `future.info`.
 

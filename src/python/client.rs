@@ -9,6 +9,7 @@ use super::ticket::Ticket;
 use super::wait::{Deadline, wait_until};
 use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
+use plait_core::outcome::Progress;
 use plait_core::resource::{Amount, Resources};
 use plait_core::spec::{Call, Cancel, Errors, Finish, Grouping, Options, PythonVersion, Retention, Span};
 use pyo3::exceptions::PyValueError;
@@ -209,12 +210,12 @@ impl Session {
 
     /// Opens a run that is combined. Returns its id and the ticket of its result.
     fn open_combine(&self, py: Python<'_>, function: u32, errors: &str, options: u32) -> PyResult<(u32, Ticket)> {
-        let finish = Finish::Combine { function: FunctionId(function), grouping: Grouping::Items };
+        let finish = Finish::Combine { function: FunctionId(function), grouping: Grouping::Chunks };
         self.open(py, finish, errors, options)
     }
 
-    /// Submits the next piece of a run.
-    #[pyo3(signature = (run, function, options, args, inputs=None))]
+    /// Submits the next piece of a run: so many calls. Their values are folded there, if there is something that merges.
+    #[expect(clippy::too_many_arguments, reason = "Python passes them one by one")]
     fn submit_piece(
         &self,
         py: Python<'_>,
@@ -223,16 +224,18 @@ impl Session {
         options: u32,
         args: &Bound<'_, PyAny>,
         inputs: Option<Vec<Bound<'_, FutureBase>>>,
+        errors: &str,
+        retries: u32,
+        items: u32,
+        merge: Option<u32>,
     ) -> PyResult<()> {
-        let task = new_task(
-            self.0.own(py)?,
-            (function, options),
-            Call::Single,
-            args,
-            inputs,
-            Retention::Delivery,
-            Some(RunId(run)),
-        )?;
+        let (errors, span) = (errors_from(errors)?, Span::whole(items));
+        let call = match merge {
+            Some(merge) => Call::ChunkFold { errors, retries, span, merge: FunctionId(merge) },
+            None => Call::Chunk { errors, retries, span },
+        };
+        let run = Some(RunId(run));
+        let task = new_task(self.0.own(py)?, (function, options), call, args, inputs, Retention::Delivery, run)?;
         self.admit(py, task).map(drop)
     }
 
@@ -242,9 +245,23 @@ impl Session {
         Ok(())
     }
 
-    /// Pieces of a run that are over.
-    fn progress(&self, py: Python<'_>, run: u32) -> PyResult<u64> {
-        Ok(self.0.own(py)?.progress(RunId(run)).items)
+    /// What is over of a run: items, pieces, the seconds they ran, bytes of their values.
+    fn progress(&self, py: Python<'_>, run: u32) -> PyResult<(u64, u64, f64, u64)> {
+        let Progress { items, pieces, run_micros, bytes } = self.0.own(py)?.progress(RunId(run));
+        Ok((items, pieces, Duration::from_micros(run_micros).as_secs_f64(), bytes))
+    }
+
+    /// Waits until a run is over or more of its items are than `seen`; false if `timeout` seconds pass first.
+    #[pyo3(signature = (ticket, seen, timeout=None))]
+    fn wait_progress(
+        &self,
+        py: Python<'_>,
+        ticket: &Bound<'_, Ticket>,
+        seen: u64,
+        timeout: Option<f64>,
+    ) -> PyResult<bool> {
+        let (handle, result) = (self.0.own(py)?, ticket.get().seq());
+        wait_until(py, Deadline::after(timeout), |slice| handle.wait_progress(result, seen, slice))
     }
 
     /// Waits until one of the tasks is over or a run among them makes progress; false if `timeout` seconds pass first.
