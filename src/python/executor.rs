@@ -84,12 +84,15 @@ impl ExecutorChannel {
         loop {
             let Some((order, loaded)) = self.next(py) else { return Ok(None) };
             // Somebody may want it stopped before it has begun: that is for Python to say.
-            let (Some((function, stream)), false) = (simple(py, &order, loaded.as_ref()), self.cancelled()) else {
+            let (Some((function, given)), false) = (simple(py, &order, loaded.as_ref()), self.cancelled()) else {
                 return self.inner().tuple(py, order).map(Some);
             };
             self.store.drop_spares();
             self.inside.store(true, Relaxed);
-            let call = pickle::load_any_call(py, stream);
+            let call = match given {
+                Given::Stream(stream) => pickle::load_any_call(py, stream),
+                Given::Loaded(arguments) => Ok(arguments),
+            };
             let called = call.and_then(|(args, kwargs)| function.call(args, kwargs.as_ref()));
             let called = called.and_then(|value| py.check_signals().map(|()| value));
             let stream = called.as_ref().ok().and_then(pickle::Stream::of_value);
@@ -229,7 +232,7 @@ impl ExecutorChannel {
     }
 
     /// Ends the order at hand with a plain value. False if there is more to it.
-    fn end_plain(&self, py: Python<'_>, stream: pickle::Stream) -> bool {
+    fn end_plain(&self, py: Python<'_>, stream: pickle::Stream<'_, '_>) -> bool {
         if self.changed.load(Relaxed) {
             return false;
         }
@@ -256,17 +259,30 @@ impl ExecutorChannel {
     }
 }
 
+/// The arguments of a simple order.
+enum Given<'a, 'py> {
+    /// To be unpickled, which may run any code.
+    Stream(&'a [u8]),
+    /// Plain ones, with the inputs among them.
+    Loaded(pickle::Arguments<'py>),
+}
+
 /// Function and arguments of an order that needs nothing else.
 fn simple<'a, 'py>(
     py: Python<'py>,
     order: &'a ExecutorOrder,
     loaded: Option<&Py<PyAny>>,
-) -> Option<(Bound<'py, PyAny>, &'a [u8])> {
-    let (Call::Single, []) = (order.call, &order.inputs[..]) else { return None };
+) -> Option<(Bound<'py, PyAny>, Given<'a, 'py>)> {
+    let Call::Single = order.call else { return None };
     let is_short = |stream: &&[u8]| stream.len() as u64 <= COPIED_BYTES || pickle::may_be_plain(stream);
     let stream = order.args.only_segment().filter(is_short)?;
     let function = loaded?.bind(py).cast::<PyTuple>().ok()?.get_item(0).ok()?;
-    Some((function, stream))
+    if order.inputs.is_empty() {
+        return Some((function, Given::Stream(stream)));
+    }
+    let plain = |input: &Outcome| pickle::load(py, input.value()?.only_segment()?);
+    let inputs = order.inputs.iter().map(plain).collect::<Option<Vec<_>>>()?;
+    Some((function, Given::Loaded(pickle::load_call(py, stream, &inputs)?)))
 }
 
 impl Inner {

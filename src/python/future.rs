@@ -46,6 +46,12 @@ impl FutureBase {
         self.hold().map(Hold::seq)
     }
 
+    /// The same, if nothing speaks against it: it is of the client with this core, and did not fail or end here.
+    pub(super) fn as_input(&self, owner: &Bound<'_, PyAny>) -> Option<Seq> {
+        let may_be = self.owner.is(owner) && !matches!(self.end.get(), Some(End::Other(_)));
+        self.hold.get().filter(|_| may_be).map(Hold::seq)
+    }
+
     fn hold(&self) -> PyResult<&Hold> {
         self.hold.get().ok_or_else(|| PyRuntimeError::new_err("this future stands for no task"))
     }

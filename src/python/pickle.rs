@@ -4,10 +4,15 @@
 //! short streams do not need, nor those that are one long string and little else. What is read is what is written here; anything else goes to Python's own unpickler. What is
 //! not plain is nobody's fault: the answer is `None`, and the caller goes to `_serialize.py`, which knows everything.
 //!
+//! A future among arguments is plain too: it is written as what it pickles as, a call of `_serialize._input` with its number
+//! among the inputs of the task, and read as that input.
+//!
 //! Only exact types are plain: a subclass may pickle as it likes.
 
+use super::future::FutureBase;
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use plait_core::id::Seq;
 use plait_core::limits::PASSED_BYTES;
 use plait_core::value::Value;
 use pyo3::prelude::*;
@@ -46,6 +51,12 @@ const TUPLE3: u8 = 0x87;
 const TUPLE: u8 = b't';
 const EMPTY_DICT: u8 = b'}';
 const SETITEMS: u8 = b'u';
+const REDUCE: u8 = b'R';
+
+/// What stands before the number of an input: see `placeholder` in `_serialize.py`.
+const INPUT: &[u8] = b"\x8c\x10plait._serialize\x8c\x06_input\x93K";
+/// What follows it: the call.
+const CALLED: [u8; 2] = [TUPLE1, REDUCE];
 
 /// `((), {})`: what most often has to be read fast.
 const EMPTY_CALL: &[u8] = &[PROTO[0], PROTO[1], EMPTY_TUPLE, EMPTY_DICT, TUPLE2, STOP];
@@ -60,8 +71,23 @@ pub(super) fn names_main(stream: &[u8]) -> bool {
     MAIN.find(stream).is_some()
 }
 
+/// Positional and named arguments.
+pub(super) type Arguments<'py> = (Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
+
+/// Whose futures may stand among arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Futures<'a, 'py> {
+    /// Their class.
+    pub(super) class: &'a Bound<'py, PyAny>,
+    /// Their client's core.
+    pub(super) owner: &'a Bound<'py, PyAny>,
+}
+
 /// A short stream in the making, on the stack; with one long string, on the heap.
-pub(super) struct Stream {
+pub(super) struct Stream<'a, 'py> {
+    futures: Option<Futures<'a, 'py>>,
+    /// The futures that were found, by address, which holds as long as the arguments do.
+    inputs: Vec<(usize, Seq)>,
     bytes: [u8; STREAM_BYTES],
     /// Bytes written, without those of a long string.
     length: usize,
@@ -69,10 +95,14 @@ pub(super) struct Stream {
     long: Vec<u8>,
 }
 
-impl Stream {
+impl<'a, 'py> Stream<'a, 'py> {
     /// The arguments of a call, as `dumps((args, kwargs), 5)` would have them.
-    pub(super) fn of_call(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> Option<Self> {
-        let mut stream = Self::begin();
+    pub(super) fn of_call(
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+        futures: Futures<'a, 'py>,
+    ) -> Option<Self> {
+        let mut stream = Self::begin(Some(futures));
         stream.tuple(args, 0)?;
         stream.dict(kwargs)?;
         stream.put(&[TUPLE2, STOP])?;
@@ -80,11 +110,16 @@ impl Stream {
     }
 
     /// One value, as `dumps(value, 5)` would have it.
-    pub(super) fn of_value(value: &Bound<'_, PyAny>) -> Option<Self> {
-        let mut stream = Self::begin();
+    pub(super) fn of_value(value: &Bound<'py, PyAny>) -> Option<Self> {
+        let mut stream = Self::begin(None);
         stream.value(value, 0)?;
         stream.put(&[STOP])?;
         Some(stream)
+    }
+
+    /// The inputs that were found, in the order of their numbers.
+    pub(super) fn inputs(&self) -> Box<[Seq]> {
+        self.inputs.iter().map(|(_, seq)| *seq).collect()
     }
 
     /// What was written.
@@ -92,10 +127,10 @@ impl Stream {
         if self.long.is_empty() { Value::copied(&self.bytes[..self.length]) } else { Bytes::from(self.long).into() }
     }
 
-    fn begin() -> Self {
+    fn begin(futures: Option<Futures<'a, 'py>>) -> Self {
         let mut bytes = [0; STREAM_BYTES];
         bytes[..PROTO.len()].copy_from_slice(&PROTO);
-        Self { bytes, length: PROTO.len(), long: Vec::new() }
+        Self { futures, inputs: Vec::new(), bytes, length: PROTO.len(), long: Vec::new() }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
@@ -120,7 +155,7 @@ impl Stream {
         Some(())
     }
 
-    fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Option<()> {
+    fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Option<()> {
         if value.is_none() {
             self.put(&[NONE])
         } else if let Ok(number) = value.cast_exact::<PyInt>() {
@@ -134,9 +169,24 @@ impl Stream {
             self.put(&[if truth.is_true() { NEWTRUE } else { NEWFALSE }])
         } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
             self.sized(bytes.as_bytes(), SHORT_BINBYTES, BINBYTES)
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.tuple(tuple, depth)
         } else {
-            self.tuple(value.cast_exact::<PyTuple>().ok()?, depth)
+            let futures = self.futures.filter(|futures| value.get_type().is(futures.class))?;
+            self.input(value.cast().ok()?, futures.owner)
         }
+    }
+
+    fn input(&mut self, future: &Bound<'_, FutureBase>, owner: &Bound<'_, PyAny>) -> Option<()> {
+        let (address, seq) = (future.as_ptr() as usize, future.get().as_input(owner)?);
+        let known = self.inputs.iter().position(|(other, _)| *other == address);
+        let number = known.unwrap_or(self.inputs.len());
+        if known.is_none() {
+            self.inputs.push((address, seq));
+        }
+        self.put(INPUT)?;
+        self.put(&[u8::try_from(number).ok()?])?;
+        self.put(&CALLED)
     }
 
     fn int(&mut self, number: i64) -> Option<()> {
@@ -165,7 +215,7 @@ impl Stream {
         if bytes.len() < STREAM_BYTES { self.put(bytes) } else { self.put_long(bytes) }
     }
 
-    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, depth: usize) -> Option<()> {
+    fn tuple(&mut self, tuple: &Bound<'py, PyTuple>, depth: usize) -> Option<()> {
         if depth == DEPTH {
             return None;
         }
@@ -184,7 +234,7 @@ impl Stream {
     }
 
     /// Named arguments: their names are strings, whoever calls.
-    fn dict(&mut self, dict: &Bound<'_, PyDict>) -> Option<()> {
+    fn dict(&mut self, dict: &Bound<'py, PyDict>) -> Option<()> {
         self.put(&[EMPTY_DICT])?;
         if dict.is_empty() {
             return Some(());
@@ -198,24 +248,21 @@ impl Stream {
     }
 }
 
-/// What a call was made of, if its stream is plain.
-fn load_call<'py>(py: Python<'py>, stream: &[u8]) -> Option<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
+/// What a call was made of, with its inputs, if its stream is plain.
+pub(super) fn load_call<'py>(py: Python<'py>, stream: &[u8], inputs: &[Bound<'py, PyAny>]) -> Option<Arguments<'py>> {
     if stream == EMPTY_CALL {
         return Some((PyTuple::empty(py), None));
     }
-    let call = load(py, stream)?.cast_into_exact::<PyTuple>().ok()?;
+    let call = load_with(py, stream, inputs)?.cast_into_exact::<PyTuple>().ok()?;
     let [args, kwargs] = [call.get_item(0).ok()?, call.get_item(1).ok()?];
     let kwargs = kwargs.cast_into_exact::<PyDict>().ok()?;
     (call.len() == 2).then_some(())?;
     Some((args.cast_into_exact().ok()?, Some(kwargs)))
 }
 
-/// What a call was made of, by Python's unpickler where the stream is not plain.
-pub(super) fn load_any_call<'py>(
-    py: Python<'py>,
-    stream: &[u8],
-) -> PyResult<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
-    match load_call(py, stream) {
+/// What a call without inputs was made of, by Python's unpickler where the stream is not plain.
+pub(super) fn load_any_call<'py>(py: Python<'py>, stream: &[u8]) -> PyResult<Arguments<'py>> {
+    match load_call(py, stream, &[]) {
         Some(call) => Ok(call),
         None => Ok(unpickled(&PyBytes::new(py, stream))?.extract()?),
     }
@@ -234,10 +281,14 @@ pub(super) fn may_be_plain(stream: &[u8]) -> bool {
 
 /// A value, if its stream is plain.
 pub(super) fn load<'py>(py: Python<'py>, stream: &[u8]) -> Option<Bound<'py, PyAny>> {
+    load_with(py, stream, &[])
+}
+
+fn load_with<'py>(py: Python<'py>, stream: &[u8], inputs: &[Bound<'py, PyAny>]) -> Option<Bound<'py, PyAny>> {
     if !may_be_plain(stream) {
         return None;
     }
-    let mut reader = Reader { py, rest: stream.strip_prefix(&PROTO)?, items: Vec::new(), marks: Vec::new() };
+    let mut reader = Reader { py, inputs, rest: stream.strip_prefix(&PROTO)?, items: Vec::new(), marks: Vec::new() };
     loop {
         match reader.byte()? {
             STOP => break,
@@ -251,6 +302,7 @@ pub(super) fn load<'py>(py: Python<'py>, stream: &[u8]) -> Option<Bound<'py, PyA
 /// The machine that pickle describes, as far as plain values need it. Every length is held against what is there.
 struct Reader<'a, 'py> {
     py: Python<'py>,
+    inputs: &'a [Bound<'py, PyAny>],
     rest: &'a [u8],
     items: Vec<Bound<'py, PyAny>>,
     marks: Vec<usize>,
@@ -268,6 +320,7 @@ impl<'a, 'py> Reader<'a, 'py> {
             BININT => int(py, i64::from(i32::from_le_bytes(self.array()?))),
             LONG1 if self.byte()? == 8 => int(py, i64::from_le_bytes(self.array()?)),
             BINFLOAT => PyFloat::new(py, f64::from_be_bytes(self.array()?)).into_any(),
+            SHORT_BINUNICODE if self.rest.starts_with(&INPUT[1..]) => self.input()?,
             SHORT_BINUNICODE => self.short().and_then(|text| self.text(text))?,
             BINUNICODE => self.long().and_then(|text| self.text(text))?,
             SHORT_BINBYTES => PyBytes::new(py, self.short()?).into_any(),
@@ -285,6 +338,14 @@ impl<'a, 'py> Reader<'a, 'py> {
         };
         self.items.push(item);
         Some(())
+    }
+
+    /// An input of the task, by its number.
+    fn input(&mut self) -> Option<Bound<'py, PyAny>> {
+        self.rest = self.rest.strip_prefix(&INPUT[1..])?;
+        let number = usize::from(self.byte()?);
+        self.rest = self.rest.strip_prefix(&CALLED)?;
+        self.inputs.get(number).cloned()
     }
 
     fn text(&self, text: &[u8]) -> Option<Bound<'py, PyAny>> {

@@ -3,9 +3,9 @@
 use super::buffer::value_from;
 use super::fork::Native;
 use super::future::FutureBase;
-use super::pickle::Stream;
+use super::pickle::{Futures, Stream};
 use crate::client::{Handle, NewTask};
-use plait_core::id::{FunctionId, OptionsId};
+use plait_core::id::{FunctionId, OptionsId, Seq};
 use plait_core::spec::{Call, Retention};
 use plait_core::value::Value;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -40,14 +40,14 @@ impl Submitter {
         let Some(handle) = self.handle.get() else { return Ok(None) };
         // The entry is held until the task is queued: so long the session knows the function.
         let Some((function, _entry)) = self.find(function)? else { return Ok(None) };
-        let Some(args) = self.pickled(handle, args, kwargs)? else { return Ok(None) };
+        let Some((args, inputs)) = self.pickled(handle, args, kwargs)? else { return Ok(None) };
         let future = self.make.0.bind(py).call1(self.make.1.bind(py))?;
         let task = NewTask {
             function,
             options: self.options,
             call: Call::Single,
             args,
-            inputs: Box::default(),
+            inputs,
             run: None,
             retention: Retention::Release,
         };
@@ -77,18 +77,24 @@ impl Submitter {
         Ok(Self { handle: Native::new(handle), options: OptionsId(options), known, make, dump })
     }
 
-    /// The arguments of a call, if there is nothing more to them than a stream.
+    /// The arguments of a call and the futures among them, if there is nothing more to them than a stream.
     fn pickled(
         &self,
         handle: &Handle,
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
-    ) -> PyResult<Option<Value>> {
-        if let Some(stream) = Stream::of_call(args, kwargs) {
-            return Ok(Some(stream.into_value()));
+    ) -> PyResult<Option<(Value, Box<[Seq]>)>> {
+        let make = self.make.1.bind(args.py());
+        let (class, owner) = (&*make.get_borrowed_item(0)?, &*make.get_borrowed_item(1)?);
+        if let Some(stream) = Stream::of_call(args, kwargs, Futures { class, owner }) {
+            let inputs = stream.inputs();
+            return Ok(Some((stream.into_value(), inputs)));
         }
         let stream = self.dump.bind(args.py()).call1((args, kwargs))?;
-        if stream.is_none() { Ok(None) } else { value_from(&stream, handle.store()).map(Some) }
+        if stream.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((value_from(&stream, handle.store())?, Box::default())))
     }
 
     /// The number of a function that can be called as it is, and its entry: known, without pins, with nothing captured

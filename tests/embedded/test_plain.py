@@ -43,6 +43,7 @@ PLAIN = [
     "x" * 256,
     "x" * 600,
     "__main__",
+    ("plait._serialize", "_input", 0),
     b"",
     b"\0\xff",
     b"x" * 255,
@@ -187,3 +188,31 @@ def test_a_long_string_that_stands_twice_travels_once(client):
     pair = client.submit(tasks.same, (BIG, BIG)).result(60)
     assert pair == (BIG, BIG)
     assert is_one(pair)
+
+
+def gathered(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """Return what a task was given."""
+    return (args, kwargs)
+
+
+def test_futures_among_plain_arguments_are_inputs_wherever_they_stand(client):
+    one, two = client.submit(tasks.same, BIG), client.submit(tasks.same, 2)
+    args, kwargs = client.submit(gathered, two, (1, (one, "x")), one, named=two, other=(two, None)).result(60)
+    assert (args, kwargs) == ((2, (1, (BIG, "x")), BIG), {"named": 2, "other": (2, None)})
+    assert is_one((args[1][1][0], args[2]))
+    many = [client.submit(tasks.same, n) for n in range(300)]
+    assert client.submit(gathered, *many).result(60) == (tuple(range(300)), {})
+
+
+def test_an_input_that_is_not_plain_arrives_as_it_is(client):
+    listed, plain = client.submit(list, (1, 2)), client.submit(tasks.same, 3)
+    assert client.submit(gathered, listed, plain).result(60) == (([1, 2], 3), {})
+    assert client.submit(gathered, [plain], plain).result(60) == (([3], 3), {})
+    failed = client.submit(divmod, 1, 0)
+    with pytest.raises(plait.DependencyFailed):
+        client.submit(gathered, plain, failed).result(60)
+    assert isinstance(failed.exception(60), ZeroDivisionError)
+    with pytest.raises(plait.DependencyFailed):
+        client.submit(gathered, plain, failed).result(60)
+    with plait.Client(slots=1) as other, pytest.raises(ValueError, match="another Client"):
+        other.submit(gathered, plain)
