@@ -12,6 +12,8 @@ pub struct Settings {
     pub home: PathBuf,
     /// `PLAIT_LOG`: the tracing filter of plait's own processes.
     pub log: Option<String>,
+    /// `PLAIT_SPILL_DIR`: where objects go for which there is no memory.
+    pub spill_dir: PathBuf,
 }
 
 impl Settings {
@@ -25,14 +27,15 @@ impl Settings {
         let set = |name: &str| variable(name).filter(|text| !text.is_empty());
         let default = || Path::new(set("HOME").as_deref().unwrap_or("/")).join(".config/plait/default");
         let home = set("PLAIT_HOME").map_or_else(default, PathBuf::from);
-        Self { address: set("PLAIT_ADDRESS"), home, log: set("PLAIT_LOG") }
+        let spill_dir = set("PLAIT_SPILL_DIR").or_else(|| set("TMPDIR")).unwrap_or_else(|| "/tmp".into()).into();
+        Self { address: set("PLAIT_ADDRESS"), home, log: set("PLAIT_LOG"), spill_dir }
     }
 }
 
 /// The part of the memory that values may take while they live with a coordinator.
 const HELD_PART: u64 = 4;
 
-/// The part of the memory that results may take while they stay with a worker: as much as may live with a coordinator,
+/// The part of the memory that objects may take while they stay with a worker: as much as may live with a coordinator,
 /// which may be on the same machine.
 const STORE_PART: u64 = 4;
 
@@ -45,7 +48,7 @@ pub fn held_bytes_limit() -> u64 {
     memory_limit() / HELD_PART
 }
 
-/// Bytes of results that may stay with a worker on this machine.
+/// Bytes of objects that may lie in a worker's memory on this machine; beyond that they go to disk.
 #[must_use]
 pub fn store_bytes_limit() -> u64 {
     memory_limit() / STORE_PART
@@ -95,6 +98,9 @@ mod tests {
         assert_eq!(settings.address, None);
         assert_eq!(settings.home, PathBuf::from("/home/ada/.config/plait/default"));
         assert_eq!(read(&[("PLAIT_HOME", "/keys"), ("HOME", "/home/ada")]).home, PathBuf::from("/keys"));
+        let spill = |variables| read(variables).spill_dir;
+        assert_eq!(spill(&[("PLAIT_SPILL_DIR", "/big"), ("TMPDIR", "/small")]), PathBuf::from("/big"));
+        assert_eq!([spill(&[("TMPDIR", "/small")]), spill(&[])], ["/small", "/tmp"].map(PathBuf::from));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::worker::{self, Launch, Place, Upstream};
 use plait_core::limits;
 use plait_core::resource::Resources;
 use plait_core::spec::PythonVersion;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,6 +33,8 @@ pub struct Config {
     pub name: Box<str>,
     /// The Python of client and executors.
     pub python: PythonVersion,
+    /// The folder for objects that find no room in memory.
+    pub spill_dir: PathBuf,
 }
 
 /// Why it cannot be started.
@@ -144,9 +147,9 @@ impl Household {
 /// Starts the worker.
 async fn hire(crew: &mut JoinSet<()>, config: Config, client: &Handle, arrivals: &mpsc::Sender<Arrival>) {
     let (near, far) = link::memory();
-    let Config { capacity, launch, name, python, .. } = config;
-    let config =
-        worker::Config { name, capacity, python, launch, place: Place::Guest, objects: client.objects().cloned() };
+    let Config { capacity, launch, name, python, spill_dir, .. } = config;
+    let (place, objects) = (Place::Guest, client.objects().cloned());
+    let config = worker::Config { name, capacity, python, launch, place, objects, spill_dir };
     send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
     crew.spawn(async {
         // Nobody tells it to end but the coordinator's goodbye.

@@ -87,6 +87,13 @@ pub const LINEAGE_PART: u64 = 4;
 /// Tasks that are kept for the same reason at the most: some 300 bytes each.
 pub const LINEAGE_TASKS: u64 = 1 << 20;
 
+/// Objects on disk lie in files of about this many bytes, holes included: far below what any file system allows.
+pub const SPILL_FILE_BYTES: u64 = 256 << 30;
+/// Objects that are written or read at once: enough to keep a disk at work.
+pub const SPILL_AT_ONCE: usize = 2;
+/// A disk that did not take an object is left alone this long: what fills it may be gone by then.
+pub const SPILL_PAUSE: Duration = Duration::from_secs(5);
+
 /// Attempts that an executor holds at the most, the running one included: its ring in the shared page.
 pub const EXECUTOR_QUEUE: usize = 64;
 /// Attempts that a worker offers to hold per slot: covers a round trip to the coordinator at full speed.

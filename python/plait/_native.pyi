@@ -392,14 +392,18 @@ class Runtime:
 
     @staticmethod
     def embedded(
-        slots: int, listen: str | None, home: str, launch: tuple[str, Sequence[str], Sequence[str]], name: str
+        slots: int,
+        listen: str | None,
+        folders: tuple[str, str],
+        launch: tuple[str, Sequence[str], Sequence[str]],
+        name: str,
     ) -> Runtime:
         """Start a coordinator and a worker in this process.
 
         Args:
             slots: Of the worker; 0 for none.
             listen: `host:port` on which others may join, or None.
-            home: Where keys are kept.
+            folders: Where keys are kept, and where objects go for which there is no memory.
             launch: The interpreter of the executors, its flags, its `sys.path`.
             name: What people see of this client.
 

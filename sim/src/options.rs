@@ -27,18 +27,21 @@ pub(crate) enum Canary {
     DoubledStart,
     /// A worker believes once that it has been given credit back.
     InventedCredit,
+    /// What comes back from a disk is once not what was written.
+    RottenDisk,
 }
 
-pub(crate) const CANARIES: [(&str, Canary); 5] = [
+pub(crate) const CANARIES: [(&str, Canary); 6] = [
     ("duplicate-outcome", Canary::DuplicateOutcome),
     ("dropped-report", Canary::DroppedReport),
     ("changed-value", Canary::ChangedValue),
     ("doubled-start", Canary::DoubledStart),
     ("invented-credit", Canary::InventedCredit),
+    ("rotten-disk", Canary::RottenDisk),
 ];
 
 pub(crate) const USAGE: &str = "usage: plait-sim --seed N [--canary NAME] | --seeds COUNT [--start N]
-canaries: duplicate-outcome, dropped-report, changed-value, doubled-start, invented-credit";
+canaries: duplicate-outcome, dropped-report, changed-value, doubled-start, invented-credit, rotten-disk";
 
 /// Reads the command line.
 pub(crate) fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
@@ -156,8 +159,13 @@ pub(crate) struct Plan {
     pub(crate) heavy: u64,
     /// Values of more bytes than this stay with their worker.
     pub(crate) store_above: u64,
-    /// As long as they are not more than so many bytes.
-    pub(crate) store_bytes: u64,
+    /// As long as they are not more than so many bytes: in memory, and on disk.
+    pub(crate) memory_bytes: u64,
+    pub(crate) spill_bytes: u64,
+    /// What a disk takes, whatever its worker believes.
+    pub(crate) disk_bytes: u64,
+    /// How many of 100 objects cannot be written; half as many cannot be read.
+    pub(crate) disk_trouble: u64,
     /// How many of 100 fetches take long; half as many fail.
     pub(crate) fetch_trouble: u64,
     pub(crate) operations: u64,
@@ -172,6 +180,8 @@ impl Plan {
         let shape = if rng.chance(1, 6) { Shape::Embedded } else { Shape::Cluster };
         let embedded = shape == Shape::Embedded;
         let tight = rng.chance(1, 3);
+        // What a disk does shows only where memory is short.
+        let starved = rng.chance(1, 2) || canary == Canary::RottenDisk;
         Self {
             shape,
             workers: if embedded { 1 } else { 1 + rng.below(4) as usize },
@@ -192,11 +202,15 @@ impl Plan {
             trouble: if rng.chance(1, 4) { 0 } else { rng.below(400) },
             heavy: if rng.chance(1, 2) { 0 } else { rng.below(300) },
             store_above: match rng.below(6) {
+                _ if canary == Canary::RottenDisk => 0,
                 0 | 1 => u64::MAX,
                 2 => 0,
                 _ => log_uniform(rng, 16, 128 << 10),
             },
-            store_bytes: if rng.chance(1, 4) { log_uniform(rng, 1 << 10, 1 << 20) } else { 1 << 40 },
+            memory_bytes: if starved { log_uniform(rng, 64, 64 << 10) } else { 1 << 40 },
+            spill_bytes: if rng.chance(1, 3) { log_uniform(rng, 256, 1 << 20) } else { 1 << 40 },
+            disk_bytes: if rng.chance(1, 4) { log_uniform(rng, 256, 1 << 20) } else { 1 << 40 },
+            disk_trouble: if rng.chance(1, 2) { 0 } else { rng.below(40) },
             fetch_trouble: if rng.chance(1, 2) { 0 } else { rng.below(60) },
             operations: log_uniform(rng, 5, 160),
             check_every: if seed.is_multiple_of(8) { 1 } else { 4 },

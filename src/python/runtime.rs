@@ -50,14 +50,16 @@ impl Runtime {
         py: Python<'_>,
         slots: u32,
         listen: Option<String>,
-        home: String,
+        folders: (String, String),
         launch: LaunchParts,
         name: String,
     ) -> PyResult<Self> {
+        let (home, spill_dir) = folders;
         let listen = listen.map(|bind| Listen { bind, advertise: None, home: home.into() });
         let (name, python) = (name.into_boxed_str(), python_version(py));
         let capacity = Resources::cpus(slots);
-        let config = embedded::Config { capacity, listen, launch: launch_from(launch), name, python };
+        let (launch, spill_dir) = (launch_from(launch), spill_dir.into());
+        let config = embedded::Config { capacity, listen, launch, name, python, spill_dir };
         let started = py.detach(|| embedded::start(config)).map_err(|error| start_error(py, &error))?;
         let worker_line = started.join_lines().map(|lines| lines.worker.clone());
         Ok(Self::new(started.handle().clone(), worker_line, Service::Embedded(started)))

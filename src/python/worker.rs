@@ -30,6 +30,7 @@ pub(super) fn run_worker(
     let version = py.version_info();
     let named = resources.into_iter().map(|(name, amount)| (name.into(), Amount(amount)));
     let (program, flags, path) = launch;
+    let settings = Settings::from_environment();
     let config = Config {
         name: name.into(),
         capacity: Resources::new(slots, named),
@@ -37,8 +38,9 @@ pub(super) fn run_worker(
         launch: Launch::python(program, flags, &path),
         place: Place::Own,
         objects: None,
+        spill_dir: settings.spill_dir,
     };
-    telemetry::install(Settings::from_environment().log.as_deref());
+    telemetry::install(settings.log.as_deref());
     standalone::settle()?;
     let (stop, control) = control();
     let (tell, news) = sync_channel(1);

@@ -172,6 +172,35 @@ impl Store {
         copies.push_back(Copied { from, blob: Arc::downgrade(blob) });
     }
 
+    /// A segment of so many bytes that `read` fills in pieces of `piece` bytes. Nothing if there is no descriptor or no memory
+    /// for it.
+    ///
+    /// # Errors
+    /// If `read` fails.
+    pub fn fill_from(
+        self: &Arc<Self>,
+        length: usize,
+        piece: usize,
+        read: &mut dyn FnMut(&mut [u8]) -> io::Result<()>,
+    ) -> io::Result<Option<Bytes>> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let Ok(file) = memfd_create("plait-blob", flags).map_err(io::Error::from).and_then(|memory| self.hold(memory))
+        else {
+            return Ok(None);
+        };
+        let (mut buffer, mut offset) = (vec![0; piece.min(length)], 0);
+        while offset < length {
+            let piece = &mut buffer[..piece.min(length - offset)];
+            read(piece)?;
+            write_all(file.descriptor.as_fd(), piece, offset as u64)?;
+            offset += piece.len();
+        }
+        seal(file.descriptor.as_fd())?;
+        let memory = Snapshot::map(file.descriptor.as_fd(), 0, length)?;
+        let blob = self.enter(memory, Some(Memory { file, offset: 0 }), None);
+        Ok(Some(Bytes::from_owner(Shared(blob))))
+    }
+
     /// The memory behind a segment, to be passed on; one that has none is copied into some. Nothing if it must go as bytes.
     pub fn memory_of(self: &Arc<Self>, segment: &Bytes) -> Option<Memory> {
         if let Some(blob) = self.find(segment)

@@ -4,6 +4,7 @@
 //! carries that out. Some actions are questions about the shared pages; their answers are the next turn's events.
 
 use super::control::Stage;
+use super::disk::{Disk, Done};
 use super::stderr;
 use super::supervisor::{Said, Supervisor};
 use super::translate::{self, Meaning};
@@ -18,6 +19,7 @@ use plait_core::limits::INLINE_VALUE_BYTES;
 use plait_core::outcome::Unfetched;
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::value::Value;
 use plait_core::worker::{Action, Brain, Config as BrainConfig, Event, Supervision};
 use std::sync::Arc;
 use tracing::{trace, warn};
@@ -31,6 +33,7 @@ pub(super) struct Driver {
     brain: Brain,
     supervisor: Supervisor,
     objects: Arc<Objects>,
+    disk: Disk,
     uplink: Uplink,
     control: WorkerControl,
     clock: Clock,
@@ -44,19 +47,22 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(config: Config, upstream: Upstream, control: WorkerControl) -> Self {
         let offer = config.offer();
+        let objects = config.objects.unwrap_or_else(|| Arc::new(Objects::new(Store::new())));
+        let blobs = Arc::clone(objects.blobs());
+        let disk = Disk::new(config.spill_dir, Arc::clone(&blobs));
         let brain = Brain::new(BrainConfig {
             slots: config.capacity.cpus,
             capacity: config.capacity,
             store_above: INLINE_VALUE_BYTES as u64,
-            store_bytes: config::store_bytes_limit(),
+            memory_bytes: config::store_bytes_limit(),
+            spill_bytes: disk.limit(),
             supervision: Supervision::default(),
         });
-        let objects = config.objects.unwrap_or_else(|| Arc::new(Objects::new(Store::new())));
-        let blobs = Arc::clone(objects.blobs());
         Self {
             brain,
             supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
             objects,
+            disk,
             uplink: Uplink::new(upstream, offer),
             control,
             clock: Clock::start(),
@@ -104,6 +110,7 @@ impl Driver {
             stage = self.control.changed() => self.on_stage(stage),
             heard = self.uplink.hear(&mut self.heard) => self.on_heard(heard),
             () = self.supervisor.listen(&mut self.said, EXECUTOR_BATCH) => self.on_said(),
+            done = self.disk.done() => self.on_done(done),
             () = self.clock.sleep_until(deadline) => {}
         }
     }
@@ -144,6 +151,26 @@ impl Driver {
         self.events.extend(events);
     }
 
+    fn on_done(&mut self, done: Done) {
+        self.events.push(match done {
+            Done::Written(object, Ok(())) => Event::ObjectSpilled { object },
+            Done::Written(object, Err(error)) => {
+                warn!(target: "plait::worker", %object, %error, "there is no room on disk");
+                Event::SpillFailed { object }
+            }
+            Done::Restored(object, Ok(value)) => {
+                self.objects.store(object, value);
+                Event::ObjectRestored { object }
+            }
+            Done::Restored(object, Err(error)) => {
+                warn!(target: "plait::worker", %object, %error, "an object cannot be read from disk");
+                self.disk.forget(object);
+                Event::ObjectsDamaged { objects: vec![object] }
+            }
+            Done::Shown(object, value) => Event::ObjectRead { object, value: value.ok() },
+        });
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { executor, cpus } => self.spawn(executor, cpus),
@@ -181,14 +208,11 @@ impl Driver {
                 self.events.push(Event::FetchFailed { object, reason: Unfetched::Unreachable });
             }
             Action::Store { object, value } => self.objects.store(object, value),
-            Action::Keep { object, value } => {
-                self.objects.keep(object, value);
-                self.events.push(Event::ObjectArrived { object });
-            }
-            Action::Read { object } => {
-                let value = self.objects.read(object);
-                self.events.push(Event::ObjectRead { object, value });
-            }
+            Action::Keep { object, value } => self.keep(object, value),
+            Action::Spill { object } => self.spill(object),
+            Action::Evict { object } => self.objects.forget(&[object]),
+            Action::Restore { object } => self.disk.restore(object),
+            Action::Read { object } => self.read(object),
             Action::Drop { objects } => self.drop_objects(&objects),
             Action::ReportHeld { objects } => self.uplink.send(FromWorker::Held(objects)),
             Action::ReportUnfetched { object, reason } => {
@@ -210,9 +234,34 @@ impl Driver {
 
     /// Takes objects out of the store; that they have come is no news any more.
     fn drop_objects(&mut self, objects: &[ObjectId]) {
-        let gone = |event: &Event| matches!(event, Event::ObjectArrived { object } if objects.contains(object));
+        let gone = |event: &Event| match event {
+            Event::ObjectArrived { object, .. }
+            | Event::ObjectSpilled { object }
+            | Event::SpillFailed { object }
+            | Event::ObjectRestored { object } => objects.contains(object),
+            _ => false,
+        };
         self.events.retain(|event| !gone(event));
         self.objects.forget(objects);
+        objects.iter().for_each(|object| self.disk.forget(*object));
+    }
+
+    fn keep(&mut self, object: ObjectId, value: Value) {
+        let bytes = value.carried();
+        self.objects.keep(object, value);
+        self.events.push(Event::ObjectArrived { object, bytes });
+    }
+
+    fn spill(&mut self, object: ObjectId) {
+        let value = self.objects.read(object).expect("only what is in memory is written");
+        self.disk.write(object, value);
+    }
+
+    fn read(&mut self, object: ObjectId) {
+        let value = self.objects.read(object);
+        if value.is_some() || !self.disk.show(object) {
+            self.events.push(Event::ObjectRead { object, value });
+        }
     }
 
     fn spawn(&mut self, executor: ExecutorId, cpus: u32) {

@@ -4,7 +4,8 @@
 //! executors that the brain asks for, and ends when the coordinator says goodbye, cannot be reached, or when it is told
 //! to. Everything happens on the thread that polls it, and no executor outlives it.
 //!
-//! - `driver`: the loop, the only place with a clock; `translate`: messages to events and back; `uplink`: the link.
+//! - `driver`: the loop, the only place with a clock; `translate`: messages to events and back; `uplink`: the link;
+//!   `disk`: objects for which there is no memory.
 //! - `supervisor`, `executor`, `ear`, `process`, `stderr`, `launch`: child processes and what connects them.
 //! - [`standalone`]: what only a process of its own may do to itself.
 //!
@@ -12,6 +13,7 @@
 //! it is embedded in another program.
 
 mod control;
+mod disk;
 mod driver;
 mod ear;
 mod executor;
@@ -35,6 +37,7 @@ use driver::Driver;
 use plait_core::limits::WORKER_QUEUE_PER_SLOT;
 use plait_core::resource::Resources;
 use plait_core::spec::{Offer, PythonVersion};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a worker is.
@@ -52,6 +55,8 @@ pub struct Config {
     pub place: Place,
     /// Where its objects are to be, if a client in the same process looks there for the values of its tasks.
     pub objects: Option<Arc<Objects>>,
+    /// The folder for objects that find no room in memory.
+    pub spill_dir: PathBuf,
 }
 
 /// Whose process a worker lives in.

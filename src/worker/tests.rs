@@ -209,6 +209,7 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
         launch: script(text),
         place: Place::Guest,
         objects: None,
+        spill_dir: std::env::temp_dir(),
     };
     assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
     let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));

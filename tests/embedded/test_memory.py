@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +30,13 @@ class Group:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, program: str, *args: object) -> str:
+    def run(self, program: str, *args: object, spill: Path | None = None, code: int = 0) -> str:
         """Run a program in it, which must say nothing on stderr; return what it says."""
         enter = f'echo $$ >{self.folder}/cgroup.procs && exec "$@"'
         command = ["sh", "-c", enter, "sh", sys.executable, "-c", program, *map(str, args)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=100)
-        assert (run.returncode, run.stderr) == (0, "")
+        environment = os.environ | ({"PLAIT_SPILL_DIR": str(spill)} if spill else {})
+        run = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+        assert (run.returncode, run.stderr) == (code, "")
         return run.stdout
 
 
@@ -125,3 +127,86 @@ with plait.Client(slots=2) as client:
 def test_a_stream_of_results_goes_on_in_little_memory(group: Group) -> None:
     total, expected = group.run(MAPPED).split()
     assert total == expected
+
+
+SPILLED = """
+import os, sys
+import numpy as np, plait
+with plait.Client(slots=2) as client:
+    made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(60)]
+    sums = [client.submit(lambda *all: sum(int(one[-1]) for one in all), *made[n:n + 3]) for n in range(0, 60, 3)]
+    print([one.result() for one in sums] == [3 * n + 3 for n in range(0, 60, 3)])
+    print(all((made.pop(0).result() == n).all() for n in range(60)))
+    print(sorted(os.listdir(os.environ["PLAIT_SPILL_DIR"])))
+"""
+
+
+def test_more_results_than_memory_holds_are_kept_on_disk(group: Group, tmp_path: Path) -> None:
+    assert group.run(SPILLED, spill=tmp_path).splitlines() == ["True", "True", "[]"]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np, plait
+with plait.Client(slots=2) as client:
+    made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(40)]
+    last = client.submit(lambda one: int(one[-1]), made[-1])
+    print(last.result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_program_that_is_killed_leaves_nothing_on_disk(group: Group, tmp_path: Path) -> None:
+    assert group.run(KILLED, spill=tmp_path, code=-signal.SIGKILL) == "39\n"
+    eventually(lambda: not list(tmp_path.iterdir()), "no file is left")
+
+
+#: A random graph of calls over arrays of some megabytes, run by plait and by Python alone.
+GRAPH = """
+import random, sys
+import numpy as np, plait
+
+def make(seed, size):
+    return np.random.default_rng(seed).integers(0, 255, size, np.uint8)
+
+def merge(*parts):
+    size = min(len(part) for part in parts)
+    total = np.zeros(size, np.uint8)
+    for part in parts:
+        total = total * np.uint8(3) + part[:size]
+    return {"array": total, "sum": int(total.sum())}
+
+def array(value):
+    return value["array"] if isinstance(value, dict) else value
+
+def combine(*values):
+    return merge(*map(array, values))
+
+rng = random.Random(int(sys.argv[1]))
+graph = [(make, [n, rng.randrange(1 << 20, 5 << 20)]) for n in range(30)]
+for n in range(30):
+    graph.append((combine, rng.sample(range(len(graph)), rng.randrange(1, 4))))
+
+def run(call):
+    values = []
+    for function, arguments in graph:
+        arguments = arguments if function is make else [values[n] for n in arguments]
+        values.append(call(function, *arguments))
+    return values
+
+sums = []
+plain = [hash(array(value).tobytes()) for value in run(lambda function, *arguments: function(*arguments))]
+with plait.Client(slots=2) as client:
+    futures = run(client.submit)
+    order = rng.sample(range(len(futures)), len(futures))
+    got = {}
+    for n in order:
+        got[n] = hash(array(futures[n].result()).tobytes())
+        futures[n] = None
+print([n for n in order if got[n] != plain[n]])
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_that_were_on_disk_are_those_of_plain_python(group: Group, tmp_path: Path, seed: int) -> None:
+    assert group.run(GRAPH, seed, spill=tmp_path) == "[]\n"

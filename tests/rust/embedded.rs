@@ -21,6 +21,7 @@ fn embed(listen: Option<Listen>) -> Embedded {
         launch: Launch::python(PathBuf::from("/bin/false"), Vec::new(), &[]),
         name: "test".into(),
         python: PYTHON,
+        spill_dir: std::env::temp_dir(),
     };
     embedded::start(config).expect("it starts")
 }
@@ -76,6 +77,7 @@ fn a_port_that_is_taken_is_an_error_with_its_address() {
         launch: Launch::python(PathBuf::from("/bin/false"), Vec::new(), &[]),
         name: "test".into(),
         python: PYTHON,
+        spill_dir: std::env::temp_dir(),
     };
     let error = embedded::start(config).expect_err("somebody listens there");
     drop(std::fs::remove_dir_all(home));

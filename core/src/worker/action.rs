@@ -103,7 +103,22 @@ pub enum Action {
         /// All of it.
         value: Value,
     },
-    /// Read an object from the store; answered by `ObjectRead`.
+    /// Write an object to disk; answered by `ObjectSpilled` or `SpillFailed`. It stays in memory too.
+    Spill {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Forget an object's memory: it is on disk.
+    Evict {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Bring an object back into memory, and leave it on disk; answered by `ObjectRestored` or `ObjectsDamaged`.
+    Restore {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Read an object from the store, wherever it lies; answered by `ObjectRead`.
     Read {
         /// Which.
         object: ObjectId,

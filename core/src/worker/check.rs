@@ -13,6 +13,7 @@ impl Brain {
         self.functions.check(self.attempts.iter().flat_map(|(_, a)| [Some(a.function), a.merge]).flatten());
         self.check_places();
         self.check_objects();
+        self.check_memory();
         self.check_resources();
         self.check_parts();
         if !self.linked {

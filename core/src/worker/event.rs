@@ -87,6 +87,8 @@ pub enum Event {
     ObjectArrived {
         /// Which.
         object: ObjectId,
+        /// What it takes, in bytes.
+        bytes: u64,
     },
     /// The other answer: it is not.
     FetchFailed {
@@ -99,6 +101,21 @@ pub enum Event {
     ObjectsDamaged {
         /// Which.
         objects: Vec<ObjectId>,
+    },
+    /// The answer to `Spill`: the object is on disk too.
+    ObjectSpilled {
+        /// Which.
+        object: ObjectId,
+    },
+    /// The other answer: the disk is full or fails.
+    SpillFailed {
+        /// Which object is still in memory alone.
+        object: ObjectId,
+    },
+    /// The answer to `Restore`: the object is in memory again, and on disk still.
+    ObjectRestored {
+        /// Which.
+        object: ObjectId,
     },
     /// The answer to `Read`.
     ObjectRead {

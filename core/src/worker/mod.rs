@@ -13,7 +13,8 @@
 //! for the first task that takes as many; it is kept for the next of its kind and killed, once idle, when a task of a
 //! third kind needs its place.
 //!
-//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store.
+//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store;
+//!   `memory`: which of those lie on disk.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
 //! - `part`: chunks that were cut, for an idle executor or around an item that kills.
 //! - `place`, `cancel`, `drain`: who gets what, and how it is taken back.
@@ -29,6 +30,7 @@ mod executor;
 mod function;
 mod hand;
 mod input;
+mod memory;
 mod object;
 mod part;
 mod place;
@@ -53,6 +55,7 @@ use core::time::Duration;
 use drain::Stay;
 use executor::Fleet;
 use function::Functions;
+use memory::Memory;
 use object::Objects;
 use part::Splits;
 use queue::Queue;
@@ -79,8 +82,10 @@ pub struct Config {
     pub capacity: Resources,
     /// Results of more bytes stay here; the coordinator gets a reference.
     pub store_above: u64,
-    /// Bytes of results that may stay here at a time; what is beyond is told whole.
-    pub store_bytes: u64,
+    /// Bytes of objects that may lie in memory; what is beyond goes to disk.
+    pub memory_bytes: u64,
+    /// Bytes that may lie there. A result for which there is no room is told whole.
+    pub spill_bytes: u64,
     /// How executors are watched over.
     pub supervision: Supervision,
 }
@@ -133,6 +138,8 @@ pub enum Wake {
     Cut,
     /// The end of a drain.
     Drain,
+    /// The disk, which may take something again.
+    Disk,
 }
 
 /// One worker. See the module for its contract.
@@ -147,7 +154,8 @@ pub enum Wake {
 ///     slots: 2,
 ///     capacity: Resources::cpus(2),
 ///     store_above: INLINE_VALUE_BYTES as u64,
-///     store_bytes: 1 << 30,
+///     memory_bytes: 1 << 30,
+///     spill_bytes: 1 << 30,
 ///     supervision: Supervision::default(),
 /// });
 /// let mut actions = Vec::new();
@@ -197,7 +205,7 @@ impl Brain {
             attempts: Attempts::default(),
             queue: Queue::default(),
             functions: Functions::default(),
-            objects: Objects::default(),
+            objects: Objects::new(Memory::new(config.memory_bytes, config.spill_bytes)),
             fleet: Fleet::new(config.slots as usize),
             free: Resources::default(),
             reports: Reports::default(),
@@ -228,6 +236,7 @@ impl Brain {
         }
         self.fleet.hush(begin, actions);
         self.fire(now, actions);
+        self.objects.memory.fire(now);
         self.stop_failed(now, actions);
         self.fleet.send_forgets(actions);
         self.fill_seats(now, actions);
@@ -238,6 +247,7 @@ impl Brain {
         self.send_orders(actions);
         self.plan_look(now);
         self.objects.flush(actions);
+        self.settle_memory(actions);
         self.reports.flush(actions);
         self.leave(actions);
     }
@@ -288,7 +298,10 @@ impl Brain {
             Event::ObjectGiven { object, value } => self.on_object_given(object, value, actions),
             Event::ShowRequested { object } => self.on_show_requested(object, actions),
             Event::ObjectsDropped { objects } => self.objects.drop(&objects),
-            Event::ObjectArrived { object } => self.on_object_arrived(object, actions),
+            Event::ObjectArrived { object, bytes } => self.on_object_arrived(object, bytes, actions),
+            Event::ObjectSpilled { object } => self.objects.memory.spilled(object),
+            Event::SpillFailed { object } => self.objects.memory.not_spilled(now, object),
+            Event::ObjectRestored { object } => self.on_object_restored(object, actions),
             Event::FetchFailed { object, reason } => self.on_fetch_failed(object, reason),
             Event::ObjectsDamaged { objects } => self.on_objects_damaged(&objects),
             Event::ReportsTaken { cost } => self.reports.give_back(cost),

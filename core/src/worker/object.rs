@@ -2,30 +2,29 @@
 //!
 //! An attempt is kept out of executors' hands until its inputs are here. What several attempts need comes once. The
 //! coordinator says from whom, and when an object may go. A large result becomes an object when its attempt is over; what
-//! parts of an attempt come to has no name and is none.
+//! parts of an attempt come to has no name and is none. Whether an object lies in memory or on disk is for `memory` to say.
 
 use super::attempt::{Handle, Place};
+use super::memory::Memory;
 use super::{Action, Brain, Config};
 use crate::id::{AttemptId, ObjectId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::spec::Start;
 use crate::value::Value;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// An object that is here, or is wanted here.
 #[derive(Debug)]
 struct Object {
     stage: Stage,
-    /// What it takes of the store, if it was made here.
-    bytes: u64,
     /// Attempts that wait for it, each as often as it names it, and parts of attempts.
     waiters: Vec<Handle>,
 }
 
 impl Object {
     /// One of which nothing is known but its name.
-    const WANTED: Self = Self { stage: Stage::Wanted, bytes: 0, waiters: Vec::new() };
+    const WANTED: Self = Self { stage: Stage::Wanted, waiters: Vec::new() };
 }
 
 /// How far an object is.
@@ -36,14 +35,22 @@ enum Stage {
     /// It is being fetched, or put into the store.
     Coming,
     Here,
+    /// This worker has it, on disk.
+    Away,
+}
+
+impl Stage {
+    /// Whether it is in the store.
+    const fn is_held(self) -> bool {
+        matches!(self, Self::Here | Self::Away)
+    }
 }
 
 /// All objects of which this worker knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Objects {
     known: BTreeMap<ObjectId, Object>,
-    /// Bytes in the store that were made here.
-    made_bytes: u64,
+    pub(super) memory: Memory,
     /// What the store is to take.
     made: Vec<(ObjectId, Value)>,
     /// What the store need not keep any more.
@@ -51,6 +58,11 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// None yet.
+    pub(super) const fn new(memory: Memory) -> Self {
+        Self { known: BTreeMap::new(), memory, made: Vec::new(), dropped: Vec::new() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -64,6 +76,15 @@ impl Objects {
         self.known.get(&object).is_some_and(|known| known.stage == Stage::Here)
     }
 
+    fn is_held(&self, object: ObjectId) -> bool {
+        self.known.get(&object).is_some_and(|known| known.stage.is_held())
+    }
+
+    /// Whether this worker has all inputs of an attempt, in memory or on disk.
+    pub(super) fn has_all(&self, start: &Start) -> bool {
+        start.inputs.iter().filter_map(Outcome::stored).all(|stored| self.is_held(stored.object))
+    }
+
     /// Takes a value that was made here, and returns the reference to it. A name that is known already is another's: it
     /// stays as it is.
     fn store(&mut self, object: ObjectId, value: Value) -> Value {
@@ -71,8 +92,8 @@ impl Objects {
             return value;
         }
         let (told, bytes) = (value.referred_to_as(object), value.carried());
-        self.known.insert(object, Object { stage: Stage::Here, bytes, waiters: Vec::new() });
-        self.made_bytes += bytes;
+        self.known.insert(object, Object { stage: Stage::Here, waiters: Vec::new() });
+        self.memory.insert(object, bytes);
         self.made.push((object, value));
         told
     }
@@ -85,16 +106,17 @@ impl Objects {
                 self.dropped.push(*object);
             }
             known.stage = Stage::Wanted;
-            self.made_bytes -= core::mem::take(&mut known.bytes);
+            self.memory.remove(*object);
             if known.waiters.is_empty() {
                 self.known.remove(object);
             }
         }
     }
 
-    /// An attempt is gone: it waits for nothing any more.
+    /// An attempt is gone: it waits for nothing any more, and has used what it had.
     pub(super) fn let_go(&mut self, handle: Handle, start: &Start) {
         for stored in start.inputs.iter().filter_map(Outcome::stored) {
+            self.memory.touch(stored.object);
             let Some(known) = self.known.get_mut(&stored.object) else { continue };
             known.waiters.retain(|waiter| *waiter != handle);
             if known.stage == Stage::Wanted && known.waiters.is_empty() {
@@ -106,7 +128,7 @@ impl Objects {
     /// The link is gone: nothing here will be asked for again.
     pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
         let known = core::mem::take(&mut self.known);
-        self.made_bytes = 0;
+        self.memory.clear();
         let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
         self.dropped.extend(stored.map(|(object, _)| object));
         self.flush(actions);
@@ -124,10 +146,11 @@ impl Brain {
     /// What the coordinator is told of how an attempt ended. A large value stays here under the attempt's name, if there is
     /// room.
     pub(super) fn store_value(&mut self, attempt: AttemptId, ending: Ending) -> Ending {
-        let Config { store_above, store_bytes, .. } = self.config;
-        let room = store_bytes.saturating_sub(self.objects.made_bytes);
+        let Config { store_above, .. } = self.config;
         match ending {
-            Ending::Returned(value) if value.carried() > store_above && value.carried() <= room => {
+            Ending::Returned(value)
+                if value.carried() > store_above && self.objects.memory.has_room(value.carried()) =>
+            {
                 Ending::Returned(self.objects.store(ObjectId(attempt), value))
             }
             other => other,
@@ -176,19 +199,34 @@ impl Brain {
                 actions.push(action);
             }
             Stage::Coming => {}
-            Stage::Here => self.reports.push_held(object),
+            Stage::Here | Stage::Away => self.reports.push_held(object),
         }
     }
 
     /// An object has come: whoever waited for it may go on.
-    pub(super) fn on_object_arrived(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+    pub(super) fn on_object_arrived(&mut self, object: ObjectId, bytes: u64, actions: &mut Vec<Action>) {
         let Some(known) = self.objects.known.get_mut(&object).filter(|known| known.stage == Stage::Coming) else {
             return;
         };
         known.stage = Stage::Here;
-        let waiters = core::mem::take(&mut known.waiters);
+        self.objects.memory.insert(object, bytes);
         self.reports.push_held(object);
-        for handle in waiters {
+        self.serve_waiters(object, actions);
+    }
+
+    /// An object is back from disk.
+    pub(super) fn on_object_restored(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        if !self.objects.memory.restored(object) {
+            return;
+        }
+        let known = self.objects.known.get_mut(&object).expect("what takes memory is known");
+        known.stage = Stage::Here;
+        self.serve_waiters(object, actions);
+    }
+
+    fn serve_waiters(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        let known = self.objects.known.get_mut(&object).expect("whoever calls has seen to it");
+        for handle in core::mem::take(&mut known.waiters) {
             match &mut self.attempts.get_mut(handle).place {
                 Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
                 Place::Awaiting { missing } => *missing -= 1,
@@ -211,10 +249,33 @@ impl Brain {
 
     /// What was here is not any more. Attempts that have not begun wait for it again.
     pub(super) fn on_objects_damaged(&mut self, objects: &[ObjectId]) {
-        let lost: Vec<ObjectId> = objects.iter().copied().filter(|object| self.objects.is_here(*object)).collect();
+        let lost: Vec<ObjectId> = objects.iter().copied().filter(|object| self.objects.is_held(*object)).collect();
+        let were_here: BTreeSet<ObjectId> =
+            lost.iter().copied().filter(|object| self.objects.is_here(*object)).collect();
         for object in &lost {
-            let known = self.objects.known.remove(object);
-            self.objects.made_bytes -= known.map_or(0, |known| known.bytes);
+            let known = self.objects.known.get_mut(object).expect("it was held");
+            known.stage = Stage::Wanted;
+            if known.waiters.is_empty() {
+                self.objects.known.remove(object);
+            }
+            self.objects.memory.remove(*object);
+        }
+        self.await_objects_again(&were_here);
+        self.reports.push_lost(lost);
+    }
+
+    /// These have just gone to disk alone.
+    pub(super) fn await_again(&mut self, evicted: &BTreeSet<ObjectId>) {
+        for object in evicted {
+            self.objects.known.get_mut(object).expect("what takes memory is known").stage = Stage::Away;
+        }
+        self.await_objects_again(evicted);
+    }
+
+    /// What has not begun waits for these, which were here and are no more.
+    fn await_objects_again(&mut self, lost: &BTreeSet<ObjectId>) {
+        if lost.is_empty() {
+            return;
         }
         let needs = |start: &Start| start.inputs.iter().filter_map(Outcome::stored).any(|s| lost.contains(&s.object));
         let hit: Vec<Handle> =
@@ -244,11 +305,10 @@ impl Brain {
                 self.objects.known.entry(object).or_insert(Object::WANTED).waiters.push(handle);
             }
         }
-        self.reports.push_lost(lost);
     }
 
     pub(super) fn on_show_requested(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
-        if self.objects.is_here(object) {
+        if self.objects.is_held(object) {
             actions.push(Action::Read { object });
         } else {
             self.reports.push_shown(object, None);
@@ -267,10 +327,10 @@ impl Brain {
 
     pub(super) fn check_objects(&self) {
         assert!(self.objects.made.is_empty() && self.objects.dropped.is_empty(), "what comes and goes is told");
-        let bytes: u64 = self.objects.known.values().map(|known| known.bytes).sum();
-        assert_eq!(bytes, self.objects.made_bytes, "what the store has is counted");
-        assert!(bytes <= self.config.store_bytes, "the store takes no more than it may");
+        let held = self.objects.known.values().filter(|known| known.stage.is_held()).count();
+        assert_eq!(held, self.objects.memory.len(), "what is held lies somewhere");
         for (object, known) in &self.objects.known {
+            assert_eq!(known.stage == Stage::Away, self.objects.memory.is_away(*object), "what is away is on disk");
             assert!(known.stage != Stage::Here || known.waiters.is_empty(), "nobody waits for what is here");
             assert!(known.stage != Stage::Wanted || !known.waiters.is_empty(), "what is wanted is waited for");
             for waiter in &known.waiters {

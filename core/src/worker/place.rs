@@ -31,6 +31,9 @@ impl Brain {
         if self.attempts.is_empty() || self.reports.is_choked() {
             return;
         }
+        if self.objects.memory.is_swamped() {
+            return self.hold_back();
+        }
         let mut free = self.fleet.free_cpus();
         if self.is_waiting_above(free) {
             return;
@@ -144,8 +147,21 @@ impl Brain {
         }
     }
 
-    /// How many attempts an executor should hold: half of its share, one at least.
+    /// Asks for all that has not begun: what it comes to finds no room yet.
+    fn hold_back(&mut self) {
+        for seat in 0..self.fleet.slots() {
+            let Some(executor) = self.fleet.get(seat).filter(|executor| executor.life == Life::Ready) else { continue };
+            let loose = spare(executor).filter(|(_, held)| held.grip() == Grip::Loose);
+            let loose: Vec<Entry> = loose.map(|(entry, _)| entry).collect();
+            loose.into_iter().for_each(|entry| self.ask_back(seat, entry));
+        }
+    }
+
+    /// How many attempts an executor should hold: half of its share, one at least; no more while memory is short.
     fn depth(&self) -> usize {
+        if self.objects.memory.is_short() {
+            return 1;
+        }
         let given: usize = (0..self.fleet.slots()).filter_map(|seat| self.fleet.get(seat)).map(|x| x.hand.len()).sum();
         let total = given + self.queue.plain.first_len();
         (total / (2 * self.fleet.slots()) + 1).min(limits::EXECUTOR_QUEUE)

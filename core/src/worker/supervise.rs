@@ -215,7 +215,8 @@ impl Brain {
         let look = self.look_at.map(|at| (at, Wake::Look));
         let pause = self.starts.paused_until.map(|at| (at, Wake::Spawn));
         let cut = self.cut_at.map(|at| (at, Wake::Cut));
-        executors.chain(drain).chain(look).chain(pause).chain(cut).min_by_key(|(at, _)| *at)
+        let disk = self.objects.memory.due().map(|at| (at, Wake::Disk));
+        executors.chain(drain).chain(look).chain(pause).chain(cut).chain(disk).min_by_key(|(at, _)| *at)
     }
 }
 

@@ -208,7 +208,7 @@ impl World {
         let ended = Ended { entry, ending: Ending::Skipped, run_micros: 0, condition: Condition::Clean };
         let object = ObjectId(attempt);
         match self.rng.below(15) {
-            10 => BrainEvent::ObjectArrived { object },
+            10 => BrainEvent::ObjectArrived { object, bytes: 9 },
             11 => BrainEvent::FetchFailed { object, reason: Unfetched::Unreachable },
             12 => BrainEvent::ObjectsDropped { objects: vec![object] },
             13 => BrainEvent::ObjectsDamaged { objects: vec![object] },

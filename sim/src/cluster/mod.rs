@@ -2,13 +2,14 @@
 //!
 //! - `mod`: the world, its main loop, and how a driver is woken;
 //! - `links`: dialling, sending, silence, closing;
-//! - `store`: what workers hold and fetch;
+//! - `store`, `disk`: what workers hold and fetch, in memory and on disk;
 //! - `coordinator`, `worker`, `executors`, `client`: the shells, each translating between messages and its machine;
 //! - `faults`: what goes wrong, and how it heals; `inject`: events from the past;
 //! - `flow`: credit, seen from both ends; `verdict`: the end.
 
 mod client;
 mod coordinator;
+mod disk;
 mod executors;
 mod faults;
 mod flow;
@@ -20,6 +21,7 @@ mod worker;
 
 pub(crate) use client::ClientHost;
 pub(crate) use coordinator::Coordinator;
+pub(crate) use disk::Job;
 pub(crate) use worker::WorkerHost;
 
 use crate::agenda::{Agenda, Happening, Node};
@@ -223,6 +225,9 @@ impl World {
             }
             Happening::Executor { worker, life, executor, inner } => self.on_inner(worker, life, executor, inner),
             fetched @ Happening::Fetched { .. } => self.on_fetched(fetched),
+            Happening::DiskDone { worker, life, object, job, number } => {
+                self.on_disk_done((worker, life), object, job, number);
+            }
             Happening::Program { client, life } => self.on_program(client, life),
             Happening::Fault => self.on_fault(),
             Happening::Resume { node, life, pause } => self.on_resume(node, life, pause),

@@ -65,7 +65,7 @@ impl World {
         let fails = self.rng.chance(self.plan.fetch_trouble, 200);
         let result = match alive {
             Some(_) if silent || fails => Err(Unfetched::Unreachable),
-            Some((m, _)) => self.workers[m].store.get(&object).cloned().ok_or(Unfetched::Gone),
+            Some((m, _)) => self.workers[m].held(object).cloned().ok_or(Unfetched::Gone),
             None => Err(Unfetched::Unreachable),
         };
         match result {
@@ -78,12 +78,13 @@ impl World {
     }
 
     pub(super) fn put(&mut self, n: usize, object: ObjectId, value: Value) {
+        let bytes = value.carried();
         self.workers[n].store.insert(object, value);
-        self.post(Node::Worker(n), Input::Brain(Event::ObjectArrived { object }));
+        self.post(Node::Worker(n), Input::Brain(Event::ObjectArrived { object, bytes }));
     }
 
     pub(super) fn read(&mut self, n: usize, object: ObjectId) {
-        let value = self.workers[n].store.get(&object).cloned();
+        let value = self.workers[n].held(object).cloned();
         self.post(Node::Worker(n), Input::Brain(Event::ObjectRead { object, value }));
     }
 
@@ -93,9 +94,17 @@ impl World {
         for object in objects {
             host.store.remove(object);
             host.fetching.remove(object);
+            host.disk.drop(*object);
         }
-        let gone =
-            |input: &Input| matches!(input, Input::Brain(Event::ObjectArrived { object }) if objects.contains(object));
+        let gone = |input: &Input| match input {
+            Input::Brain(
+                Event::ObjectArrived { object, .. }
+                | Event::ObjectSpilled { object }
+                | Event::SpillFailed { object }
+                | Event::ObjectRestored { object },
+            ) => objects.contains(object),
+            _ => false,
+        };
         host.machine.mailbox.retain(|input| !gone(input));
     }
 }

@@ -1,5 +1,6 @@
 //! A worker's simulated shell: it dials, translates, and carries out what the brain wants done with executors.
 
+use super::disk::{Disk, Job};
 use super::{Input, Machine, State, World};
 use crate::agenda::{Happening, Node};
 use crate::clock::{Clock, MILLI, SECOND};
@@ -34,6 +35,7 @@ pub(crate) struct WorkerHost {
     /// Objects here, and the numbers of the fetches of those on their way.
     pub(crate) store: BTreeMap<ObjectId, Value>,
     pub(crate) fetching: BTreeMap<ObjectId, u64>,
+    pub(crate) disk: Disk,
     dials: u64,
     opened: bool,
 }
@@ -47,6 +49,11 @@ impl WorkerHost {
     /// The connection over which a coordinator has made it welcome.
     pub(super) fn link(&self) -> Option<ConnectionId> {
         self.connection.filter(|_| self.opened)
+    }
+
+    /// An object, wherever it lies.
+    pub(super) fn held(&self, object: ObjectId) -> Option<&Value> {
+        self.store.get(&object).or_else(|| self.disk.get(object))
     }
 
     pub(crate) fn slots(&self) -> u32 {
@@ -82,7 +89,8 @@ fn new_brain(offer: &Offer, plan: &Plan) -> Brain {
         slots: offer.capacity.cpus,
         capacity: offer.capacity.clone(),
         store_above: plan.store_above,
-        store_bytes: plan.store_bytes,
+        memory_bytes: plan.memory_bytes,
+        spill_bytes: plan.spill_bytes,
         supervision: brain::Supervision::default(),
     })
 }
@@ -117,6 +125,7 @@ impl World {
             next_pid: 1,
             store: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            disk: Disk::default(),
             dials: 0,
             opened: false,
         });
@@ -133,6 +142,7 @@ impl World {
         host.executors.clear();
         host.store.clear();
         host.fetching.clear();
+        host.disk = Disk::default();
         host.frozen_until = 0;
         host.opened = false;
         self.note(Node::Worker(n), format_args!("starts"));
@@ -166,6 +176,7 @@ impl World {
         host.executors.clear();
         host.store.clear();
         host.fetching.clear();
+        host.disk = Disk::default();
         host.connection = None;
         self.note(Node::Worker(n), format_args!("is gone"));
     }
@@ -287,6 +298,9 @@ impl World {
             Action::Fetch { object, from } => self.fetch(n, object, from),
             Action::Store { object, value } => self.store(n, object, value),
             Action::Keep { object, value } => self.put(n, object, value),
+            Action::Spill { object } => self.use_disk(n, object, Job::Write),
+            Action::Evict { object } => self.evict(n, object),
+            Action::Restore { object } => self.use_disk(n, object, Job::Read),
             Action::Read { object } => self.read(n, object),
             Action::Drop { objects } => self.drop_objects(n, &objects),
             Action::ReportHeld { objects } => self.tell_coordinator(n, FromWorker::Held(objects)),

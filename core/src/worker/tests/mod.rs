@@ -43,6 +43,9 @@ scenarios! {
     a_result_that_would_not_be_kept_is_not_sent
     inputs_that_are_with_other_workers_come_first
     a_large_result_stays_with_its_worker
+    what_memory_cannot_hold_goes_to_disk
+    inputs_on_disk_come_back_first
+    a_disk_that_is_full_is_left_alone
     an_object_is_shown_and_dropped
     late_and_unknown_events_are_harmless
 }

@@ -55,17 +55,22 @@ impl Rig {
     }
 }
 
-/// `worker 2 slots store=1MiB gpu=1`: nothing is stored if it is not said above which size.
+/// `worker 2 slots store=1MiB memory=8MiB disk=0MiB gpu=1`: nothing is stored if it is not said above which size.
 fn worker(line: &str) -> Brain {
     let words: Vec<_> = line.split(' ').collect();
-    let store_above = words[3..].iter().find_map(|word| word.strip_prefix("store=")).map_or(u64::MAX, size);
-    let named = words[3..].iter().filter(|word| !word.starts_with("store=")).map(|word| {
+    let bytes = |name: &str, default| {
+        words[3..].iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map_or(default, size)
+    };
+    let (store_above, memory_bytes, spill_bytes) =
+        (bytes("store", u64::MAX), bytes("memory", 8 << 20), bytes("disk", 0));
+    let named = words[3..].iter().filter(|word| !word.ends_with("iB")).map(|word| {
         let (name, amount) = word.split_once('=').expect("name=amount");
         (name.into(), Amount(number::<u64>(amount) * Amount::SCALE))
     });
     let slots = number(words[1]);
     let capacity = Resources::new(slots, named);
-    Brain::new(Config { slots, capacity, store_above, store_bytes: 8 << 20, supervision: Supervision::default() })
+    let supervision = Supervision::default();
+    Brain::new(Config { slots, capacity, store_above, memory_bytes, spill_bytes, supervision })
 }
 
 fn event(text: &str) -> Event {
@@ -91,7 +96,12 @@ fn event(text: &str) -> Event {
         "given" => Event::ObjectGiven { object: object(rest[0]), value: bytes_of(rest[1]) },
         "show" => Event::ShowRequested { object: object(rest[0]) },
         "dropped" => Event::ObjectsDropped { objects: rest.iter().map(|word| object(word)).collect() },
-        "arrived" => Event::ObjectArrived { object: object(rest[0]) },
+        "arrived" => {
+            Event::ObjectArrived { object: object(rest[0]), bytes: rest.get(1).map_or(1 << 20, |bytes| size(bytes)) }
+        }
+        "spilled" => Event::ObjectSpilled { object: object(rest[0]) },
+        "unspilled" => Event::SpillFailed { object: object(rest[0]) },
+        "restored" => Event::ObjectRestored { object: object(rest[0]) },
         "unreachable" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Unreachable },
         "gone" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Gone },
         "damaged" => Event::ObjectsDamaged { objects: rest.iter().map(|word| object(word)).collect() },
@@ -287,6 +297,9 @@ fn show(action: &Action) -> String {
         Action::Fetch { object, from } => format!("fetch {object} from {from}"),
         Action::Store { object, value } => format!("store {object}: {} bytes", value.carried()),
         Action::Keep { object, value } => format!("keep {object}: {} bytes", value.carried()),
+        Action::Spill { object } => format!("spill {object}"),
+        Action::Evict { object } => format!("evict {object}"),
+        Action::Restore { object } => format!("restore {object}"),
         Action::Read { object } => format!("read {object}"),
         Action::Drop { objects } => format!("drop {}", list(objects, ToString::to_string)),
         Action::ReportHeld { objects } => format!("held {}", list(objects, ToString::to_string)),

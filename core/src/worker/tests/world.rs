@@ -20,8 +20,9 @@ use std::time::Duration;
 const SLOTS: u32 = 3;
 /// Results of more bytes stay with the worker.
 const STORE_ABOVE: u64 = 4;
-/// As long as there are not more than so many of them.
-const STORE_BYTES: u64 = 40;
+/// So many bytes of them in memory, and so many on disk.
+const MEMORY_BYTES: u64 = 20;
+const SPILL_BYTES: u64 = 30;
 
 /// An executor as it really is.
 #[derive(Default)]
@@ -56,8 +57,11 @@ struct World {
     items: BTreeMap<AttemptId, Span>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
-    /// Objects in the store, and on their way there.
+    /// Objects in memory, on disk, on their way from one to the other, and on their way to this worker.
     store: BTreeMap<ObjectId, Value>,
+    disk: BTreeMap<ObjectId, Value>,
+    writing: BTreeSet<ObjectId>,
+    reading: BTreeSet<ObjectId>,
     coming: BTreeSet<ObjectId>,
     /// Objects of which the coordinator has spoken.
     named: BTreeSet<ObjectId>,
@@ -93,10 +97,10 @@ fn cost(event: &Event) -> u64 {
 impl World {
     fn new(seed: u64) -> Self {
         let capacity = Resources::new(SLOTS, [("gpu".into(), Amount(2))]);
-        let (store_above, store_bytes) = (STORE_ABOVE, STORE_BYTES);
+        let (store_above, memory_bytes, spill_bytes) = (STORE_ABOVE, MEMORY_BYTES, SPILL_BYTES);
         let supervision = Supervision::default();
         Self {
-            brain: Brain::new(Config { slots: SLOTS, capacity, store_above, store_bytes, supervision }),
+            brain: Brain::new(Config { slots: SLOTS, capacity, store_above, memory_bytes, spill_bytes, supervision }),
             now: Time::ZERO,
             rng: Rng::new(seed),
             processes: BTreeMap::new(),
@@ -108,6 +112,9 @@ impl World {
             items: BTreeMap::new(),
             inputs: BTreeMap::new(),
             store: BTreeMap::new(),
+            disk: BTreeMap::new(),
+            writing: BTreeSet::new(),
+            reading: BTreeSet::new(),
             coming: BTreeSet::new(),
             named: BTreeSet::new(),
             events: VecDeque::new(),
@@ -214,30 +221,37 @@ impl World {
                 assert!(value.carried() > STORE_ABOVE, "only what is large stays");
                 assert!(self.store.insert(object, value).is_none(), "it is made once");
             }
-            Action::Fetch { object, .. } => {
-                assert!(!self.store.contains_key(&object) && self.coming.insert(object), "it comes once");
+            Action::Fetch { object, .. } | Action::Keep { object, .. } => {
+                assert!(self.held(object).is_none() && self.coming.insert(object), "it comes once");
             }
-            Action::Keep { object, .. } => {
-                assert!(!self.store.contains_key(&object) && self.coming.insert(object), "it comes once");
+            Action::Spill { object } => {
+                let fresh = self.store.contains_key(&object) && !self.disk.contains_key(&object);
+                assert!(fresh && self.writing.insert(object), "it is written once");
+            }
+            Action::Evict { object } => {
+                assert!(self.disk.contains_key(&object), "nothing is forgotten that is nowhere else");
+                assert!(self.store.remove(&object).is_some(), "it takes memory");
+            }
+            Action::Restore { object } => {
+                let away = self.disk.contains_key(&object) && !self.store.contains_key(&object);
+                assert!(away && self.reading.insert(object), "it comes back once");
             }
             Action::Read { object } => {
-                let value = self.store.get(&object).cloned();
+                let value = self.held(object).cloned();
                 self.events.push_back(Event::ObjectRead { object, value });
             }
             Action::Drop { objects } => {
                 for object in objects {
-                    let known = self.coming.remove(&object) || self.store.remove(&object).is_some();
-                    assert!(known, "only what is there is dropped");
-                    let arrival = |event: &Event| matches!(event, Event::ObjectArrived { object: o } if *o == object);
-                    self.events.retain(|event| !arrival(event));
+                    assert!(self.coming.remove(&object) || self.forget(object), "only what is there is dropped");
+                    self.events.retain(|event| news_of(event) != Some(object));
                 }
             }
             Action::ReportHeld { objects } => {
-                assert!(self.linked && objects.iter().all(|object| self.store.contains_key(object)), "it is here");
+                assert!(self.linked && objects.iter().all(|object| self.held(*object).is_some()), "it is here");
             }
-            Action::ReportUnfetched { object, .. } => assert!(self.linked && !self.store.contains_key(&object)),
+            Action::ReportUnfetched { object, .. } => assert!(self.linked && self.held(object).is_none()),
             Action::ReportLost { objects } => {
-                assert!(self.linked && !objects.iter().any(|object| self.store.contains_key(object)), "it is lost");
+                assert!(self.linked && !objects.iter().any(|object| self.held(*object).is_some()), "it is lost");
             }
             Action::Show { value, .. } => {
                 self.owed += window::cost(value.as_ref().map_or(0, Value::carried));
@@ -249,6 +263,19 @@ impl World {
             Action::AnnounceDrain => assert!(self.linked && self.draining),
             Action::Leave => self.left = true,
         }
+    }
+
+    /// An object, wherever it lies.
+    fn held(&self, object: ObjectId) -> Option<&Value> {
+        self.store.get(&object).or_else(|| self.disk.get(&object))
+    }
+
+    /// It is nowhere any more. False if it never was.
+    fn forget(&mut self, object: ObjectId) -> bool {
+        self.writing.remove(&object);
+        self.reading.remove(&object);
+        let (memory, disk) = (self.store.remove(&object), self.disk.remove(&object));
+        memory.is_some() || disk.is_some()
     }
 
     /// The executor that an action names; none if it has died and the worker is yet to hear of it.
@@ -328,7 +355,7 @@ impl World {
     fn judge(&self, report: &Report) {
         let (Ending::Returned(value), Some(items)) = (&report.ending, self.items.get(&report.attempt)) else { return };
         // It may have been damaged while its report waited for credit.
-        let kept = value.stored().map(|stored| self.store.get(&stored.object));
+        let kept = value.stored().map(|stored| self.held(stored.object));
         let Some(value) = kept.unwrap_or(Some(value)) else { return };
         let bytes: Vec<u8> = bytes_of(value).into_iter().map(|byte| byte & 0x7f).collect();
         let expected: Vec<u8> = (items.first as u8..items.end as u8).collect();
@@ -442,7 +469,7 @@ impl World {
 
     fn cut(&mut self) {
         self.linked = false;
-        self.events.retain(|event| !matches!(event, Event::ObjectArrived { .. }));
+        self.events.retain(|event| news_of(event).is_none());
         (self.owed, self.sent) = (0, 0);
         self.calls.clear();
         self.open.clear();
@@ -536,17 +563,39 @@ impl World {
             Event::FetchFailed { object, reason: Unfetched::Unreachable }
         } else {
             self.store.insert(object, Value::from(Bytes::from_static(b"bytes")));
-            Event::ObjectArrived { object }
+            Event::ObjectArrived { object, bytes: 5 }
         });
     }
 
-    /// An object that is here can no longer be read. The worker hears of it before it does anything else.
-    fn damage(&mut self) {
-        let coming = |event: &Event| if let Event::ObjectArrived { object } = event { Some(*object) } else { None };
-        let coming: BTreeSet<_> = self.events.iter().filter_map(coming).collect();
+    /// The disk does the next thing, or fails.
+    fn turn_disk(&mut self) {
+        if let Some(object) = self.writing.pop_first() {
+            self.events.push_back(if self.rng.chance(1, 6) {
+                Event::SpillFailed { object }
+            } else {
+                self.disk.insert(object, self.store[&object].clone());
+                Event::ObjectSpilled { object }
+            });
+        }
+        if let Some(object) = self.reading.pop_first() {
+            if self.rng.chance(1, 6) {
+                return self.damage(object);
+            }
+            self.store.insert(object, self.disk[&object].clone());
+            self.events.push_back(Event::ObjectRestored { object });
+        }
+    }
+
+    fn damage_some(&mut self) {
+        let coming: BTreeSet<_> = self.events.iter().filter_map(news_of).collect();
         let here: Vec<_> = self.store.keys().filter(|object| !coming.contains(object)).copied().collect();
         let Some(object) = here.get(self.rng.below(here.len().max(1) as u64) as usize).copied() else { return };
-        self.store.remove(&object);
+        self.damage(object);
+    }
+
+    /// An object that is here can no longer be read. The worker hears of it before it does anything else.
+    fn damage(&mut self, object: ObjectId) {
+        assert!(self.forget(object));
         let mut actions = Vec::new();
         self.brain.step(self.now, [Event::ObjectsDamaged { objects: vec![object] }], &mut actions);
         self.brain.check();
@@ -555,7 +604,7 @@ impl World {
 
     /// What was made here is wanted no more.
     fn drop_made(&mut self) {
-        let made = self.store.keys().filter(|object| !self.named.contains(object));
+        let made = self.store.keys().chain(self.disk.keys()).filter(|object| !self.named.contains(object));
         let objects = made.copied().take(2).collect();
         self.events.push_back(Event::ObjectsDropped { objects });
     }
@@ -603,7 +652,8 @@ impl World {
             7 if self.linked => self.take_reports(),
             12 if self.linked => self.order(),
             13 => self.transfer(),
-            14 if self.linked => self.damage(),
+            14 if self.linked => self.damage_some(),
+            16 | 17 => self.turn_disk(),
             15 if self.linked => self.drop_made(),
             8 => self.now = self.now + Duration::from_millis(self.rng.below(1_500)),
             10 if self.linked && self.rng.chance(1, 3) => self.end_session(),
@@ -646,6 +696,7 @@ impl World {
             self.append();
             self.order();
             self.transfer();
+            self.turn_disk();
             self.take_reports();
             for executor in self.processes.keys().copied().collect::<Vec<_>>() {
                 self.work(executor);
@@ -656,6 +707,17 @@ impl World {
             }
         }
         panic!("{} attempts are never answered: {:?}", self.open.len(), self.brain);
+    }
+}
+
+/// The object of which the store tells something that is no news once it is dropped.
+fn news_of(event: &Event) -> Option<ObjectId> {
+    match event {
+        Event::ObjectArrived { object, .. }
+        | Event::ObjectSpilled { object }
+        | Event::SpillFailed { object }
+        | Event::ObjectRestored { object } => Some(*object),
+        _ => None,
     }
 }
 
@@ -695,8 +757,8 @@ proptest! {
     #[test]
     fn a_draining_worker_answers_everything_and_leaves(
         seed in any::<u64>(),
-        before in prop::collection::vec(0..16_u8, 0..100),
-        after in prop::collection::vec(0..16_u8, 0..50),
+        before in prop::collection::vec(0..20_u8, 0..100),
+        after in prop::collection::vec(0..20_u8, 0..50),
     ) {
         let mut world = World::new(seed);
         world.link();

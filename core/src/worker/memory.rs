@@ -1,0 +1,367 @@
+//! Memory: which objects lie in it, which on disk, and what goes from one to the other.
+//!
+//! Objects may take so much memory. Beyond that, what has been of no use longest is written to disk and then forgotten
+//! here. What attempts need that are with executors is *pinned*: it stays. So is what those need that come next, as many as
+//! fit with their inputs, and one always, so that something goes on. An attempt whose inputs are on disk waits until they
+//! are back. While much more is here than may be and the disk is at work, nothing new begins, and executors give back what they
+//! have not begun. A disk that is full or fails is left alone for a while.
+
+use super::attempt::{Place, Rank};
+use super::{Action, Brain};
+use crate::id::ObjectId;
+use crate::limits;
+use crate::outcome::Outcome;
+use crate::spec::Start;
+use crate::time::Time;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// Where an object lies that this worker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Site {
+    Memory,
+    /// In memory, and being written to disk.
+    Leaving,
+    Both,
+    Disk,
+    /// On disk, and being read.
+    Returning,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: u64,
+    /// When it was last of use, as a number.
+    used: u64,
+    site: Site,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Ready,
+    /// It did not take something, and is not asked again before that.
+    Failed(Time),
+}
+
+/// What objects take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    /// Bytes in all.
+    total: u64,
+    /// Bytes in memory, or on their way there.
+    memory: u64,
+    /// Bytes on disk, or on their way there.
+    disk: u64,
+    /// Objects that are on disk alone, that are being written, that are being read.
+    away: usize,
+    leaving: usize,
+    returning: usize,
+}
+
+impl Tally {
+    const fn of(site: Site, bytes: u64) -> Self {
+        let (memory, disk) = match site {
+            Site::Memory => (bytes, 0),
+            Site::Disk => (0, bytes),
+            Site::Leaving | Site::Both | Site::Returning => (bytes, bytes),
+        };
+        let [away, leaving, returning] = match site {
+            Site::Disk => [1, 0, 0],
+            Site::Leaving => [0, 1, 0],
+            Site::Returning => [0, 0, 1],
+            Site::Memory | Site::Both => [0; 3],
+        };
+        Self { total: bytes, memory, disk, away, leaving, returning }
+    }
+
+    const fn add(&mut self, more: Self) {
+        self.total += more.total;
+        self.memory += more.memory;
+        self.disk += more.disk;
+        self.away += more.away;
+        self.leaving += more.leaving;
+        self.returning += more.returning;
+    }
+
+    const fn take(&mut self, less: Self) {
+        self.total -= less.total;
+        self.memory -= less.memory;
+        self.disk -= less.disk;
+        self.away -= less.away;
+        self.leaving -= less.leaving;
+        self.returning -= less.returning;
+    }
+}
+
+/// What is here, and where.
+#[derive(Debug)]
+pub(super) struct Memory {
+    limit: u64,
+    disk_limit: u64,
+    held: BTreeMap<ObjectId, Held>,
+    /// What lies in memory, by when it was last of use.
+    recent: BTreeMap<u64, ObjectId>,
+    uses: u64,
+    tally: Tally,
+    disk: Disk,
+}
+
+/// What stays in memory, or has to come back, in the order in which it is needed.
+#[derive(Debug, Default)]
+pub(super) struct Pinned {
+    order: Vec<ObjectId>,
+    known: BTreeSet<ObjectId>,
+    bytes: u64,
+}
+
+impl Memory {
+    /// Room for so many bytes, and for so many on disk.
+    pub(super) const fn new(limit: u64, disk_limit: u64) -> Self {
+        let tally = Tally { total: 0, memory: 0, disk: 0, away: 0, leaving: 0, returning: 0 };
+        Self { limit, disk_limit, held: BTreeMap::new(), recent: BTreeMap::new(), uses: 0, tally, disk: Disk::Ready }
+    }
+
+    /// Whether one more object finds a place, here or on disk.
+    pub(super) const fn has_room(&self, bytes: u64) -> bool {
+        match self.disk {
+            Disk::Ready => self.tally.total.saturating_add(bytes) <= self.limit.saturating_add(self.disk_limit),
+            Disk::Failed(_) => self.tally.memory.saturating_add(bytes) <= self.limit,
+        }
+    }
+
+    /// Whether so much waits for the disk that nothing new should begin.
+    pub(super) const fn is_swamped(&self) -> bool {
+        self.tally.leaving > 0 && self.tally.memory > self.limit.saturating_add(self.limit / 4)
+    }
+
+    /// Whether more is here than may be.
+    pub(super) const fn is_short(&self) -> bool {
+        self.tally.memory > self.limit
+    }
+
+    /// Whether there is anything to move.
+    const fn is_stirred(&self) -> bool {
+        self.is_short() || self.tally.away > 0
+    }
+
+    /// When the disk is tried again.
+    pub(super) const fn due(&self) -> Option<Time> {
+        match self.disk {
+            Disk::Failed(until) => Some(until),
+            Disk::Ready => None,
+        }
+    }
+
+    pub(super) fn fire(&mut self, now: Time) {
+        if self.due().is_some_and(|until| until <= now) {
+            self.disk = Disk::Ready;
+        }
+    }
+
+    /// An object has come into memory.
+    pub(super) fn insert(&mut self, object: ObjectId, bytes: u64) {
+        let before = self.held.insert(object, Held { bytes, used: 0, site: Site::Memory });
+        assert!(before.is_none(), "an object comes once");
+        self.tally.add(Tally::of(Site::Memory, bytes));
+        self.touch(object);
+    }
+
+    /// It is nowhere any more.
+    pub(super) fn remove(&mut self, object: ObjectId) {
+        let Some(Held { bytes, used, site }) = self.held.remove(&object) else { return };
+        self.tally.take(Tally::of(site, bytes));
+        self.recent.remove(&used);
+    }
+
+    /// It is of use now.
+    pub(super) fn touch(&mut self, object: ObjectId) {
+        let Some(held) = self.held.get_mut(&object) else { return };
+        self.uses += 1;
+        let before = core::mem::replace(&mut held.used, self.uses);
+        if matches!(held.site, Site::Memory | Site::Leaving | Site::Both) {
+            self.recent.remove(&before);
+            self.recent.insert(self.uses, object);
+        }
+    }
+
+    /// Nothing is held any more. What is known of the disk stays known.
+    pub(super) fn clear(&mut self) {
+        *self = Self { disk: self.disk, ..Self::new(self.limit, self.disk_limit) };
+    }
+
+    /// Whether it is on disk alone, or being read.
+    pub(super) fn is_away(&self, object: ObjectId) -> bool {
+        self.held.get(&object).is_some_and(|held| matches!(held.site, Site::Disk | Site::Returning))
+    }
+
+    /// Objects that are held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    fn bytes(&self, object: ObjectId) -> u64 {
+        self.held.get(&object).map_or(0, |held| held.bytes)
+    }
+
+    /// Moves an object, if it is at `from`. True if it was.
+    fn shift(&mut self, object: ObjectId, from: Site, to: Site) -> bool {
+        let Some(held) = self.held.get_mut(&object).filter(|held| held.site == from) else { return false };
+        self.tally.take(Tally::of(from, held.bytes));
+        self.tally.add(Tally::of(to, held.bytes));
+        held.site = to;
+        match to {
+            Site::Disk | Site::Returning => self.recent.remove(&held.used),
+            Site::Memory | Site::Leaving | Site::Both => self.recent.insert(held.used, object),
+        };
+        true
+    }
+
+    /// It is on disk too.
+    pub(super) fn spilled(&mut self, object: ObjectId) {
+        self.shift(object, Site::Leaving, Site::Both);
+    }
+
+    /// It could not be written.
+    pub(super) fn not_spilled(&mut self, now: Time, object: ObjectId) {
+        if self.shift(object, Site::Leaving, Site::Memory) {
+            self.disk = Disk::Failed(now + limits::SPILL_PAUSE);
+        }
+    }
+
+    /// It is back. True if it was on its way.
+    pub(super) fn restored(&mut self, object: ObjectId) -> bool {
+        let back = self.shift(object, Site::Returning, Site::Both);
+        self.touch(object);
+        back
+    }
+
+    /// Moves what has to be moved. Returns what is in memory no more.
+    fn settle(&mut self, pinned: &Pinned, actions: &mut Vec<Action>) -> BTreeSet<ObjectId> {
+        let absent =
+            |memory: &Self, object: &ObjectId| memory.held.get(object).is_some_and(|held| held.site == Site::Disk);
+        let wanted: Vec<ObjectId> = pinned.order.iter().copied().filter(|object| absent(self, object)).collect();
+        let next = wanted.first().map_or(0, |object| self.bytes(*object));
+        let (evicted, at_work) = self.make_room(next, pinned, actions);
+        for (n, object) in wanted.into_iter().enumerate() {
+            let fits = self.tally.memory.saturating_add(self.bytes(object)) <= self.limit;
+            // The one that must come back comes, where nothing can make room for it.
+            let must = n == 0 && !at_work && self.tally.returning == 0;
+            if !fits && !must {
+                break;
+            }
+            self.shift(object, Site::Disk, Site::Returning);
+            actions.push(Action::Restore { object });
+        }
+        evicted
+    }
+
+    /// Sees to it that `next` bytes more find room. Returns what is in memory no more, and whether something is being
+    /// written that will make room.
+    fn make_room(&mut self, next: u64, pinned: &Pinned, actions: &mut Vec<Action>) -> (BTreeSet<ObjectId>, bool) {
+        let (mut evicted, mut at_work) = (BTreeSet::new(), false);
+        let mut excess = self.tally.memory.saturating_add(next).saturating_sub(self.limit);
+        if excess == 0 {
+            return (evicted, at_work);
+        }
+        let loose: Vec<ObjectId> = self.recent.values().copied().filter(|object| !pinned.has(*object)).collect();
+        for object in loose {
+            if excess == 0 {
+                break;
+            }
+            let Held { bytes, site, .. } = self.held[&object];
+            match site {
+                Site::Both => {
+                    self.shift(object, site, Site::Disk);
+                    actions.push(Action::Evict { object });
+                    evicted.insert(object);
+                }
+                Site::Leaving => at_work = true,
+                Site::Memory if self.can_spill(bytes) => {
+                    self.shift(object, site, Site::Leaving);
+                    actions.push(Action::Spill { object });
+                    at_work = true;
+                }
+                Site::Memory | Site::Disk | Site::Returning => continue,
+            }
+            excess = excess.saturating_sub(bytes);
+        }
+        (evicted, at_work)
+    }
+
+    fn can_spill(&self, bytes: u64) -> bool {
+        self.disk == Disk::Ready && self.tally.disk.saturating_add(bytes) <= self.disk_limit
+    }
+
+    fn check(&self, pinned: &Pinned) {
+        let mut tally = Tally::default();
+        self.held.values().for_each(|held| tally.add(Tally::of(held.site, held.bytes)));
+        assert_eq!(tally, self.tally, "what objects take is counted");
+        assert!(tally.disk <= self.disk_limit, "the disk takes no more than it may");
+        let here = |held: &Held| matches!(held.site, Site::Memory | Site::Leaving | Site::Both);
+        assert_eq!(self.held.values().filter(|held| here(held)).count(), self.recent.len(), "what is here has a turn");
+        for (used, object) in &self.recent {
+            let held = &self.held[object];
+            assert!(here(held) && held.used == *used, "what has a turn is here");
+            let stays = tally.memory <= self.limit || tally.leaving > 0 || pinned.has(*object);
+            assert!(stays || held.site == Site::Memory && !self.can_spill(held.bytes), "what is too much goes");
+        }
+    }
+}
+
+impl Pinned {
+    fn has(&self, object: ObjectId) -> bool {
+        self.known.contains(&object)
+    }
+
+    fn add(&mut self, object: ObjectId, bytes: u64) {
+        if self.known.insert(object) {
+            self.order.push(object);
+            self.bytes += bytes;
+        }
+    }
+}
+
+fn objects(start: &Start) -> impl Iterator<Item = ObjectId> {
+    start.inputs.iter().filter_map(Outcome::stored).map(|stored| stored.object)
+}
+
+impl Brain {
+    /// Has objects written, forgotten and read, as memory and what waits for it ask.
+    pub(super) fn settle_memory(&mut self, actions: &mut Vec<Action>) {
+        if self.objects.memory.is_stirred() {
+            let pinned = self.pinned();
+            let evicted = self.objects.memory.settle(&pinned, actions);
+            self.await_again(&evicted);
+        }
+    }
+
+    /// What attempts need that are with executors, and that those need whose turn comes next.
+    fn pinned(&self) -> Pinned {
+        let memory = &self.objects.memory;
+        let (mut pinned, mut waiting) = (Pinned::default(), Vec::<(Rank, &Start)>::new());
+        for (_, attempt) in self.attempts.iter().filter(|(_, attempt)| objects(&attempt.start).next().is_some()) {
+            match attempt.place {
+                Place::Given { .. } | Place::Split => {
+                    objects(&attempt.start).for_each(|object| pinned.add(object, memory.bytes(object)));
+                }
+                // What comes from elsewhere comes first.
+                Place::Awaiting { .. } if !self.objects.has_all(&attempt.start) => {}
+                Place::Awaiting { .. } | Place::Queued(_) => waiting.push((attempt.rank(), &attempt.start)),
+            }
+        }
+        waiting.sort_unstable_by_key(|(rank, _)| *rank);
+        for (_, start) in waiting {
+            let more: BTreeSet<ObjectId> = objects(start).filter(|object| !pinned.has(*object)).collect();
+            let bytes: u64 = more.iter().map(|object| memory.bytes(*object)).sum();
+            if !pinned.known.is_empty() && pinned.bytes.saturating_add(bytes) > memory.limit {
+                break;
+            }
+            more.into_iter().for_each(|object| pinned.add(object, memory.bytes(object)));
+        }
+        pinned
+    }
+
+    pub(super) fn check_memory(&self) {
+        self.objects.memory.check(&self.pinned());
+    }
+}

@@ -1,0 +1,252 @@
+//! Objects on disk, where memory is short.
+//!
+//! They lie one behind the other in few files that have no name, so that nothing is left of them however this process ends,
+//! and nobody else can open them. What is not needed any more is given back to the file system at once, as holes.
+//! Everything here waits for the disk: it is called on threads that may.
+
+use super::blob::Store;
+use bytes::Bytes;
+use plait_core::limits::{PASSED_BYTES, SPILL_FILE_BYTES};
+use plait_core::value::Value;
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fstatvfs, open};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// So much is written or read between two looks at whether it is still wanted, in bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// How many names are tried where the file system has no files without one.
+const NAMES: u32 = 16;
+
+/// The disk is full, or not to be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct SpillError {
+    /// The folder.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// Where objects go.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    current: Mutex<Option<Arc<Slab>>>,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Slab {
+    file: File,
+    /// Where the next object begins.
+    end: Mutex<u64>,
+}
+
+/// An object on disk.
+#[derive(Debug)]
+pub struct Spilled {
+    slab: Arc<Slab>,
+    offset: u64,
+    lengths: Box<[usize]>,
+}
+
+impl Folder {
+    /// A folder that has to be there once something is written.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, current: Mutex::new(None) }
+    }
+
+    /// Bytes that are free on its file system; none if there is no such folder.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        let stat =
+            open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).and_then(fstatvfs);
+        stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Writes an object, unless `unwanted` is set meanwhile.
+    ///
+    /// # Errors
+    /// If the folder is missing, full or not to be written to.
+    pub fn write(&self, value: &Value, unwanted: &AtomicBool) -> Result<Spilled, SpillError> {
+        self.try_write(value, unwanted).map_err(|source| SpillError { path: self.path.clone(), source })
+    }
+
+    fn try_write(&self, value: &Value, unwanted: &AtomicBool) -> io::Result<Spilled> {
+        let slab = self.slab()?;
+        let lengths = value.segments().map(<[u8]>::len).collect();
+        let offset = slab.reserve(value.carried());
+        // From here on its place is given back whatever happens.
+        let spilled = Spilled { slab, offset, lengths };
+        let mut at = offset;
+        for piece in value.segments().flat_map(|segment| segment.chunks(PIECE_BYTES)) {
+            wanted(unwanted)?;
+            spilled.slab.file.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(spilled)
+    }
+
+    /// The file that has room.
+    fn slab(&self) -> io::Result<Arc<Slab>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slab) = current.as_ref().filter(|slab| slab.has_room()) {
+            return Ok(Arc::clone(slab));
+        }
+        let slab = Arc::new(Slab { file: nameless(&self.path)?, end: Mutex::new(0) });
+        *current = Some(Arc::clone(&slab));
+        Ok(slab)
+    }
+}
+
+impl Slab {
+    fn has_room(&self) -> bool {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) < SPILL_FILE_BYTES
+    }
+
+    fn reserve(&self, bytes: u64) -> u64 {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = *end;
+        // Holes are whole pages.
+        *end = offset.saturating_add(bytes).next_multiple_of(rustix::param::page_size() as u64);
+        offset
+    }
+}
+
+impl Spilled {
+    /// Reads it, what is large into memory of `blobs`, unless `unwanted` is set meanwhile.
+    ///
+    /// # Errors
+    /// If the disk fails, or there is no memory.
+    pub fn read(&self, blobs: &Arc<Store>, unwanted: &AtomicBool) -> io::Result<Value> {
+        let mut at = self.offset;
+        let segments = self.lengths.iter().map(|length| {
+            let mut read = |piece: &mut [u8]| {
+                wanted(unwanted)?;
+                self.slab.file.read_exact_at(piece, at)?;
+                at += piece.len() as u64;
+                Ok(())
+            };
+            if *length >= PASSED_BYTES
+                && let Some(segment) = blobs.fill_from(*length, PIECE_BYTES, &mut read)?
+            {
+                return Ok(segment);
+            }
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(*length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            bytes.resize(*length, 0);
+            bytes.chunks_mut(PIECE_BYTES).try_for_each(read)?;
+            Ok(Bytes::from(bytes))
+        });
+        segments.collect::<io::Result<_>>().map(Value::from_segments)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.lengths.iter().map(|length| *length as u64).sum()
+    }
+}
+
+impl Drop for Spilled {
+    fn drop(&mut self) {
+        let pages = self.bytes().next_multiple_of(rustix::param::page_size() as u64);
+        if pages == 0 {
+            return; // Its place is the next one's.
+        }
+        // A file system without holes gives it back with the file.
+        let _ = fallocate(&self.slab.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, self.offset, pages);
+    }
+}
+
+fn wanted(unwanted: &AtomicBool) -> io::Result<()> {
+    if unwanted.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+}
+
+/// A file that nobody else can open.
+fn nameless(folder: &Path) -> io::Result<File> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    match open(folder, flags | OFlags::TMPFILE, mode) {
+        Ok(file) => Ok(File::from(file)),
+        // Not every file system has these.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => unlinked(folder, flags, mode),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same with a name that is gone at once.
+fn unlinked(folder: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+    let mut tries = 0;
+    loop {
+        let path = folder.join(format!(".plait-{}-{tries}", std::process::id()));
+        match open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode) {
+            Ok(file) => {
+                std::fs::remove_file(&path)?;
+                return Ok(File::from(file));
+            }
+            Err(Errno::EXIST) if tries < NAMES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    static WANTED: AtomicBool = AtomicBool::new(false);
+
+    fn value(byte: u8) -> Value {
+        let sizes = [10, PASSED_BYTES, 0, 3 * PIECE_BYTES + 1];
+        Value::from_segments(sizes.iter().map(|size| Bytes::from(vec![byte; *size])).collect())
+    }
+
+    fn blocks(folder: &Folder) -> u64 {
+        folder.slab().and_then(|slab| slab.file.metadata()).expect("a file").blocks()
+    }
+
+    #[test]
+    fn what_was_written_is_read_into_shared_memory_and_leaves_nothing() {
+        let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::new());
+        assert!(folder.free_bytes() > 0);
+        let spilled: Vec<Spilled> = (0..3).map(|n| folder.write(&value(n), &WANTED).expect("written")).collect();
+        assert!((0..3).zip(&spilled).all(|(n, spilled)| spilled.read(&blobs, &WANTED).expect("read") == value(n)));
+        let read = spilled[1].read(&blobs, &WANTED).expect("read");
+        assert_eq!(blobs.mapped_bytes(), PASSED_BYTES + 3 * PIECE_BYTES + 1, "what is large can be passed on");
+        assert!(blobs.memory_of(&read.shared()[1]).is_some() && blobs.descriptors() == 2);
+        let full = blocks(&folder);
+        drop(spilled);
+        assert!(blocks(&folder) < full / 10, "its place is given back");
+        assert_eq!(read, value(1), "which nobody sees who has read it");
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_made_where_there_are_none_such() {
+        let folder = std::env::temp_dir();
+        let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = unlinked(&folder, flags, mode).expect("a file");
+        assert_eq!(file.metadata().expect("a file").nlink(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_of_no_use_is_named() {
+        let missing = Folder::new("/no/such/folder".into());
+        let error = missing.write(&value(1), &WANTED).expect_err("there is none").to_string();
+        assert!(error.starts_with("/no/such/folder: No such file"), "{error}");
+        assert_eq!(missing.free_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_not_written_to_its_end() {
+        let folder = Folder::new(std::env::temp_dir());
+        let unwanted = AtomicBool::new(true);
+        assert!(folder.write(&value(1), &unwanted).is_err());
+        let spilled = folder.write(&value(1), &WANTED).expect("written");
+        assert!(spilled.read(&Store::new(), &unwanted).is_err());
+    }
+}
