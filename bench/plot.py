@@ -30,7 +30,7 @@ def draw(run: Record, folder: Path) -> bool:
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(row.name for row in rows))
-    figure, axes = pyplot.subplots(figsize=(WIDTH, 1.6 + ROW_HEIGHT * len(names)))
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 1.6 + ROW_HEIGHT * len(names)), layout="constrained")
     for place, peer in enumerate(dict.fromkeys(row.peer for row in rows)):
         marks(axes, [row for row in rows if row.peer == peer], names, MARKS[place % len(MARKS)], f"C{place}")
     axes.axvline(1.0, color="black", linewidth=1)
@@ -39,7 +39,8 @@ def draw(run: Record, folder: Path) -> bool:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=True, axis="x", which="both", alpha=0.2)
     axes.set_xlabel("times better than the peer (median, least to most); right of 1 plait is better")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.08), ncols=4, frameon=False)
+    axes.xaxis.set_major_formatter("{x:g}×")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     axes.set_title(f"plait at {run.place.commit}, CPython {run.place.cpython}, {run.place.date}", fontsize=10)
     for kind in ("png", "svg"):
         figure.savefig(
