@@ -25,6 +25,8 @@ CHUNK_ITEMS = 1 << 17
 CHUNK_BYTES = 1 << 20
 #: A chunk that fails as such is sent again in so many parts, until it is clear which item it was.
 CHUNK_PARTS = 16
+#: Pieces of a run on the way for each slot, once their size follows what they cost: more would have that of long ago.
+PIECES_PER_SLOT = 16
 #: Pieces on the way in a run that returns a list: its results are kept anyway.
 RUN_WINDOW = 4_096
 #: Function objects whose pickles are remembered while they live; the oldest is forgotten first.

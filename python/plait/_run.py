@@ -176,7 +176,7 @@ class _Run:
         self.sizer = Sizer(size_of(iterables))
         self.kind = (0 if len(iterables) == 1 else TUPLES) | (TIMED | TOLD if options.errors == "return" else 0)
         self.pieces = self.items = self.bytes = 0
-        #: How many items there were after each piece that may be on the way.
+        #: How many items there were after each piece that may be on the way; what went one by one is as one.
         self.ends: deque[int] = deque()
         #: What was over when costs were last learnt from it.
         self.learnt = (0, 0, 0.0, 0)
@@ -208,6 +208,7 @@ class _Run:
             if not self._many(items):
                 for item in items:
                     self._one(item)
+            self.ends.append(self.items)
 
     def _room(self) -> int:
         """How many items the next piece may have, once there is room for it; none if the run is over already."""
@@ -220,7 +221,7 @@ class _Run:
                 self.meter.show(done, self.meter.total)
             if self.ticket.state() == "done":
                 return 0
-            if len(self.ends) < (_config.RUN_WINDOW if self.sizer.knows else _config.WINDOW_PER_SLOT * slots):
+            if len(self.ends) < (_config.PIECES_PER_SLOT if self.sizer.knows else _config.WINDOW_PER_SLOT) * slots:
                 return self.sizer.size(slots)
             self.core.session.wait_progress(self.ticket, done, _config.PROGRESS_SECONDS)
 
@@ -300,7 +301,6 @@ class _Run:
         self.pieces += 1
         self.items += items
         self.bytes += sum(map(len, segments))
-        self.ends.append(self.items)
 
     # In.
 
