@@ -113,6 +113,8 @@ pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(60);
 /// A chunk that has been at the head of its executor's queue this long may be cut for an idle executor, which first has to
 /// unpickle all of it: what is over sooner is not worth that.
 pub const CUT_AFTER: Duration = Duration::from_millis(2);
+/// The same where something of a larger priority waits: a chunk that takes longer has longer items than were foreseen.
+pub const CUT_FOR_LARGER: Duration = Duration::from_millis(50);
 /// A piece of a run that fails and is a chunk is tried again in so many parts: enough to be through with thousands of items in
 /// a few rounds, few enough that each shares most of what it costs to begin.
 pub const CHUNK_PARTS: u32 = 16;

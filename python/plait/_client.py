@@ -237,7 +237,8 @@ class Client(Executor):
             fn: What to call: with one item of each iterable.
             *iterables: The items; the shortest one ends it. They are read in the caller's thread.
             combine: Called once, on a worker, with the list of all results in order.
-            reduce: Merges two neighbouring results; associative. Folded on the workers, in order.
+            reduce: Merges two neighbouring results; associative. Folded on the workers, in order: those of a chunk
+                of items where they were made, without being pickled in between.
             initial: With `reduce`: folded once, leftmost.
             progress: None shows a bar on stderr if that is a terminal; True and False force it; a callable gets
                 `(done, total)` in this thread, `total` being None while it is not known.

@@ -7,6 +7,7 @@ import operator
 import os
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ import plait
 from embedded import tasks
 from plait import _config
 from plait._chunks import Sizer
+from rig import eventually
 
 
 @pytest.fixture(params=[None, 1, 2, 3])
@@ -156,6 +158,27 @@ def test_progress_counts_items(client, finish):
     client.run(tasks.same, range(total), progress=lambda done, of: shown.append((done, of)), **finish)
     assert shown[-1] == (total, total)
     assert [done for done, _ in shown] == sorted(done for done, _ in shown)
+
+
+def test_a_larger_priority_does_not_wait_for_a_chunk_of_long_items(monkeypatch, tmp_path):
+    monkeypatch.setattr(Sizer, "size", lambda _self, _slots: 100)
+    log = str(tmp_path / "log")
+
+    def work(n):
+        with open(log, "a") as lines:
+            lines.write(f"{n}\n")
+        return tasks.pause(0.02, n)
+
+    with plait.Client(slots=1) as client:
+        results: list[int] = []
+        run = threading.Thread(target=lambda: results.append(client.run(work, range(100), reduce=operator.add)))
+        run.start()
+        eventually(lambda: os.path.exists(log), "the chunk has begun")
+        client.options(priority=1).submit(work, "urgent").result(60)
+        run.join(60)
+    order = Path(log).read_text().split()
+    assert results == [sum(range(100))]
+    assert len(order) == 101 and order.index("urgent") < 90
 
 
 def test_futures_among_the_items_go_where_they_stand(client):

@@ -242,7 +242,7 @@ impl Brain {
         self.fill_seats(now, actions);
         self.place(now, actions);
         self.return_stuck(actions);
-        self.cut_for_idle(now, actions);
+        self.cut_chunks(now, actions);
         self.send_asks(actions);
         self.send_orders(actions);
         self.plan_look(now);

@@ -1,4 +1,5 @@
-//! Chunks in parts: one that was cut because an executor was idle, or around an item that killed one.
+//! Chunks in parts: one that was cut because an executor was idle or something of a larger priority waited, or around an
+//! item that killed one.
 //!
 //! The parts of an attempt are attempts of their own here, each with some of its items and a place of its own; the whole
 //! keeps its name and waits for them. It is reported once, when all its parts are over: what they came to follows one
@@ -141,33 +142,62 @@ impl Brain {
         self.attempts.get(handle).share.is_some()
     }
 
-    /// If executors are idle and nothing waits, takes the tails of the chunks that have been running longest.
-    pub(super) fn cut_for_idle(&mut self, now: Time, actions: &mut Vec<Action>) {
+    /// Takes the tails of chunks for whoever should not have to wait for them.
+    pub(super) fn cut_chunks(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.cut_at = None;
         let mut lenders = Vec::new();
         for seat in 0..self.fleet.slots() {
             let Some((since, entry)) = self.watch_front(now, seat) else { continue };
             if self.may_cut(seat, entry) {
-                lenders.push((since + limits::CUT_AFTER, seat, entry));
+                lenders.push((since, seat, entry));
             }
         }
+        if self.reports.is_choked() {
+            return;
+        }
+        for (since, seat, entry) in &lenders {
+            if self.is_in_the_way(*seat, *entry) {
+                self.cut(now, *since + limits::CUT_FOR_LARGER, *seat, *entry, actions);
+            }
+        }
+        self.cut_for_idle(now, lenders, actions);
+    }
+
+    /// If executors are idle and nothing waits, takes the tails of the chunks that have been running longest.
+    fn cut_for_idle(&mut self, now: Time, mut lenders: Vec<(Time, usize, Entry)>, actions: &mut Vec<Action>) {
         let idle =
             self.fleet.iter().filter(|(seat, executor)| *seat < self.fleet.slots() && executor.is_idle()).count();
         let idle = idle.min(self.fleet.free_cpus() as usize);
         let asked = self.fleet.iter().any(|(_, executor)| executor.hand.asked() > 0);
-        if idle == 0 || asked || self.queue.plain.front().is_some() || self.reports.is_choked() {
+        if idle == 0 || asked || self.queue.plain.front().is_some() {
             return;
         }
         lenders.sort_unstable();
-        for (due, seat, entry) in lenders.into_iter().take(idle) {
-            if due > now {
-                self.cut_at = Some(self.cut_at.map_or(due, |at| at.min(due)));
-                continue;
-            }
-            let executor = self.fleet.at(seat);
-            executor.cutting = Some(entry);
+        for (since, seat, entry) in lenders.into_iter().take(idle) {
+            self.cut(now, since + limits::CUT_AFTER, seat, entry, actions);
+        }
+    }
+
+    /// Cuts a chunk once that is due.
+    fn cut(&mut self, now: Time, due: Time, seat: usize, entry: Entry, actions: &mut Vec<Action>) {
+        if due > now {
+            self.cut_at = Some(self.cut_at.map_or(due, |at| at.min(due)));
+            return;
+        }
+        let executor = self.fleet.at(seat);
+        if executor.cutting.replace(entry).is_none() {
             actions.push(Action::Cut { executor: executor.id, entry });
         }
+    }
+
+    /// Whether something of a larger priority waits while this executor is at this entry.
+    fn is_in_the_way(&self, seat: usize, entry: Entry) -> bool {
+        let Some(executor) = self.fleet.get(seat) else { return false };
+        let Some(held) = executor.hand.get(entry) else { return false };
+        let priority = self.attempts.get(held.handle).start.priority;
+        let behind = executor.hand.iter().nth(1).map(|(_, held)| held.handle);
+        let waiting = [behind, self.queue.plain.front(), self.queue.apart.front()];
+        waiting.into_iter().flatten().any(|handle| self.attempts.get(handle).start.priority > priority)
     }
 
     /// The entry that an executor is at, and since when.
