@@ -140,13 +140,13 @@ impl Cluster {
         worker
     }
 
-    /// So many workers are gone at once.
+    /// So many workers are gone at once: a step for each, as the driver weighs them.
     pub(crate) fn lose(&mut self, count: usize) {
         let lost: Vec<WorkerId> = self.hands.keys().copied().take(count).collect();
         for worker in &lost {
             self.hands.remove(worker);
         }
-        self.step_with(lost.into_iter().map(|worker| Event::WorkerLost { worker }).collect());
+        lost.into_iter().for_each(|worker| self.step_with(vec![Event::WorkerLost { worker }]));
     }
 
     /// A client asks for something.
@@ -282,31 +282,33 @@ impl Cluster {
     fn perform(&mut self, action: Action) {
         match action {
             Action::StartAttempts { worker, starts } => {
-                let hand = self.hands.get_mut(&worker).expect("actions name workers that are there");
-                let cost: u64 = starts.iter().map(|start| window::cost(start.len())).sum();
-                hand.owed.take(cost);
+                let Some(hand) = self.hands.get_mut(&worker) else { return };
+                hand.owed.take(starts.iter().map(|start| window::cost(start.len())).sum());
                 hand.held.extend(starts.iter().map(|start| start.attempt));
                 hand.acknowledge(worker);
             }
             Action::AppendInputs { worker, inputs, .. } => {
-                let hand = self.hands.get_mut(&worker).expect("actions name workers that are there");
+                let Some(hand) = self.hands.get_mut(&worker) else { return };
                 hand.owed.take(window::cost(inputs.iter().map(Outcome::len).sum()));
                 hand.acknowledge(worker);
             }
             Action::CancelAttempts { worker, attempts, .. } => {
-                let report =
-                    |attempt: &AttemptId| Report { attempt: *attempt, ending: Ending::Cancelled, run_micros: 0 };
-                let reports = attempts.iter().map(report).collect();
-                self.gone.extend(attempts);
-                let hand = self.hands.get_mut(&worker).expect("actions name workers that are there");
+                let Some(hand) = self.hands.get_mut(&worker) else { return };
+                let report = |attempt| Report { attempt, ending: Ending::Cancelled, run_micros: 0 };
+                let reports = attempts.iter().copied().map(report).collect();
                 hand.words.push_back(Event::AttemptsEnded { worker, reports });
+                self.gone.extend(attempts);
             }
-            Action::RecallAttempts { worker, attempts } => {
-                let hand = self.hands.get_mut(&worker).expect("actions name workers that are there");
+            Action::RecallAttempts { worker, mut attempts } => {
+                let Some(hand) = self.hands.get_mut(&worker) else { return };
                 let runs: HashSet<&AttemptId> = hand.held.iter().take(SLOTS as usize).collect();
-                let attempts: Vec<AttemptId> = attempts.into_iter().filter(|attempt| !runs.contains(attempt)).collect();
-                self.gone.extend(attempts.iter().copied());
+                attempts.retain(|attempt| !runs.contains(attempt));
+                self.gone.extend(&attempts);
                 hand.words.push_back(Event::AttemptsReturned { worker, attempts });
+            }
+            Action::FetchObject { worker, object, .. } => {
+                let Some(hand) = self.hands.get_mut(&worker) else { return };
+                hand.words.push_back(Event::ObjectsHeld { worker, objects: vec![object] });
             }
             Action::Notify { session, notices } => {
                 let taken = self.notices.entry(session).or_default();
@@ -314,10 +316,6 @@ impl Cluster {
                 self.said.push_back(Event::NoticesTaken { session, taken: *taken });
                 let ended = |notice: &Notice| if let Notice::Ended(tasks) = notice { tasks.len() as u64 } else { 0 };
                 self.done += notices.iter().map(ended).sum::<u64>();
-            }
-            Action::FetchObject { worker, object, .. } => {
-                let hand = self.hands.get_mut(&worker).expect("actions name workers that are there");
-                hand.words.push_back(Event::ObjectsHeld { worker, objects: vec![object] });
             }
             _ => {}
         }

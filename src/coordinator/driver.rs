@@ -145,15 +145,25 @@ impl Driver {
         self.events.push(Event::WorkerJoined { worker, offer, watch: translate::watch(watch) });
     }
 
-    /// Reads the links that have something, each a fair share, until there is enough for one step.
+    /// Reads the links that have something, each a fair share, until there is enough for one step. The others are the first
+    /// ones of the next.
     fn read_links(&mut self) {
         let mut listed = std::mem::take(&mut self.listed);
         self.peers.ready.take(&mut listed);
         let share = limits::STEP_ITEMS / listed.len().max(1);
-        for link in listed.drain(..) {
-            self.read_client(link, share);
-            self.read_worker(link, share);
+        let (mut read, mut weight) = (0, 0);
+        for link in &listed {
+            if weight >= limits::STEP_ITEMS {
+                break;
+            }
+            read += 1;
+            let before = self.events.len();
+            self.read_client(*link, share);
+            self.read_worker(*link, share);
+            weight += self.events[before..].iter().map(translate::weight).sum::<usize>();
         }
+        self.peers.ready.put_back(listed.drain(read..));
+        listed.clear();
         self.listed = listed;
     }
 

@@ -79,6 +79,11 @@ impl Ready {
         links.append(&mut self.lock().links);
     }
 
+    /// Lists links again that were taken and not read, before those that came meanwhile.
+    pub(super) fn put_back(&self, links: impl Iterator<Item = LinkId>) {
+        self.lock().links.splice(0..0, links);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,5 +124,22 @@ impl Wake for Bell {
         if let Some(driver) = driver {
             driver.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_is_read_before_what_came_meanwhile() {
+        let ready = Ready::default();
+        let mut links = Vec::new();
+        ready.put_back([LinkId(1), LinkId(2), LinkId(3)].into_iter());
+        ready.take(&mut links);
+        ready.lock().links.push(LinkId(4));
+        ready.put_back(links.drain(1..));
+        ready.take(&mut links);
+        assert_eq!(links, [LinkId(1), LinkId(2), LinkId(3), LinkId(4)]);
     }
 }

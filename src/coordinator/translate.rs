@@ -2,6 +2,7 @@
 
 use crate::net::listener;
 use plait_core::id::{SessionId, WorkerId};
+use plait_core::limits;
 use plait_core::protocol::message::client::{Farewell, FromClient, Status, TaskCounts, WorkerState, WorkerStatus};
 use plait_core::protocol::message::worker::FromWorker;
 use plait_core::scheduler::{EndReason, Event, Health, Snapshot, TaskTotals, Watch, WorkerView};
@@ -65,6 +66,8 @@ pub(super) fn weight(event: &Event) -> usize {
             | Request::Fetch { .. } => 1,
         },
         Event::AttemptsEnded { reports, .. } => reports.len(),
+        // All that it holds is placed anew in the same step.
+        Event::WorkerLost { .. } => limits::STEP_ITEMS,
         Event::ObjectsHeld { objects, .. } | Event::ObjectsLost { objects, .. } => objects.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
         Event::SessionOpened { .. }
@@ -75,7 +78,6 @@ pub(super) fn weight(event: &Event) -> usize {
         | Event::WorkerJoined { .. }
         | Event::WorkerHeard { .. }
         | Event::WorkerDraining { .. }
-        | Event::WorkerLost { .. }
         | Event::ObjectUnfetched { .. }
         | Event::ObjectShown { .. }
         | Event::StartsTaken { .. } => 1,

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::request::Misbehaved;
-use super::session::Session;
+use super::session::{Link, Session};
 use crate::limits;
 use crate::outcome::{Admission, Notice};
 
@@ -83,7 +83,7 @@ impl Scheduler {
             !crowded || self.crowded.judge(held, self.config.held_bytes_limit) == Crowd::Full,
             "{held} bytes crowd"
         );
-        for (_, session) in self.sessions.iter() {
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.link != Link::Left) {
             let judged = session.crowd.judge(session.pending, self.config.session_tasks);
             assert_eq!(session.crowd, judged, "{} pending tasks of {}", session.pending, session.id);
             let functions = session.functions.len() as u64;

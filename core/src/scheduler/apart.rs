@@ -16,7 +16,7 @@ impl Scheduler {
         let task = &self.tasks[slot];
         let Role::Piece { run, .. } = task.role else { return false };
         // Inputs are tied to one task.
-        if task.call.span().len() < 2 || !task.inputs.is_empty() {
+        if task.call.span().len() < 2 || !task.inputs.is_empty() || self.runs[run].is_over() {
             return false;
         }
         match outcome {

@@ -2,6 +2,7 @@
 
 use super::fold::{Content, Fold};
 use super::function::called;
+use super::leftover::SHELVED;
 use super::object::Object;
 use super::ready::Class;
 use super::run::{Gather, Run, items_of};
@@ -24,7 +25,8 @@ impl Scheduler {
         self.check_held_bytes();
         self.check_admission();
         self.check_ready();
-        self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task));
+        let untold = self.untold();
+        self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task, &untold));
         self.check_edges();
         self.check_objects();
         self.check_force();
@@ -35,12 +37,15 @@ impl Scheduler {
 
     /// Nothing is left half done, and nothing that is due was left.
     fn check_between_steps(&self) {
-        assert!(self.fallout.is_empty() && self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
+        assert!(self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
         assert!(self.unwanted.is_empty() && self.stirred_objects.is_empty(), "a step leaves no object to look at");
         assert!(self.stirred_workers.is_empty(), "a step leaves no worker to look at");
         assert!(self.farewells.is_empty(), "a step hands out all its actions");
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
-        assert!(due.is_none_or(|(_, wake)| wake == Wake::Unfinished), "what is due was done");
+        let cut = self.slice.chores == 0 || self.slice.trifles == 0;
+        assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
+        let settled = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
+        assert!(cut || settled, "nothing is left over without need");
     }
 
     fn check_counts(&self) {
@@ -93,7 +98,7 @@ impl Scheduler {
         assert_eq!(known, active, "queues with tasks are active");
     }
 
-    fn check_task(&self, slot: u32, task: &Task) {
+    fn check_task(&self, slot: u32, task: &Task, untold: &BTreeSet<u32>) {
         let session = &self.sessions[task.session];
         assert!(task.id.session == session.id && session.index.peek(task.id.seq) == Some(slot), "one number, one task");
         assert!(task.ticket < self.ticket, "tickets ascend");
@@ -111,7 +116,7 @@ impl Scheduler {
         let Class { request, python, .. } = &self.ready.queue(task.queue).class;
         assert_eq!(*request, options.request, "a task's class is that of its options");
         match &task.state {
-            State::Waiting { missing } => self.check_waiting(task, *missing),
+            State::Waiting { missing } => self.check_waiting(slot, *missing, untold),
             State::Ready(_) => assert!(self.inputs_are_there(task), "a ready task has its inputs"),
             State::Assigned(lease) => {
                 let worker = &self.workers[lease.worker];
@@ -138,7 +143,15 @@ impl Scheduler {
         }
     }
 
-    fn check_waiting(&self, task: &Task, missing: u32) {
+    fn check_waiting(&self, slot: u32, missing: u32, untold: &BTreeSet<u32>) {
+        let task = &self.tasks[slot];
+        let is_missed = |edge: &&u32| untold.contains(*edge) || !self.is_there(self.edges[**edge].input);
+        if missing == NONE {
+            let doomed = self.fallout.iter().any(|(doomed, ticket, _)| (*doomed, *ticket) == (slot, task.ticket));
+            return assert!(doomed, "what misses it knows not what is about to fail");
+        }
+        let shelved = if missing >= SHELVED { SHELVED as usize } else { 0 };
+        assert!(shelved == 0 || self.is_leftover_task(slot), "only what is nobody's is shelved");
         let expected = match task.role {
             Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_complete() => 1,
             Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_combine() => 1,
@@ -147,7 +160,7 @@ impl Scheduler {
             | Role::Put(_)
             | Role::Piece { .. }
             | Role::Fold { .. }
-            | Role::Made => task.inputs.iter().filter(|edge| !self.is_there(self.edges[**edge].input)).count(),
+            | Role::Made => shelved + task.inputs.iter().filter(is_missed).count(),
         };
         assert!(missing as usize == expected && missing > 0, "a waiting task counts what it misses");
     }
@@ -180,13 +193,16 @@ impl Scheduler {
         for (slot, task) in self.tasks.iter() {
             assert!(task.inputs.iter().all(|edge| self.edges[*edge].dependent == slot), "edges know who waits");
             let (mut edge, mut previous) = (task.dependents, NONE);
+            let last = self.edges.get(edge).map_or(NONE, |first| first.previous);
             while edge != NONE {
                 let e = self.edges[edge];
-                assert!(e.input == slot && e.previous == previous, "edges are linked both ways");
+                let before = if previous == NONE { last } else { previous };
+                assert!(e.input == slot && e.previous == before, "edges are linked both ways");
                 assert!(self.tasks[e.dependent].inputs.contains(&edge), "who is waited for knows it");
                 listed += 1;
                 (previous, edge) = (edge, e.next);
             }
+            assert_eq!(previous, last, "a list has its end");
         }
         assert_eq!(listed, self.edges.len(), "every edge is listed");
     }
@@ -248,7 +264,7 @@ impl Scheduler {
         let pending = ours().filter(|(_, task)| !task.is_done()).count();
         assert_eq!(pending as u64, session.pending, "pending tasks of {}", session.id);
         assert!(ours().all(|(_, t)| t.id.seq.is_internal() || t.id.seq.0 < session.next_seq), "numbers ascend");
-        let may_run = |task: &Task| !task.is_done() || self.objects.get(task.object).is_some_and(Object::is_kept);
+        let may_run = |task: &Task| self.objects.get(task.object).map_or(!task.is_done(), Object::is_kept);
         let live = ours().filter(|(_, task)| may_run(task));
         session.functions.check(live.flat_map(|(_, task)| called(task.function, task.call)));
         for (id, run) in &session.runs {
@@ -259,6 +275,10 @@ impl Scheduler {
         session.outbox.check();
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();
         match session.link {
+            Link::Left => {
+                assert_eq!((timers, session.outbox.kept()), (0, 0), "nobody is waited for who has left");
+                assert!(self.remains.iter().any(|remains| remains.session == slot), "what is left is cleared away");
+            }
             Link::Up => {
                 assert_eq!(timers, 0, "a connected session has no deadline");
                 assert!(!session.outbox.can_send(), "what may go goes");
@@ -271,6 +291,13 @@ impl Scheduler {
     }
 
     fn check_run(&self, slot: u32, run: &Run) {
+        let ours = |task: &Task| matches!(task.role, Role::Piece { run, .. } | Role::Fold { run, .. } if run == slot);
+        let live = self.tasks.iter().filter(|(_, task)| ours(task) && !task.is_done()).count();
+        assert_eq!(live as u64, run.live, "pieces and folds that are not over");
+        assert_eq!(self.over.contains(&slot), run.is_over(), "a run that is over is cleared away");
+        if run.is_over() {
+            return;
+        }
         assert_eq!(self.sessions[run.session].runs.get(&run.id), Some(&slot), "a run is known to its session");
         let is_result = |task: &Task| matches!(task.role, Role::Result { run, .. } if run == slot);
         assert!(self.tasks.get(run.result).is_some_and(|t| is_result(t) && !t.is_done()), "a run waits for its result");

@@ -15,6 +15,8 @@ use alloc::vec::Vec;
 pub(super) struct Combine {
     /// What pieces came to, by their first items.
     ended: BTreeMap<u64, Outcome>,
+    /// Values that are with workers.
+    stored: u64,
     /// What those of them were given that came to no value.
     given: BTreeMap<u64, Given>,
     /// All of it in order, once every piece is over.
@@ -30,7 +32,7 @@ struct Given {
 
 impl Combine {
     pub(super) const fn new() -> Self {
-        Self { ended: BTreeMap::new(), given: BTreeMap::new(), inputs: Vec::new() }
+        Self { ended: BTreeMap::new(), stored: 0, given: BTreeMap::new(), inputs: Vec::new() }
     }
 
     /// A piece is over. Returns the bytes that are held for it: what it was given too, if it came to no value.
@@ -41,8 +43,16 @@ impl Combine {
             bytes += given.len();
             self.given.insert(at, given);
         }
+        self.stored += u64::from(outcome.stored().is_some());
         self.ended.insert(at, outcome);
         bytes
+    }
+
+    /// The values that are with workers, once every piece is over.
+    pub(super) fn stored(&self) -> impl Iterator<Item = &Value> {
+        // Looked for only where there are any: there may be a million outcomes.
+        let some = if self.stored > 0 { &self.inputs[..] } else { &[] };
+        some.iter().filter_map(Outcome::value).filter(|value| value.stored().is_some())
     }
 
     /// Every piece is over: failures are followed by what they were given.
@@ -55,6 +65,19 @@ impl Combine {
                 self.inputs.extend(given.into_inputs());
             }
         }
+    }
+
+    /// Takes up to so many outcomes out, and what failed pieces were given.
+    pub(super) fn take_outcomes(&mut self, most: usize) -> Vec<Outcome> {
+        let inputs = core::iter::from_fn(|| self.inputs.pop());
+        let ended = core::iter::from_fn(|| self.ended.pop_first()).map(|(_, outcome)| outcome);
+        let mut taken: Vec<Outcome> = inputs.chain(ended).take(most).collect();
+        while taken.len() < most
+            && let Some((_, given)) = self.given.pop_first()
+        {
+            taken.extend(given.into_inputs());
+        }
+        taken
     }
 
     /// What its call is given, once every piece is over.
@@ -74,6 +97,8 @@ impl Combine {
     pub(super) fn check(&self) {
         let failed = self.ended.iter().filter(|(_, outcome)| !outcome.is_value()).map(|(at, _)| at);
         assert!(self.given.keys().eq(failed), "what failed pieces were given is kept, no other");
+        let stored = self.outcomes().filter(|outcome| outcome.stored().is_some()).count() as u64;
+        assert_eq!(stored, self.stored, "values with workers are counted");
         assert!(self.inputs.is_empty() || self.ended.is_empty(), "all of it is in order, or none");
     }
 }

@@ -15,6 +15,9 @@ impl Scheduler {
     pub(super) fn deliver(&mut self, slot: u32, outcome: Outcome, story: Story) {
         let task = &self.tasks[slot];
         let session = &mut self.sessions[task.session];
+        if session.link == Link::Left {
+            return;
+        }
         if let Some(id) = story.worker
             && let Some(worker) = self.workers.find(id.0)
             && session.named.insert(worker)
@@ -30,6 +33,10 @@ impl Scheduler {
         self.judge_crowd();
         for slot in core::mem::take(&mut self.touched) {
             self.sessions[slot].touched = false;
+            if self.sessions[slot].link == Link::Left {
+                self.sessions[slot].silence();
+                continue;
+            }
             self.judge_admission(slot);
             self.gather_notices(slot);
             self.send_notices(slot, actions);
@@ -52,7 +59,7 @@ impl Scheduler {
         if session.outbox.waiting() == 0 {
             for run in core::mem::take(&mut session.progress) {
                 // The run may be over, and its place another session's by now.
-                let ours = self.runs.get_mut(run).filter(|run| run.session == slot);
+                let ours = self.runs.get_mut(run).filter(|run| run.session == slot && !run.is_over());
                 if let Some((run, progress)) = ours.and_then(super::run::Run::take_progress) {
                     let run: RunId = run;
                     session.outbox.push(Notice::Progressed { run, progress }, 0);

@@ -78,6 +78,21 @@ impl Fold {
         })
     }
 
+    /// Takes up to so many values out, once no fold runs any more.
+    pub(super) fn take_values(&mut self, most: usize) -> Vec<Outcome> {
+        let mut values = Vec::new();
+        while values.len() < most
+            && let Some((_, range)) = self.ranges.pop_first()
+        {
+            match range.content {
+                Content::Nothing => {}
+                Content::Value(value) => values.push(Outcome::Value(value)),
+                Content::Folding(inputs) => values.extend(inputs.into_iter().map(Outcome::Value)),
+            }
+        }
+        values
+    }
+
     pub(super) fn inputs(&self, start: u64) -> &[Value] {
         match self.ranges.get(&start) {
             Some(Range { content: Content::Folding(inputs), .. }) => inputs,
@@ -266,7 +281,9 @@ impl Scheduler {
             return;
         }
         let worth = |run: &Run| match &run.gather {
-            Gather::Fold(fold) => run.sealed && (EARLY_INPUTS..EARLY_RANGES).contains(&fold.ranges.len()),
+            Gather::Fold(fold) => {
+                !run.is_over() && run.sealed && (EARLY_INPUTS..EARLY_RANGES).contains(&fold.ranges.len())
+            }
             Gather::Combine(_) => false,
         };
         let runs: Vec<u32> = self.runs.iter().filter(|(_, run)| worth(run)).map(|(slot, _)| slot).collect();
@@ -282,6 +299,7 @@ impl Scheduler {
             self.settle();
             self.flush_cancels(actions);
             self.flush_forgets(actions);
+            actions.append(&mut self.farewells);
         }
         if !self.ready.is_empty() {
             self.place(actions);

@@ -5,6 +5,7 @@
 //! none is used twice, so what is late or repeated never meets another function.
 
 use super::request::Misbehaved;
+use super::session::Link;
 use super::slab::Bits;
 use super::{Action, Scheduler};
 use crate::id::{FunctionId, FunctionKey};
@@ -92,6 +93,11 @@ impl Functions {
             }
             Some(_) | None => Release::Late,
         }
+    }
+
+    /// Takes one out; its session is over.
+    pub(super) fn pop(&mut self) -> Option<Function> {
+        self.known.pop_first().map(|(_, function)| function)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -202,6 +208,10 @@ impl Scheduler {
     /// Nothing needs a function any more: those who have it hear of it at the end of this step.
     fn forget_function(&mut self, session: u32, gone: &Function) {
         self.held -= gone.spec.body.carried();
+        if self.sessions[session].link == Link::Left {
+            // Its workers forget all of the session at once.
+            return;
+        }
         let key = FunctionKey { session: self.sessions[session].id, function: gone.spec.id };
         for worker in gone.known_at.iter() {
             self.stir_worker(worker);

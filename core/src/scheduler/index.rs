@@ -82,6 +82,20 @@ impl SeqIndex {
         })
     }
 
+    /// The slots of all tasks before `end`, from the last to the first.
+    pub(super) fn before(&self, end: Seq) -> impl Iterator<Item = u32> {
+        let pages = self.order.range(..=end.0 / PAGE).rev();
+        pages.flat_map(move |(number, page)| {
+            let slots = self.pages[*page].slots.iter().enumerate().rev();
+            let before = move |at: usize| number * PAGE + (at as u64) < end.0;
+            slots.filter(move |(at, slot)| **slot != NONE && before(*at)).map(|(_, slot)| *slot)
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The slots of all tasks, in order.
     pub(super) fn all(&self) -> impl Iterator<Item = u32> {
         self.range(Seq(0)..=Seq(u64::MAX))
@@ -110,6 +124,7 @@ mod tests {
         seqs.iter().zip(0..).for_each(|(seq, slot)| index.insert(*seq, slot));
         assert_eq!(index.all().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(index.range(Seq(255)..=Seq(1 << 40)).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(index.before(Seq(1 << 40)).collect::<Vec<_>>(), [2, 1, 0]);
         assert_eq!((index.find(Seq(256)), index.find(Seq(257)), index.find(Seq(1 << 50))), (Some(2), None, None));
         seqs.iter().for_each(|seq| index.remove(*seq));
         assert_eq!((index.pages.len(), index.find(Seq(0)), index.all().next()), (0, None, None));

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 pub(super) struct Edge {
     pub(super) input: u32,
     pub(super) dependent: u32,
+    /// The one before it; of the first, the last.
     pub(super) previous: u32,
     pub(super) next: u32,
 }
@@ -57,14 +58,8 @@ impl Scheduler {
     pub(super) fn untie(&mut self, slot: u32, tie: Tie) {
         let edges = core::mem::take(&mut self.tasks[slot].inputs);
         for edge in edges {
-            let Edge { input, previous, next, .. } = self.edges.remove(edge);
-            match previous {
-                NONE => self.tasks[input].dependents = next,
-                previous => self.edges[previous].next = next,
-            }
-            if next != NONE {
-                self.edges[next].previous = previous;
-            }
+            let Edge { input, .. } = self.unlink(edge);
+            self.edges.remove(edge);
             if self.tasks[input].object != NONE {
                 let object = &mut self.objects[self.tasks[input].object];
                 match tie {
@@ -74,22 +69,6 @@ impl Scheduler {
                 }
             }
             self.unwanted.push(input);
-        }
-    }
-
-    /// Tells all that wait for a task how it ended. Those that can never run follow it soon.
-    pub(super) fn tell_dependents(&mut self, slot: u32, outcome: &Outcome) {
-        let mut edge = self.tasks[slot].dependents;
-        let failure = (!outcome.is_value()).then(|| dependency(self.tasks[slot].id, outcome));
-        while edge != NONE {
-            let Edge { dependent, next, .. } = self.edges[edge];
-            match &failure {
-                None => self.input_arrived(dependent),
-                Some(failure) => {
-                    self.fallout.push_back((dependent, self.tasks[dependent].ticket, failure.clone()));
-                }
-            }
-            edge = next;
         }
     }
 
@@ -113,13 +92,40 @@ impl Scheduler {
         edge
     }
 
-    /// Puts an edge into the list of those who need a task.
-    pub(super) fn link(&mut self, edge: u32, input: u32) {
-        let next = core::mem::replace(&mut self.tasks[input].dependents, edge);
-        if next != NONE {
-            self.edges[next].previous = edge;
+    /// Takes an edge out of the list of those who need a task.
+    pub(super) fn unlink(&mut self, edge: u32) -> Edge {
+        let unlinked = self.edges[edge];
+        let Edge { input, previous, next, .. } = unlinked;
+        self.tellings.pass_over(edge, &unlinked);
+        let first = self.tasks[input].dependents;
+        if edge == first {
+            self.tasks[input].dependents = next;
+        } else {
+            self.edges[previous].next = next;
         }
+        match next {
+            NONE if edge == first => {}
+            NONE => self.edges[first].previous = previous,
+            next => self.edges[next].previous = previous,
+        }
+        unlinked
+    }
+
+    /// Puts an edge at the end of the list of those who need a task.
+    pub(super) fn link(&mut self, edge: u32, input: u32) {
+        let first = self.tasks[input].dependents;
+        let previous = match first {
+            NONE => {
+                self.tasks[input].dependents = edge;
+                edge
+            }
+            first => {
+                let last = core::mem::replace(&mut self.edges[first].previous, edge);
+                self.edges[last].next = edge;
+                last
+            }
+        };
         let e = &mut self.edges[edge];
-        (e.input, e.previous, e.next) = (input, NONE, next);
+        (e.input, e.previous, e.next) = (input, previous, NONE);
     }
 }

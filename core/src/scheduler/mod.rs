@@ -7,7 +7,7 @@
 //! 2. `now` never goes back.
 //! 3. Same seed and same calls, same actions.
 //! 4. How events are batched may change placement, never outcomes. (Which failing piece ends a run is the lowest that is
-//!    known when a step ends.)
+//!    known when a step ends; a task that is cancelled while what it needs is failing may come to either.)
 //! 5. `step` never blocks and never fails.
 //! 6. Unknown, late and duplicate events are harmless and counted.
 //! 7. Every attempt ends in exactly one outcome.
@@ -15,10 +15,9 @@
 //! 9. No worker is given more than it offers.
 //! 10. Once `deadline` has passed, a `step` without events makes progress.
 //! 11. A lost worker's attempts are requeued or failed in the same step.
-//! 12. Memory is proportional to live tasks and objects.
-//!
-//! No step takes long, whatever it is about: beside its events it does so much of each kind ([`Config::slice`], counted and
-//! never timed), leaves the rest in order, and asks for the next step at once ([`Wake::Unfinished`]).
+//! 12. Memory is proportional to live tasks and objects, and to what the next steps clear away.
+//! 13. No step takes long: beside its events it does so much of each kind ([`Config::slice`], counted and never timed), leaves
+//!     the rest in order, and asks for the next step at once ([`Wake::Unfinished`]).
 //!
 //! What it must never do: trust a peer (nothing a client or a worker says may reach a panic), look into a value, or
 //! keep anything per task that is not given back when the task is over.
@@ -29,9 +28,9 @@
 //!
 //! The rooms, by what they decide:
 //! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
-//! - tasks: `task`, `input` (dependencies), `retry`, `put`, `delivery` (outcomes to clients);
+//! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `remake` (lineage);
-//! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such);
+//! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
 //! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
@@ -49,6 +48,7 @@ mod fold;
 mod function;
 mod index;
 mod input;
+mod leftover;
 mod liveness;
 mod object;
 mod placement;
@@ -64,6 +64,7 @@ mod slab;
 mod snapshot;
 mod stream;
 mod task;
+mod telling;
 mod timer;
 mod transfer;
 mod unschedulable;
@@ -78,6 +79,7 @@ pub use snapshot::{Snapshot, TaskTotals, WorkerView};
 pub use worker::Health;
 
 use self::input::Edge;
+use self::leftover::Remains;
 use self::object::Object;
 use self::ready::Ready;
 use self::remake::Origins;
@@ -85,6 +87,7 @@ use self::run::Run;
 use self::session::Session;
 use self::slab::{Slab, Table};
 use self::task::Task;
+use self::telling::Tellings;
 use self::timer::Timer;
 use self::worker::{Force, Worker};
 use crate::id::{SessionId, WorkerId};
@@ -161,6 +164,11 @@ pub struct Scheduler {
     ignored: u64,
     /// Tasks that must end because something they need did: by slot and ticket.
     fallout: VecDeque<(u32, u64, Outcome)>,
+    tellings: Tellings,
+    /// Runs that are over and not cleared away.
+    over: VecDeque<u32>,
+    /// Sessions that are left and not cleared away.
+    remains: VecDeque<Remains>,
     /// Runs to look at before this step ends.
     stirred: Vec<u32>,
     /// Sessions to look at before this step ends.
@@ -179,6 +187,8 @@ pub struct Scheduler {
     roomy: placement::Roomy,
     /// Workers to look at before this step ends.
     stirred_workers: Vec<(WorkerId, u32)>,
+    /// Workers whose attempts could have been sent more inputs.
+    unfed: Vec<(WorkerId, u32)>,
     /// Workers that finish what they have.
     draining: Vec<u32>,
     /// What this step may still do beside its events.
@@ -186,10 +196,23 @@ pub struct Scheduler {
 }
 
 /// What a step does beside its events, so that none takes long: what is left, the next ones do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slice {
     /// Attempts to start.
     starts: usize,
+    /// Tasks to fail and to clear away.
+    chores: usize,
+    /// Tasks to tell that a value is there, values to let go of, inputs to send on.
+    trifles: usize,
+}
+
+impl Slice {
+    /// Trifles that take as long as a chore.
+    const TRIFLES: usize = 4;
+
+    const fn new(size: usize) -> Self {
+        Self { starts: size, chores: size, trifles: size.saturating_mul(Self::TRIFLES) }
+    }
 }
 
 impl Scheduler {
@@ -218,6 +241,9 @@ impl Scheduler {
             counts: TaskTotals::default(),
             ignored: 0,
             fallout: VecDeque::new(),
+            tellings: Tellings::default(),
+            over: VecDeque::new(),
+            remains: VecDeque::new(),
             stirred: Vec::new(),
             touched: Vec::new(),
             unwanted: Vec::new(),
@@ -228,15 +254,17 @@ impl Scheduler {
             pass: placement::Pass::default(),
             roomy: placement::Roomy::new(),
             stirred_workers: Vec::new(),
+            unfed: Vec::new(),
             draining: Vec::new(),
-            slice: Slice { starts: config.slice },
+            slice: Slice::new(config.slice),
         }
     }
 
     /// Applies the events in order, fires due timers, then does one placement pass. Actions are added at the end.
     pub fn step(&mut self, now: Time, events: impl IntoIterator<Item = Event>, actions: &mut Vec<Action>) {
         self.now = self.now.max(now);
-        self.slice = Slice { starts: self.config.slice };
+        self.slice = Slice::new(self.config.slice);
+        self.resume_streams();
         for event in events {
             self.apply(event);
         }

@@ -6,7 +6,7 @@
 //! as a task that is over may need it to be made again (see `remake`).
 
 use super::Scheduler;
-use super::run::Ended;
+use super::run::{Ended, Gather};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use super::transfer::Want;
@@ -270,23 +270,12 @@ impl Scheduler {
         let seq = |value: &Value| value.stored().map(|stored| stored.object.0.task.seq);
         match self.tasks[slot].role {
             Role::Fold { run, start } => self.runs[run].fold_inputs(start).iter().filter_map(seq).collect(),
-            Role::Result { run, .. } => {
-                let outcomes = self.runs[run].combine_inputs().iter();
-                outcomes.filter_map(|outcome| seq(outcome.value()?)).collect()
-            }
+            Role::Result { run, .. } => match &self.runs[run].gather {
+                Gather::Combine(combine) => combine.stored().filter_map(seq).collect(),
+                Gather::Fold(_) => Vec::new(),
+            },
             Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => Vec::new(),
         }
-    }
-
-    /// The session of an object is over.
-    pub(super) fn drop_record(&mut self, slot: u32, object: u32) {
-        self.drop_copies(object);
-        if let Origin::Kept(bytes) = self.objects.remove(object).origin {
-            self.origins.tasks -= 1;
-            self.origins.bytes -= bytes;
-        }
-        let recipe = self.recipes.remove(&slot).unwrap_or_default();
-        self.held -= recipe.iter().map(Outcome::len).sum::<u64>();
     }
 
     fn publish_stored(&mut self, slot: u32, outcome: &Outcome, place: Place, retention: Retention) {
@@ -296,7 +285,7 @@ impl Scheduler {
         }
         self.deliver(slot, outcome.clone(), story);
         self.tasks[slot].state = State::Done(outcome.clone());
-        self.tell_dependents(slot, outcome);
+        self.tell_dependents(slot);
         self.unwanted.push(slot);
     }
 

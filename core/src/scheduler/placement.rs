@@ -115,8 +115,17 @@ impl Scheduler {
         self.pass.small_ready / (2 * self.force.slots.max(1))
     }
 
-    fn head(&self, queue: u32, line: Line) -> Option<(u64, u32)> {
-        self.ready.head(&self.tasks, queue, line).filter(|_| self.slice.starts > 0)
+    /// The oldest task of a line that may begin.
+    fn head(&mut self, queue: u32, line: Line) -> Option<(u64, u32)> {
+        while self.slice.starts > 0 {
+            let (ticket, slot) = self.ready.head(&self.tasks, queue, line)?;
+            if !self.is_leftover_task(slot) {
+                return Some((ticket, slot));
+            }
+            self.slice.starts -= 1;
+            self.shelve(slot);
+        }
+        None
     }
 
     fn place_small(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
@@ -151,6 +160,10 @@ impl Scheduler {
         let troubled: Vec<u32> = self.ready.troubled(queue, TROUBLED_LOOKED_AT.min(self.slice.starts)).collect();
         let mut reserve = true;
         for slot in troubled {
+            if self.is_leftover_task(slot) {
+                self.shelve(slot);
+                continue;
+            }
             let placed = self.place_own(queue, Line::Troubled, slot, actions);
             if !placed && core::mem::take(&mut reserve) {
                 self.reserve(queue, Line::Troubled, slot);

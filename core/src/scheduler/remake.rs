@@ -110,8 +110,15 @@ impl Scheduler {
             return false;
         }
         self.unask(object);
+        // Those that have not been told that it was there miss it already.
+        let untold = self.tellings.end(task);
+        let last_untold = untold.map_or(NONE, |(_, last)| last);
         let mut edge = self.tasks[task].dependents;
         while edge != NONE {
+            if untold.is_some_and(|(first, _)| first == edge) {
+                edge = self.edges[last_untold].next;
+                continue;
+            }
             let dependent = self.edges[edge].dependent;
             self.miss_input(dependent);
             edge = self.edges[edge].next;
@@ -167,7 +174,13 @@ impl Scheduler {
         }
         let (mut missing, mut failure) = (0, None);
         for n in 0..self.tasks[slot].inputs.len() {
-            let input = self.edges[self.tasks[slot].inputs[n]].input;
+            let edge = self.tasks[slot].inputs[n];
+            let input = self.edges[edge].input;
+            if self.tellings.is_about(input) {
+                // It sees for itself: it is not to be told later.
+                self.unlink(edge);
+                self.link(edge, input);
+            }
             if self.tasks[input].object != NONE {
                 self.objects[self.tasks[input].object].needs += 1;
             }
@@ -216,7 +229,7 @@ impl Scheduler {
                 }
             }
         }
-        self.tell_dependents(slot, outcome);
+        self.tell_dependents(slot);
         self.answer_fetchers(object);
         self.stir_object(object);
         self.unwanted.push(slot);

@@ -100,6 +100,7 @@ impl Scheduler {
             if seq.is_internal() || !early || inputs.len() > limits::TASK_INPUTS {
                 return Err(Misbehaved);
             }
+            let queue = self.queue_of(slot, options, python)?;
             let role = match run {
                 None => Role::Plain(retention),
                 Some(run) => match self.next_piece(slot, run, items_of(call))? {
@@ -112,7 +113,6 @@ impl Scheduler {
                 },
             };
             self.sessions[slot].next_seq = seq.0 + 1;
-            let queue = self.queue_of(slot, options, python)?;
             let task = self.accept(slot, seq, Work { function, options, queue, call, args }, role);
             self.begin(task, &inputs);
         }
@@ -127,6 +127,9 @@ impl Scheduler {
         let ticket = self.ticket;
         self.ticket += 1;
         self.counts.waiting += 1;
+        if let Role::Piece { run, .. } | Role::Fold { run, .. } = role {
+            self.runs[run].live += 1;
+        }
         let owner = &mut self.sessions[session];
         let slot = self.tasks.insert(Task {
             id: TaskId::new(owner.id, seq),
@@ -193,7 +196,7 @@ impl Scheduler {
             return;
         }
         if let Role::Result { run, .. } = self.tasks[slot].role {
-            self.cancel_pieces(run, cancel);
+            self.stop_run(run, cancel);
         }
         self.withdraw(slot, cancel);
         self.conclude(slot, Outcome::Cancelled, Place::default());

@@ -14,7 +14,6 @@ use crate::id::{FunctionId, OptionsId, RunId, Seq};
 use crate::outcome::{Outcome, Progress};
 use crate::spec::{Call, Cancel, Errors, Finish, Retention, RunSpec};
 use crate::value::Value;
-use alloc::vec::Vec;
 
 /// A run that is not over.
 #[derive(Debug)]
@@ -38,9 +37,20 @@ pub(super) struct Run {
     told: Progress,
     in_progress_list: bool,
     stirred: bool,
+    /// Pieces and folds that are not over.
+    pub(super) live: u64,
+    pub(super) phase: Phase,
     /// The lowest failure that is known and not dealt with yet.
     failure: Option<(u64, Outcome)>,
     pub(super) gather: Gather,
+}
+
+/// Whether a run's result is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// It is. What is left of the run is being cleared away: tasks are told to stop like this, from this number on.
+    Over(Cancel, Seq),
 }
 
 /// What the pieces' outcomes are gathered in.
@@ -59,6 +69,10 @@ impl Run {
     /// What a failing piece means.
     pub(super) const fn errors(&self) -> Errors {
         self.errors
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase != Phase::Open
     }
 
     pub(super) const fn is_combine(&self) -> bool {
@@ -130,6 +144,8 @@ impl Scheduler {
             told: Progress::default(),
             in_progress_list: false,
             stirred: false,
+            live: 0,
+            phase: Phase::Open,
             failure: None,
             gather,
         });
@@ -177,7 +193,9 @@ impl Scheduler {
 
     /// A piece is over: a task that is gone.
     pub(super) fn piece_ended(&mut self, run: u32, at: u64, piece: Ended, outcome: Outcome) {
-        self.stir(run);
+        if self.is_leftover(run, &outcome) {
+            return;
+        }
         let Ended { call, args, run_micros } = piece;
         let items = items_of(call);
         let r = &mut self.runs[run];
@@ -204,7 +222,9 @@ impl Scheduler {
     }
 
     pub(super) fn fold_ended(&mut self, run: u32, start: u64, outcome: Outcome) {
-        self.stir(run);
+        if self.is_leftover(run, &outcome) {
+            return;
+        }
         let r = &mut self.runs[run];
         let Gather::Fold(fold) = &mut r.gather else { return };
         let value = match outcome {
@@ -223,19 +243,27 @@ impl Scheduler {
         self.sweep();
     }
 
-    /// Ends all that cannot go on, and looks at every run to which something has happened.
-    pub(super) fn settle(&mut self) {
-        while !self.fallout.is_empty() || !self.stirred.is_empty() {
-            self.run_fallout();
-            self.settle_runs();
+    /// A piece or a fold is over. Whether that of a run that is over, and so nobody's.
+    fn is_leftover(&mut self, run: u32, outcome: &Outcome) -> bool {
+        let r = &mut self.runs[run];
+        r.live -= 1;
+        if !r.is_over() {
+            self.stir(run);
+            return false;
         }
+        let session = r.session;
+        outcome.value().into_iter().for_each(|value| self.unhold(session, value));
+        true
     }
 
     /// Looks at every run to which something has happened.
-    fn settle_runs(&mut self) {
+    pub(super) fn settle_runs(&mut self) {
         while let Some(run) = self.stirred.pop() {
             let Some(r) = self.runs.get_mut(run) else { continue };
             r.stirred = false;
+            if r.is_over() {
+                continue;
+            }
             if r.told != r.progress && !core::mem::replace(&mut r.in_progress_list, true) {
                 self.sessions[r.session].progress.push(run);
                 let session = r.session;
@@ -260,51 +288,20 @@ impl Scheduler {
         self.conclude(result, outcome, Place::default());
     }
 
-    /// A run's result is over: whatever is left of the run goes.
+    /// A run's result is over: whatever is left of the run goes, as soon as may be.
     pub(super) fn close_run(&mut self, run: u32) {
-        self.cancel_pieces(run, Cancel::Running);
+        self.stop_run(run, Cancel::Running);
         let Run { session, id, .. } = self.runs[run];
         self.sessions[session].runs.remove(&id);
-        self.drop_run(run);
+        self.over.push_back(run);
+        self.clear_runs();
     }
 
-    /// Forgets a run and the values it holds.
-    fn drop_run(&mut self, run: u32) {
-        let run = self.runs.remove(run);
-        self.held -= run.held();
-        match &run.gather {
-            Gather::Fold(fold) => fold.values().for_each(|value| self.unhold(run.session, value)),
-            Gather::Combine(combine) => {
-                combine.outcomes().filter_map(Outcome::value).for_each(|v| self.unhold(run.session, v));
-            }
-        }
-        self.sweep();
-    }
-
-    /// Takes all tasks of a run but its result away, from wherever they are.
-    pub(super) fn cancel_pieces(&mut self, run: u32, cancel: Cancel) {
-        let r = &self.runs[run];
-        if let Gather::Combine(_) = r.gather
-            && r.is_complete()
-        {
-            return;
-        }
-        let session = r.session;
-        let index = &self.sessions[session].index;
-        let tasks = index.range(r.result_seq..=Seq(u64::MAX));
-        let ours = |role| matches!(role, Role::Piece { run: r, .. } | Role::Fold { run: r, .. } if r == run);
-        let tasks: Vec<u32> = tasks.filter(|slot| ours(self.tasks[*slot].role)).collect();
-        for slot in tasks {
-            self.withdraw(slot, cancel);
-            self.let_inputs_go(slot);
-            let task = self.tasks.remove(slot);
-            self.held -= task.held_args();
-            self.let_functions_go(session, task.function, task.call);
-            self.counts.done += 1;
-            self.counts.failed += 1;
-            let session = &mut self.sessions[session];
-            session.index.remove(task.id.seq);
-            session.pending -= 1;
+    /// A run's result is as good as over: none of its pieces begins any more.
+    pub(super) fn stop_run(&mut self, run: u32, cancel: Cancel) {
+        let r = &mut self.runs[run];
+        if r.phase == Phase::Open {
+            r.phase = Phase::Over(cancel, r.result_seq);
         }
     }
 

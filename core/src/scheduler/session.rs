@@ -2,14 +2,13 @@
 
 use super::function::Functions;
 use super::index::SeqIndex;
-use super::slab::{Bits, NONE};
-use super::task::State;
+use super::slab::Bits;
 use super::timer::Timer;
 use super::{Action, EndReason, Scheduler, admission};
 use crate::id::{OptionsId, RunId, Seq, SessionId};
 use crate::limits;
 use crate::outcome::{Admission, Delivery, Notice, Outcome};
-use crate::spec::{Cancel, Options, PythonVersion};
+use crate::spec::{Options, PythonVersion};
 use crate::time::Time;
 use crate::window::{Credit, Outbox, Owed};
 use alloc::collections::BTreeMap;
@@ -60,6 +59,8 @@ pub(super) enum Link {
     Up,
     /// Gone; the session is kept until then.
     Cut(Time),
+    /// Gone for good: the session is being cleared away.
+    Left,
 }
 
 /// A set of options and the ready queues of the tasks under it.
@@ -109,6 +110,12 @@ impl Session {
         self.outbox.used() + self.outbox.waiting_cost()
     }
 
+    /// There is nobody who could be told anything.
+    pub(super) fn silence(&mut self) {
+        (self.ended, self.started) = (Vec::new(), Vec::new());
+        (self.fetched, self.progress) = (Vec::new(), Vec::new());
+    }
+
     pub(super) fn forget_worker(&mut self, worker: u32) {
         self.named.remove(worker);
         if self.known_at.remove(worker) {
@@ -129,7 +136,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_session_resumed(&mut self, id: SessionId, token: u128, taken: u64) {
-        let known = self.sessions.find(id.0).filter(|slot| self.sessions[*slot].token == token);
+        let known = self.find_session(id).filter(|slot| self.sessions[*slot].token == token);
         let Some(slot) = known else {
             self.farewells.push(Action::EndSession { session: id, reason: EndReason::Gone });
             return;
@@ -157,14 +164,14 @@ impl Scheduler {
     }
 
     pub(super) fn on_session_closed(&mut self, id: SessionId) {
-        match self.sessions.find(id.0) {
+        match self.find_session(id) {
             Some(slot) => self.end_session(slot, EndReason::Closed),
             None => self.ignored += 1,
         }
     }
 
     pub(super) fn on_notices_taken(&mut self, id: SessionId, taken: u64) {
-        let Some(slot) = self.sessions.find(id.0) else {
+        let Some(slot) = self.find_session(id) else {
             self.ignored += 1;
             return;
         };
@@ -175,9 +182,14 @@ impl Scheduler {
         }
     }
 
+    /// A session whose client is there or may come back.
+    pub(super) fn find_session(&self, id: SessionId) -> Option<u32> {
+        self.sessions.find(id.0).filter(|slot| self.sessions[*slot].link != Link::Left)
+    }
+
     /// The client did not come back in time: nothing of its session remains.
     pub(super) fn drop_left_session(&mut self, id: SessionId) {
-        if let Some(slot) = self.sessions.find(id.0) {
+        if let Some(slot) = self.find_session(id) {
             self.remove_session(slot);
         }
     }
@@ -188,45 +200,15 @@ impl Scheduler {
         self.remove_session(slot);
     }
 
-    /// Cancels all work of a session and frees all that is its.
+    /// Cancels all work of a session and frees all that is its, as soon as may be.
     fn remove_session(&mut self, slot: u32) {
-        let tasks: Vec<u32> = self.sessions[slot].index.all().collect();
-        for task in &tasks {
-            self.withdraw(*task, Cancel::Running);
-        }
-        for slot in tasks {
-            let task = self.tasks.remove(slot);
-            for edge in &task.inputs {
-                self.edges.remove(*edge);
-            }
-            self.held -= task.held_args();
-            if task.object != NONE {
-                self.drop_record(slot, task.object);
-            }
-            match &task.state {
-                State::Done(outcome) => self.held -= outcome.len(),
-                State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {
-                    self.counts.done += 1;
-                    self.counts.failed += 1;
-                }
-            }
-        }
-        let session = self.sessions.remove(slot);
-        for run in session.runs.values() {
-            let run = self.runs.remove(*run);
-            self.held -= run.held();
-        }
-        self.held -= session.functions.iter().map(|f| f.spec.body.carried()).sum::<u64>();
-        for (_, queue) in session.options.iter().flatten().flat_map(|entry| &entry.queues) {
-            self.ready.let_go(*queue);
-        }
-        if let Link::Cut(until) = session.link {
+        let session = &mut self.sessions[slot];
+        if let Link::Cut(until) = core::mem::replace(&mut session.link, Link::Left) {
             self.timers.remove(&(until, Timer::DropSession(session.id)));
         }
-        self.touched.retain(|touched| *touched != slot);
-        for (_, w) in self.workers.iter().filter(|(worker, _)| session.known_at.contains(*worker)) {
-            self.farewells.push(Action::ForgetSession { worker: w.id, session: session.id });
-        }
+        session.outbox = Outbox::new(Credit::default());
+        session.silence();
+        self.leave_session(slot);
     }
 
     /// Has a session looked at before this step ends.

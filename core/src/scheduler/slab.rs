@@ -203,6 +203,12 @@ impl<T> Table<T> {
         self.slots.binary_search_by_key(&id, |(id, _)| *id).ok().map(|at| self.slots[at].1)
     }
 
+    /// The first slot whose id is `id` or larger.
+    pub(super) fn find_from(&self, id: u32) -> Option<u32> {
+        let at = self.slots.partition_point(|(other, _)| *other < id);
+        self.slots.get(at).map(|(_, slot)| *slot)
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.slots.len()
     }

@@ -1,6 +1,7 @@
 //! The state of everything, for people.
 
 use super::Scheduler;
+use super::session::Link;
 use super::worker::{Health, Worker};
 use crate::id::{SessionId, WorkerId};
 use crate::resource::Resources;
@@ -67,8 +68,8 @@ impl<'a> Snapshot<'a> {
 
     /// Open sessions, those included whose client may come back.
     #[must_use]
-    pub const fn sessions(&self) -> usize {
-        self.0.sessions.len()
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.iter().filter(|(_, session)| session.link != Link::Left).count()
     }
 
     /// Functions held, over all sessions.
@@ -93,7 +94,7 @@ impl<'a> Snapshot<'a> {
     /// How a session's two streams are believed to stand, if it is there.
     #[must_use]
     pub fn tally(&self, session: SessionId) -> Option<Tally> {
-        let session = &self.0.sessions[self.0.sessions.find(session.0)?];
+        let session = &self.0.sessions[self.0.find_session(session)?];
         Some(session.outbox.tally(session.taken))
     }
 

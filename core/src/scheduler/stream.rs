@@ -56,10 +56,24 @@ impl Scheduler {
         (batch, bytes)
     }
 
-    /// Sends on what is left of inputs, as far as each worker's credit goes.
+    /// Has those looked at whose inputs the last step had no time for.
+    pub(super) fn resume_streams(&mut self) {
+        for (id, worker) in core::mem::take(&mut self.unfed) {
+            if self.workers.get(worker).is_some_and(|w| w.id == id) {
+                self.stir_worker(worker);
+            }
+        }
+    }
+
+    /// Sends on what is left of inputs, as far as each worker's credit goes and this step may.
     pub(super) fn feed_streams(&mut self, actions: &mut Vec<Action>) {
         for worker in self.stirred_workers() {
             while let Some(mut stream) = self.workers[worker].streams.pop_front() {
+                if self.slice.trifles == 0 {
+                    self.workers[worker].streams.push_front(stream);
+                    self.unfed.push((self.workers[worker].id, worker));
+                    break;
+                }
                 let task = self.tasks.get(stream.slot);
                 let current = task.is_some_and(|task| {
                     task.ticket == stream.ticket
@@ -77,6 +91,7 @@ impl Scheduler {
                     break;
                 }
                 w.credit.spend(window::cost(bytes));
+                self.slice.trifles = self.slice.trifles.saturating_sub(inputs.len());
                 stream.sent += inputs.len();
                 actions.push(Action::AppendInputs { worker: w.id, attempt: stream.attempt, inputs });
                 if stream.sent < total {

@@ -149,17 +149,6 @@ impl Scheduler {
         self.run_fallout();
     }
 
-    /// Ends all that cannot go on.
-    pub(super) fn run_fallout(&mut self) {
-        while let Some((slot, ticket, outcome)) = self.fallout.pop_front() {
-            let waits = self.tasks.get(slot).is_some_and(|task| task.ticket == ticket && !task.is_done());
-            if waits {
-                self.withdraw(slot, Cancel::Running);
-                self.conclude_one(slot, outcome, Place::default());
-            }
-        }
-    }
-
     /// Takes a task that is not over out of whatever holds it: a queue, or a worker that is told so.
     pub(super) fn withdraw(&mut self, slot: u32, cancel: Cancel) {
         match self.tasks[slot].state {
@@ -177,7 +166,7 @@ impl Scheduler {
         self.tasks[slot].state = State::Waiting { missing: NONE };
     }
 
-    fn conclude_one(&mut self, slot: u32, outcome: Outcome, place: Place) {
+    pub(super) fn conclude_one(&mut self, slot: u32, outcome: Outcome, place: Place) {
         self.counts.done += 1;
         self.counts.failed += u64::from(!matches!(outcome, Outcome::Value(_) | Outcome::Skipped));
         let Task { session, function, call, .. } = self.tasks[slot];
@@ -215,9 +204,6 @@ impl Scheduler {
     fn publish(&mut self, slot: u32, outcome: Outcome, place: Place, retention: Retention) {
         let story = self.story(slot, place);
         let waited_for = self.tasks[slot].dependents != NONE;
-        if waited_for {
-            self.tell_dependents(slot, &outcome);
-        }
         if retention == Retention::Delivery && !waited_for {
             self.deliver(slot, outcome, story);
             return self.free(slot);
@@ -226,6 +212,7 @@ impl Scheduler {
         self.deliver(slot, outcome.clone(), story);
         self.held += outcome.len();
         self.tasks[slot].state = State::Done(outcome);
+        self.tell_dependents(slot);
         self.free_if_unwanted(slot);
     }
 

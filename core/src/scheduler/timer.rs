@@ -26,10 +26,12 @@ impl Scheduler {
 
     /// Whether the last step has left something for the next one.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.slice.starts == 0 && !self.ready.is_empty()
+        let cut = self.slice.starts == 0 && !self.ready.is_empty();
+        let told = self.fallout.is_empty() && self.tellings.is_empty() && self.unfed.is_empty();
+        cut || !told || !self.over.is_empty() || !self.remains.is_empty()
     }
 
-    /// Looks at everything whose time has come.
+    /// Looks at everything whose time has come, one thing in any case, as long as this step may.
     pub(super) fn fire_timers(&mut self) {
         while let Some((time, timer)) = self.timers.first().copied() {
             if time > self.now {
@@ -39,6 +41,9 @@ impl Scheduler {
             match timer {
                 Timer::JudgeWorker(worker) => self.judge_worker(worker),
                 Timer::DropSession(session) => self.drop_left_session(session),
+            }
+            if self.slice.chores == 0 {
+                return;
             }
         }
     }

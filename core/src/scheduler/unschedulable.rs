@@ -78,10 +78,14 @@ impl Scheduler {
         }
     }
 
+    /// Fails the tasks of a queue, as many as this step may: the queue's time is still up in the next one.
     fn fail_queue(&mut self, queue: u32) {
         let failure = self.explain(queue);
         for line in [Line::Main, Line::Troubled] {
-            while let Some((_, slot)) = self.ready.head(&self.tasks, queue, line) {
+            while self.slice.chores > 0
+                && let Some((_, slot)) = self.ready.head(&self.tasks, queue, line)
+            {
+                self.slice.chores -= 1;
                 self.withdraw(slot, Cancel::Running);
                 self.conclude(slot, Outcome::Failed(Box::new(failure.clone())), Place::default());
             }

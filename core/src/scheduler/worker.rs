@@ -333,6 +333,7 @@ impl Scheduler {
     /// A worker is gone: what it held is ready again, at once, and its loss counts against no task.
     pub(super) fn remove_worker(&mut self, slot: u32) {
         let worker = self.workers.remove(slot);
+        self.slice.chores = self.slice.chores.saturating_sub(worker.held as usize);
         self.worker_set += 1;
         self.force.take(worker.force());
         self.strike_roomy(slot);
