@@ -41,6 +41,7 @@ impl Scheduler {
         assert!(self.unwanted.is_empty() && self.stirred_objects.is_empty(), "a step leaves no object to look at");
         assert!(self.stirred_workers.is_empty(), "a step leaves no worker to look at");
         assert!(self.farewells.is_empty(), "a step hands out all its actions");
+        assert!(self.unfolded.iter().all(|run| self.runs.get(*run).is_some()), "what may be folded is a run's");
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
         assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");

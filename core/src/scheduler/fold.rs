@@ -7,7 +7,7 @@
 //! so each value is carried through few folds, whatever the order in which the pieces end.
 
 use super::request::Work;
-use super::run::{Gather, Run};
+use super::run::{Gather, Phase, Run};
 use super::task::Role;
 use super::{Action, Scheduler};
 use crate::id::Seq;
@@ -262,6 +262,9 @@ impl Scheduler {
     pub(super) fn drive_fold(&mut self, run: u32) {
         let r = &mut self.runs[run];
         let complete = r.is_complete();
+        if r.sealed {
+            self.unfolded.insert(run);
+        }
         let Gather::Fold(fold) = &mut r.gather else { return };
         let mut sets = fold.full_sets();
         if complete && sets.is_empty() && fold.folding == 0 {
@@ -275,22 +278,19 @@ impl Scheduler {
         }
     }
 
-    /// Gives slots that would idle adjacent values to fold, if that leaves less for the last fold.
+    /// Gives slots that would idle adjacent values to fold, if that leaves less for the last fold. Only runs to which
+    /// something has happened since are looked at again.
     pub(super) fn fold_early(&mut self, actions: &mut Vec<Action>) {
         if self.force.idle == 0 || !self.ready.is_empty() {
             return;
         }
-        let worth = |run: &Run| match &run.gather {
-            Gather::Fold(fold) => {
-                !run.is_over() && run.sealed && (EARLY_INPUTS..EARLY_RANGES).contains(&fold.ranges.len())
-            }
-            Gather::Combine(_) => false,
-        };
-        let runs: Vec<u32> = self.runs.iter().filter(|(_, run)| worth(run)).map(|(slot, _)| slot).collect();
-        for run in runs {
-            let Gather::Fold(fold) = &self.runs[run].gather else { continue };
-            for set in fold.early_sets() {
-                self.start_fold(run, &set);
+        while self.slice.trifles > 0
+            && let Some(run) = self.unfolded.pop_first()
+        {
+            let Run { phase: Phase::Open, gather: Gather::Fold(fold), .. } = &self.runs[run] else { continue };
+            if (EARLY_INPUTS..EARLY_RANGES).contains(&fold.ranges.len()) {
+                self.slice.trifles = self.slice.trifles.saturating_sub(fold.ranges.len());
+                fold.early_sets().iter().for_each(|set| self.start_fold(run, set));
             }
         }
         if !self.fallout.is_empty() {

@@ -90,6 +90,7 @@ impl Scheduler {
                 return;
             } else if !self.clear_values(run) {
                 self.runs.remove(run);
+                self.unfolded.remove(&run);
                 self.over.pop_front();
             }
         }

@@ -171,6 +171,8 @@ pub struct Scheduler {
     remains: VecDeque<Remains>,
     /// Runs to look at before this step ends.
     stirred: Vec<u32>,
+    /// Runs of which slots with nothing better to do may fold something.
+    unfolded: BTreeSet<u32>,
     /// Sessions to look at before this step ends.
     touched: Vec<u32>,
     /// Records that somebody has let go of.
@@ -245,6 +247,7 @@ impl Scheduler {
             over: VecDeque::new(),
             remains: VecDeque::new(),
             stirred: Vec::new(),
+            unfolded: BTreeSet::new(),
             touched: Vec::new(),
             unwanted: Vec::new(),
             stirred_objects: Vec::new(),

@@ -10,6 +10,7 @@ use super::ready::{Class, Line};
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
 use crate::limits;
+use crate::outcome::Outcome;
 use crate::resource::Resources;
 use crate::spec::{PythonVersion, Start};
 use crate::window;
@@ -24,6 +25,8 @@ const PREFETCH_MICROS: u64 = 100_000;
 const QUEUE_MIN: u64 = 2;
 /// The same at the most while it is not known how long they take.
 const QUEUE_UNMEASURED: u64 = 16;
+/// Inputs that take as long to send as one more start.
+const INPUTS_PER_START: usize = 8;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
 
@@ -135,9 +138,9 @@ impl Scheduler {
                 return Turn::Yields(ticket);
             }
             let Some(worker) = self.pick(python, priority) else { return Turn::Over };
-            if self.afford(slot, worker) {
+            if let Some(inputs) = self.afford(slot, worker) {
                 self.pass.small_ready -= 1;
-                self.start(slot, worker, Seat::Small, actions);
+                self.start(slot, worker, Seat::Small, inputs, actions);
             }
         }
         Turn::Over
@@ -175,9 +178,9 @@ impl Scheduler {
     /// Starts a task in a seat of its own, if it fits somewhere now.
     fn place_own(&mut self, queue: u32, line: Line, slot: u32, actions: &mut Vec<Action>) -> bool {
         while let Some(worker) = self.find_room(queue, slot) {
-            if self.afford(slot, worker) {
+            if let Some(inputs) = self.afford(slot, worker) {
                 self.ready.queue_mut(queue).reserved[line as usize] = None;
-                self.start(slot, worker, Seat::Own, actions);
+                self.start(slot, worker, Seat::Own, inputs, actions);
                 return true;
             }
         }
@@ -352,30 +355,29 @@ impl Scheduler {
         w.queued() < w.offer.queue && u64::from(w.queued_from(priority)) < depth
     }
 
-    /// Spends the worker's credit on the task's start and the functions that go before it. If that is not allowed, it gets
-    /// nothing more in this pass.
-    fn afford(&mut self, slot: u32, worker: u32) -> bool {
-        let (_, bytes) = self.input_batch(slot, 0);
+    /// Spends the worker's credit on the task's start and the functions that go before it. The inputs that go with it; or
+    /// nothing if that is not allowed, and the worker gets nothing more in this pass.
+    fn afford(&mut self, slot: u32, worker: u32) -> Option<Vec<Outcome>> {
+        let (inputs, bytes) = self.input_batch(slot, 0);
         let cost = window::cost(bytes + self.tasks[slot].args.carried());
         let cost = cost.saturating_add(self.untold_cost(slot, worker));
         let w = &mut self.workers[worker];
         w.choked = !w.credit.allows(cost);
         if w.choked {
             self.pass.marked.push(worker);
-            return false;
+            return None;
         }
         w.credit.spend(cost);
-        true
+        Some(inputs)
     }
 
     /// Hands a ready task to a worker.
-    fn start(&mut self, slot: u32, worker: u32, seat: Seat, actions: &mut Vec<Action>) {
+    fn start(&mut self, slot: u32, worker: u32, seat: Seat, inputs: Vec<Outcome>, actions: &mut Vec<Action>) {
         self.define(slot, worker, actions);
-        self.slice.starts -= 1;
+        self.slice.starts = self.slice.starts.saturating_sub(1 + inputs.len() / INPUTS_PER_START);
         self.counts.ready -= 1;
         self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);
-        let (inputs, _) = self.input_batch(slot, 0);
         let inputs_total = self.input_count(slot);
         let task = &mut self.tasks[slot];
         let options = self.sessions[task.session].options(task.options);

@@ -28,7 +28,8 @@ impl Scheduler {
     pub(super) fn is_unfinished(&self) -> bool {
         let cut = self.slice.starts == 0 && !self.ready.is_empty();
         let told = self.fallout.is_empty() && self.tellings.is_empty() && self.unfed.is_empty();
-        cut || !told || !self.over.is_empty() || !self.remains.is_empty()
+        let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
+        cut || unfolded || !told || !self.over.is_empty() || !self.remains.is_empty()
     }
 
     /// Looks at everything whose time has come, one thing in any case, as long as this step may.
