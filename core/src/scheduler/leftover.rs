@@ -55,7 +55,8 @@ impl Scheduler {
             self.settle_runs();
             self.clear_runs();
             self.clear_sessions();
-            if self.slice == before && self.stirred.is_empty() {
+            let ended = self.fallout.is_empty() || self.slice.chores == 0;
+            if self.slice == before && self.stirred.is_empty() && ended {
                 return;
             }
         }
