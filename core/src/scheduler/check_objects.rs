@@ -17,6 +17,10 @@ impl Scheduler {
         let owners = self.tasks.iter().filter(|(_, task)| task.object != NONE);
         assert_eq!(owners.count(), self.objects.len(), "each object has its task");
         self.objects.iter().for_each(|(slot, object)| self.check_object(slot, object));
+        for (slot, worker) in self.workers.iter() {
+            let with = self.objects.iter().filter(|(_, object)| object.is_with(slot)).map(|(object, _)| object);
+            assert!(with.eq(worker.objects.iter().copied()), "what is with {} is known", worker.id);
+        }
         let kept = self.objects.iter().filter_map(|(_, object)| match object.origin {
             Origin::Kept(bytes) => Some(bytes),
             Origin::Forgotten => None,

@@ -100,6 +100,11 @@ impl Object {
         !self.copies.is_empty() || self.wants.iter().any(Want::is_coming)
     }
 
+    /// Whether a worker has it, waits for it or is about to have it.
+    pub(super) fn is_with(&self, worker: u32) -> bool {
+        self.copies.iter().any(|copy| copy.worker == worker) || self.wants.iter().any(|want| want.worker == worker)
+    }
+
     /// Whether it can be made again.
     pub(super) const fn is_kept(&self) -> bool {
         matches!(self.origin, Origin::Kept(_))
@@ -197,6 +202,7 @@ impl Scheduler {
             stirred: false,
         });
         self.tasks[slot].object = object;
+        worker.into_iter().for_each(|worker| self.locate(object, worker));
     }
 
     /// The value of a piece or a fold goes to its run; its task stays as that value's record.
@@ -390,11 +396,14 @@ impl Scheduler {
     pub(super) fn drop_copies(&mut self, object: u32) {
         let o = &mut self.objects[object];
         let id = o.id();
-        let holders = core::mem::take(&mut o.copies).into_iter().map(|copy| copy.worker);
-        let coming = core::mem::take(&mut o.wants).into_iter().filter(Want::is_coming).map(|want| want.worker);
-        for worker in holders.chain(coming).collect::<Vec<u32>>() {
-            self.stir_worker(worker);
-            self.workers[worker].drops.push(id);
+        let holders = core::mem::take(&mut o.copies).into_iter().map(|copy| (copy.worker, true));
+        let others = core::mem::take(&mut o.wants).into_iter().map(|want| (want.worker, want.is_coming()));
+        for (worker, tell) in holders.chain(others).collect::<Vec<_>>() {
+            self.workers[worker].objects.remove(&object);
+            if tell {
+                self.stir_worker(worker);
+                self.workers[worker].drops.push(id);
+            }
         }
         self.unask(object);
     }

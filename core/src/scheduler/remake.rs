@@ -215,6 +215,7 @@ impl Scheduler {
                 let o = &mut self.objects[object];
                 o.value = value.clone();
                 o.copies = worker.into_iter().map(|worker| super::object::Copy { worker, serving: 0 }).collect();
+                worker.into_iter().for_each(|worker| self.locate(object, worker));
                 self.rest_on_origin(slot);
             }
             Outcome::Value(_) => {

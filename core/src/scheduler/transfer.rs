@@ -13,6 +13,7 @@ use crate::limits;
 use crate::outcome::Unfetched;
 use crate::value::Value;
 use crate::window;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A worker that lacks an object.
@@ -69,6 +70,7 @@ impl Scheduler {
                 Some(want) => want.attempts += 1,
                 None => {
                     o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, unreachable: Vec::new() });
+                    self.locate(object, worker);
                     self.stir_object(object);
                 }
             }
@@ -88,6 +90,7 @@ impl Scheduler {
                 wants[at].attempts -= 1;
                 if wants[at].attempts == 0 && !wants[at].is_coming() {
                     wants.remove(at);
+                    self.locate(object, worker);
                 }
             }
         }
@@ -128,6 +131,7 @@ impl Scheduler {
         }
         if attempts == 0 {
             self.objects[slot].wants.retain(|want| want.worker != worker);
+            self.locate(slot, worker);
         }
         if let Some(holder) = from.and_then(|from| self.workers.find(from.0)) {
             self.end_service(slot, holder);
@@ -172,14 +176,20 @@ impl Scheduler {
             let want = Want { worker, attempts, way: Way::Waiting, unreachable: Vec::new() };
             self.objects[object].wants.push(want);
         }
+        self.locate(object, worker);
+    }
+
+    /// An object has come to a worker or gone from it: it is known there accordingly.
+    pub(super) fn locate(&mut self, object: u32, worker: u32) {
+        if self.objects[object].is_with(worker) {
+            self.workers[worker].objects.insert(object);
+        } else {
+            self.workers[worker].objects.remove(&object);
+        }
     }
 
     /// A worker is gone, and what it had with it.
-    pub(super) fn forget_holder(&mut self, worker: u32, id: WorkerId) {
-        let touched = |o: &super::object::Object| {
-            o.copies.iter().any(|copy| copy.worker == worker) || o.wants.iter().any(|want| want.worker == worker)
-        };
-        let objects: Vec<u32> = self.objects.iter().filter(|(_, o)| touched(o)).map(|(slot, _)| slot).collect();
+    pub(super) fn forget_holder(&mut self, worker: u32, id: WorkerId, objects: BTreeSet<u32>) {
         for object in &objects {
             if let Some(Way::Fetching(from)) = self.way_of(*object, worker)
                 && let Some(holder) = self.workers.find(from.0)

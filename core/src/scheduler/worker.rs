@@ -12,7 +12,7 @@ use crate::resource::Resources;
 use crate::spec::{Cancel, Offer, Start};
 use crate::time::Time;
 use crate::window::{Credit, Owed};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -55,6 +55,8 @@ pub(super) struct Worker {
     /// In the list of workers to look at before this step ends.
     stirred: bool,
     pub(super) starts: Vec<Start>,
+    /// Objects that it has, waits for or is about to have.
+    pub(super) objects: BTreeSet<u32>,
     /// Objects that it need not keep.
     pub(super) drops: Vec<ObjectId>,
     /// Objects on their way to it from here.
@@ -239,6 +241,7 @@ impl Scheduler {
             roomy: false,
             stirred: false,
             starts: Vec::new(),
+            objects: BTreeSet::new(),
             drops: Vec::new(),
             gifts: VecDeque::new(),
             cancels: [Vec::new(), Vec::new()],
@@ -354,7 +357,7 @@ impl Scheduler {
             task = next;
         }
         self.held -= worker.gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
-        self.forget_holder(slot, worker.id);
+        self.forget_holder(slot, worker.id, worker.objects);
     }
 
     /// Gives an attempt a seat at a worker and a place in its list.
