@@ -54,5 +54,7 @@ impl Scheduler {
             self.counts.waiting -= 1;
             self.make_ready(task);
         }
+        // It has more tasks now, perhaps too many.
+        self.touch(session);
     }
 }
