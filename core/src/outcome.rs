@@ -32,6 +32,19 @@ pub enum Ending {
         /// Bytes allowed.
         limit: u64,
     },
+    /// There is no room for the result on its worker's machine, neither in memory nor on disk.
+    NoSpace(Box<NoSpace>),
+}
+
+/// A disk that is needed and takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoSpace {
+    /// Bytes for which there is no room.
+    pub size: u64,
+    /// The folder.
+    pub path: Box<str>,
+    /// What is wrong with it.
+    pub reason: Box<str>,
 }
 
 /// Whether an exception counts as one that a retry may cure.
@@ -125,6 +138,8 @@ pub enum Failure {
     },
     /// The outcome cannot be known.
     Unknown(Box<str>),
+    /// There is no room for its result.
+    NoSpace(Box<NoSpace>),
 }
 
 /// Decodes an [`Outcome`] that is no failed dependency: the same variants, without the one that recurs.
@@ -144,6 +159,7 @@ fn root_cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::
         Unschedulable { asked: Box<str>, best: Box<str>, missing: Box<str> },
         ResultTooLarge { size: u64, limit: u64 },
         Unknown(Box<str>),
+        NoSpace(Box<NoSpace>),
     }
     enum Never {}
     impl<'de> Deserialize<'de> for Never {
@@ -162,6 +178,7 @@ fn root_cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::
             RootFailure::Unschedulable { asked, best, missing } => Failure::Unschedulable { asked, best, missing },
             RootFailure::ResultTooLarge { size, limit } => Failure::ResultTooLarge { size, limit },
             RootFailure::Unknown(text) => Failure::Unknown(text),
+            RootFailure::NoSpace(lack) => Failure::NoSpace(lack),
         })),
     })
 }
@@ -170,6 +187,12 @@ impl Death {
     /// What it takes where it is kept or sent.
     const fn bytes(&self) -> u64 {
         (self.host.len() + self.log_tail.len() + 32) as u64
+    }
+}
+
+impl NoSpace {
+    const fn bytes(&self) -> u64 {
+        (self.path.len() + self.reason.len()) as u64
     }
 }
 
@@ -182,6 +205,7 @@ impl Failure {
             Self::Unschedulable { asked, best, missing } => (asked.len() + best.len() + missing.len()) as u64,
             Self::Unknown(text) => text.len() as u64,
             Self::ResultTooLarge { .. } => 0,
+            Self::NoSpace(lack) => lack.bytes(),
         }
     }
 }
@@ -262,6 +286,7 @@ impl Report {
         match &self.ending {
             Ending::Returned(value) | Ending::Raised { error: value, .. } => value.carried(),
             Ending::Crashed(death) => death.bytes(),
+            Ending::NoSpace(lack) => lack.bytes(),
             Ending::Skipped | Ending::Cancelled | Ending::TooLarge { .. } => 0,
         }
     }

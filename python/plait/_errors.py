@@ -9,6 +9,7 @@
     ├─ DependencyFailed        a future among the arguments failed or was cancelled; __cause__ is why
     ├─ SerializationError      an argument or a result cannot be pickled; says where it sits
     ├─ ResultTooLarge          the result is larger than may be held
+    ├─ NoSpace                 there is no room for the result, neither in memory nor on disk; says where
     ├─ RemoteError             the user's exception, where it cannot be unpickled here
     └─ CoordinatorLost         the coordinator could not be reached again (also BrokenExecutor)
 
@@ -166,6 +167,23 @@ class ResultTooLarge(PlaitError):
         self.limit = limit
 
 
+class NoSpace(PlaitError):
+    """There is no room for a result on its worker's machine, neither in memory nor on disk.
+
+    Args:
+        message: The fields below in one sentence.
+        size: Bytes of the pickled value.
+        path: The folder for what memory cannot hold, on that machine.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, message: str, *, size: int = 0, path: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.size = size
+        self.path = path
+        self.reason = reason
+
+
 class RemoteError(PlaitError):
     """The user's exception, where it cannot be unpickled here.
 
@@ -288,6 +306,14 @@ def _too_large(outcome: RawOutcome, _load: object) -> BaseException:
     return ResultTooLarge(f"the value takes {size} bytes pickled; {limit} are allowed", size=size, limit=limit)
 
 
+def _no_space(outcome: RawOutcome, _load: object) -> BaseException:
+    _, size, path, reason = outcome
+    text = (
+        f"no memory is left for a result of {size} bytes, and no room in {path}: {reason} (PLAIT_SPILL_DIR says where)"
+    )
+    return NoSpace(text, size=size, path=path, reason=reason)
+
+
 def _cancelled(_outcome: RawOutcome, _load: object) -> BaseException:
     from concurrent.futures import CancelledError
 
@@ -308,6 +334,7 @@ _MAKERS: dict[str, Callable[[RawOutcome, LoadError], BaseException]] = {
     "dependency": _dependency,
     "unschedulable": _unschedulable,
     "too_large": _too_large,
+    "no_space": _no_space,
     "cancelled": _cancelled,
     "lost": _lost,
 }

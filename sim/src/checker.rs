@@ -510,6 +510,7 @@ impl Ledger {
                 assert!(!self.was_schedulable(now, task), "{task} is unschedulable, but a worker fits it");
             }
             Failure::ResultTooLarge { .. } => probe!("result too large"),
+            Failure::NoSpace(_) => probe!("no space for a result"),
             Failure::Unknown(_) => {}
         }
     }

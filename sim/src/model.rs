@@ -168,6 +168,7 @@ impl Judge<'_> {
             Failure::ResultTooLarge { size, limit } => {
                 ensure(size > limit && self.may_be_too_large(task), "its result is not too large")
             }
+            Failure::NoSpace(lack) => self.allows_no_space(lack.size),
             Failure::Unknown(text) => self.allows_unknown(task, text),
             Failure::Dependency { .. } => unreachable!("seen before"),
         }
@@ -187,6 +188,11 @@ impl Judge<'_> {
     }
 
     /// A value is lost for good only if it was let go of, or if there was no room for what it was made from.
+    /// A worker whose memory is short may have no room for what would have stayed there.
+    pub(crate) fn allows_no_space(&self, size: u64) -> Verdict {
+        ensure(self.plan.may_lack_space() && size > self.plan.store_above, "there was room for its result")
+    }
+
     pub(crate) fn allows_unknown(&self, task: &TaskRecord, text: &str) -> Verdict {
         let stored = self.plan.store_above < u64::MAX;
         ensure(stored && (task.released || self.is_tight()), &format!("nothing about it is unknown ({text})"))
@@ -222,7 +228,7 @@ impl Judge<'_> {
 
     /// Whether any value may find no room.
     pub(crate) fn is_tight(&self) -> bool {
-        self.plan.held_bytes_limit < 1 << 30
+        self.plan.held_bytes_limit < 1 << 30 || self.plan.may_lack_space()
     }
 
     /// What its script alone makes it come to.

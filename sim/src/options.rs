@@ -175,6 +175,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether memory may be short on workers, and disks no help.
+    pub(crate) const fn may_lack_space(&self) -> bool {
+        let disk = self.spill_bytes < PLENTY || self.disk_bytes < PLENTY || self.disk_trouble > 0;
+        self.memory_bytes < PLENTY && self.store_above < u64::MAX && disk
+    }
+
     /// The choice of `seed`.
     pub(crate) fn draw(seed: u64, rng: &mut Rng, canary: Canary) -> Self {
         let shape = if rng.chance(1, 6) { Shape::Embedded } else { Shape::Cluster };
@@ -207,9 +213,9 @@ impl Plan {
                 2 => 0,
                 _ => log_uniform(rng, 16, 128 << 10),
             },
-            memory_bytes: if starved { log_uniform(rng, 64, 64 << 10) } else { 1 << 40 },
-            spill_bytes: if rng.chance(1, 3) { log_uniform(rng, 256, 1 << 20) } else { 1 << 40 },
-            disk_bytes: if rng.chance(1, 4) { log_uniform(rng, 256, 1 << 20) } else { 1 << 40 },
+            memory_bytes: if starved { log_uniform(rng, 64, 64 << 10) } else { PLENTY },
+            spill_bytes: if rng.chance(1, 3) { log_uniform(rng, 256, 1 << 20) } else { PLENTY },
+            disk_bytes: if rng.chance(1, 4) { log_uniform(rng, 256, 1 << 20) } else { PLENTY },
             disk_trouble: if rng.chance(1, 2) { 0 } else { rng.below(40) },
             fetch_trouble: if rng.chance(1, 2) { 0 } else { rng.below(60) },
             operations: log_uniform(rng, 5, 160),
@@ -218,6 +224,9 @@ impl Plan {
         }
     }
 }
+
+/// Bytes that no world needs.
+const PLENTY: u64 = 1 << 40;
 
 fn draw_faults(shape: Shape, rng: &mut Rng) -> Vec<(Fault, u64)> {
     if rng.chance(1, 10) {

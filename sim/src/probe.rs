@@ -33,6 +33,7 @@ pub(crate) const PROBES: &[&str] = &[
     "item crashed in place",
     "item run again alone",
     "link reset with messages on the way",
+    "no space for a result",
     "object back from disk",
     "object made again",
     "object on disk alone",

@@ -182,7 +182,7 @@ impl Out {
 fn size(ending: &Ending) -> u64 {
     let payload = match ending {
         Ending::Returned(value) | Ending::Raised { error: value, .. } => value.len(),
-        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } => 0,
+        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } | Ending::NoSpace(_) => 0,
     };
     payload + limits::MESSAGE_COST_BYTES
 }

@@ -37,6 +37,7 @@ fn failure_of<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, Py
         }
         Failure::ResultTooLarge { size, limit } => ("too_large", size, limit).into_pyobject(py),
         Failure::Unknown(text) => ("unknown", &**text).into_pyobject(py),
+        Failure::NoSpace(lack) => ("no_space", lack.size, &*lack.path, &*lack.reason).into_pyobject(py),
     }
 }
 

@@ -49,6 +49,7 @@ impl Driver {
         let offer = config.offer();
         let objects = config.objects.unwrap_or_else(|| Arc::new(Objects::new(Store::new())));
         let blobs = Arc::clone(objects.blobs());
+        let spill_dir = config.spill_dir.to_string_lossy().into();
         let disk = Disk::new(config.spill_dir, Arc::clone(&blobs));
         let brain = Brain::new(BrainConfig {
             slots: config.capacity.cpus,
@@ -56,6 +57,7 @@ impl Driver {
             store_above: INLINE_VALUE_BYTES as u64,
             memory_bytes: config::store_bytes_limit(),
             spill_bytes: disk.limit(),
+            spill_dir,
             supervision: Supervision::default(),
         });
         Self {
@@ -156,7 +158,7 @@ impl Driver {
             Done::Written(object, Ok(())) => Event::ObjectSpilled { object },
             Done::Written(object, Err(error)) => {
                 warn!(target: "plait::worker", %object, %error, "there is no room on disk");
-                Event::SpillFailed { object }
+                Event::SpillFailed { object, reason: error.source.to_string().into() }
             }
             Done::Restored(object, Ok(value)) => {
                 self.objects.store(object, value);
@@ -237,7 +239,7 @@ impl Driver {
         let gone = |event: &Event| match event {
             Event::ObjectArrived { object, .. }
             | Event::ObjectSpilled { object }
-            | Event::SpillFailed { object }
+            | Event::SpillFailed { object, .. }
             | Event::ObjectRestored { object } => objects.contains(object),
             _ => false,
         };

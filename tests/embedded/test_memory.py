@@ -210,3 +210,47 @@ print([n for n in order if got[n] != plain[n]])
 @pytest.mark.parametrize("seed", range(3))
 def test_values_that_were_on_disk_are_those_of_plain_python(group: Group, tmp_path: Path, seed: int) -> None:
     assert group.run(GRAPH, seed, spill=tmp_path) == "[]\n"
+
+
+NO_SPACE = """
+import os, sys
+import numpy as np, plait
+
+def fill():
+    try:
+        with open(os.path.join(os.environ["PLAIT_SPILL_DIR"], "full"), "wb", 0) as file:
+            while file.write(bytes(1 << 16)):
+                pass
+    except OSError:
+        pass
+
+with plait.Client(slots=2) as client:
+    client.submit(fill).result()
+    made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(60)]
+    told = set()
+    for n in range(60):
+        try:
+            assert (made.pop(0).result() == n).all()
+        except plait.NoSpace as error:
+            told.add((error.size >> 20, error.path, error.reason))
+    print(*told, sep="\\n")
+    print(client.submit(np.full, 4 << 20, 7, np.uint8).result().max())
+"""
+
+
+def test_without_a_folder_for_it_a_result_that_finds_no_room_says_so(group: Group, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    told, after = group.run(NO_SPACE, spill=missing).splitlines()
+    assert told == str((4, str(missing), "0 of 0 bytes are taken there")) and after == "7"
+
+
+def test_a_disk_that_fills_up_fails_what_finds_no_room_and_nothing_else(group: Group, tmp_path: Path) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "plait-test", str(tmp_path)], check=False)
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        *told, after = group.run(NO_SPACE, spill=tmp_path).splitlines()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert after == "7"
+    assert str((4, str(tmp_path), "No space left on device (os error 28)")) in told

@@ -19,6 +19,7 @@ SAMPLES = [
     errors.DependencyFailed("m", task=3),
     errors.SerializationError("m", path="args[0]", reason="r", size=5),
     errors.ResultTooLarge("m", size=9, limit=8),
+    errors.NoSpace("m", size=9, path="/tmp", reason="full"),
     errors.RemoteError("m", type_name="ValueError", traceback="t"),
     errors.CoordinatorLost("m"),
 ]
@@ -69,6 +70,7 @@ def test_failed_dependency_has_the_real_error_as_its_cause():
         (("unschedulable", "cpus=9", "w1", "cpus=7"), errors.Unschedulable, "cpus=7"),
         (("unschedulable", "gpu=1", "", "gpu=1"), errors.Unschedulable, "gpu=1"),
         (("too_large", 10, 5), errors.ResultTooLarge, "10 bytes"),
+        (("no_space", 10, "/big", "full"), errors.NoSpace, "no room in /big: full"),
         (("unknown", "why"), errors.PlaitError, "why"),
         (("lost", "gone"), errors.CoordinatorLost, "gone"),
         (("cancelled",), CancelledError, ""),

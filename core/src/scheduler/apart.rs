@@ -23,7 +23,7 @@ impl Scheduler {
             Outcome::Value(_) | Outcome::Skipped | Outcome::Cancelled => false,
             Outcome::Raised(_) => self.runs[run].errors() != Errors::Raise,
             Outcome::Failed(failure) => match **failure {
-                Failure::ResultTooLarge { .. } => true,
+                Failure::ResultTooLarge { .. } | Failure::NoSpace(_) => true,
                 Failure::Crashed(_) => self.runs[run].errors() != Errors::Raise,
                 Failure::Dependency { .. } | Failure::Unschedulable { .. } | Failure::Unknown(_) => false,
             },
@@ -44,6 +44,8 @@ impl Scheduler {
         let (session, function, options, queue) = (task.session, task.function, task.options, task.queue);
         let (call, args) = (task.call, task.args.clone());
         self.make_ready(slot);
+        // More is pending now: it may be as much as a session may have.
+        self.touch(session);
         for part in parts {
             let owner = &mut self.sessions[session];
             let seq = Seq::internal(owner.next_internal);

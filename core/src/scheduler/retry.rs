@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::cut_text;
 use super::task::{Place, Trouble};
 use crate::limits;
-use crate::outcome::{Death, Ending, Failure, Outcome, Retry};
+use crate::outcome::{Death, Ending, Failure, NoSpace, Outcome, Retry};
 use crate::value::Value;
 use alloc::boxed::Box;
 
@@ -35,6 +35,7 @@ impl Scheduler {
             },
             Ending::Cancelled => Outcome::Cancelled,
             Ending::TooLarge { size, limit } => too_large(size, limit),
+            Ending::NoSpace(lack) => no_space(*lack),
         };
         if self.comes_apart(slot, &outcome) {
             return self.take_apart(slot);
@@ -86,6 +87,12 @@ impl Scheduler {
 
 fn unknown(text: &str) -> Outcome {
     Outcome::Failed(Box::new(Failure::Unknown(text.into())))
+}
+
+fn no_space(mut lack: NoSpace) -> Outcome {
+    cut_text(&mut lack.path, limits::FIELD_BYTES);
+    cut_text(&mut lack.reason, limits::FIELD_BYTES);
+    Outcome::Failed(Box::new(Failure::NoSpace(Box::new(lack))))
 }
 
 fn too_large(size: u64, limit: u64) -> Outcome {

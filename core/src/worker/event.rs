@@ -111,6 +111,8 @@ pub enum Event {
     SpillFailed {
         /// Which object is still in memory alone.
         object: ObjectId,
+        /// What the disk says.
+        reason: Box<str>,
     },
     /// The answer to `Restore`: the object is in memory again, and on disk still.
     ObjectRestored {

@@ -10,10 +10,12 @@ use super::attempt::{Place, Rank};
 use super::{Action, Brain};
 use crate::id::ObjectId;
 use crate::limits;
-use crate::outcome::Outcome;
+use crate::outcome::{NoSpace, Outcome};
 use crate::spec::Start;
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::vec::Vec;
 
 /// Where an object lies that this worker has.
@@ -104,6 +106,8 @@ pub(super) struct Memory {
     uses: u64,
     tally: Tally,
     disk: Disk,
+    /// Why the disk did not take something the last time.
+    trouble: Option<Box<str>>,
 }
 
 /// What stays in memory, or has to come back, in the order in which it is needed.
@@ -118,15 +122,30 @@ impl Memory {
     /// Room for so many bytes, and for so many on disk.
     pub(super) const fn new(limit: u64, disk_limit: u64) -> Self {
         let tally = Tally { total: 0, memory: 0, disk: 0, away: 0, leaving: 0, returning: 0 };
-        Self { limit, disk_limit, held: BTreeMap::new(), recent: BTreeMap::new(), uses: 0, tally, disk: Disk::Ready }
+        Self {
+            limit,
+            disk_limit,
+            held: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            uses: 0,
+            tally,
+            disk: Disk::Ready,
+            trouble: None,
+        }
     }
 
-    /// Whether one more object finds a place, here or on disk.
-    pub(super) const fn has_room(&self, bytes: u64) -> bool {
-        match self.disk {
-            Disk::Ready => self.tally.total.saturating_add(bytes) <= self.limit.saturating_add(self.disk_limit),
-            Disk::Failed(_) => self.tally.memory.saturating_add(bytes) <= self.limit,
+    /// What it lacks for one more object of so many bytes, here and on disk, in `folder`.
+    pub(super) fn lack(&self, bytes: u64, folder: &str) -> Option<NoSpace> {
+        let (taken, room) = match self.disk {
+            Disk::Ready => (self.tally.total, self.limit.saturating_add(self.disk_limit)),
+            Disk::Failed(_) => (self.tally.memory, self.limit),
+        };
+        if taken.saturating_add(bytes) <= room {
+            return None;
         }
+        let trouble = self.trouble.clone().filter(|_| self.disk != Disk::Ready);
+        let full = || format!("{} of {} bytes are taken there", self.tally.disk, self.disk_limit).into();
+        Some(NoSpace { size: bytes, path: folder.into(), reason: trouble.unwrap_or_else(full) })
     }
 
     /// Whether so much waits for the disk that nothing new should begin.
@@ -186,7 +205,8 @@ impl Memory {
 
     /// Nothing is held any more. What is known of the disk stays known.
     pub(super) fn clear(&mut self) {
-        *self = Self { disk: self.disk, ..Self::new(self.limit, self.disk_limit) };
+        let (disk, trouble) = (self.disk, self.trouble.take());
+        *self = Self { disk, trouble, ..Self::new(self.limit, self.disk_limit) };
     }
 
     /// Whether it is on disk alone, or being read.
@@ -222,9 +242,10 @@ impl Memory {
     }
 
     /// It could not be written.
-    pub(super) fn not_spilled(&mut self, now: Time, object: ObjectId) {
+    pub(super) fn not_spilled(&mut self, now: Time, object: ObjectId, reason: Box<str>) {
         if self.shift(object, Site::Leaving, Site::Memory) {
             self.disk = Disk::Failed(now + limits::SPILL_PAUSE);
+            self.trouble = Some(reason);
         }
     }
 

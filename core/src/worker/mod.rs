@@ -48,6 +48,7 @@ use crate::limits;
 use crate::resource::Resources;
 use crate::time::Time;
 use crate::window::Flow;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use attempt::Attempts;
 use core::fmt;
@@ -84,8 +85,10 @@ pub struct Config {
     pub store_above: u64,
     /// Bytes of objects that may lie in memory; what is beyond goes to disk.
     pub memory_bytes: u64,
-    /// Bytes that may lie there. A result for which there is no room is told whole.
+    /// Bytes that may lie there. A result for which there is no room fails its attempt.
     pub spill_bytes: u64,
+    /// What that error names.
+    pub spill_dir: Box<str>,
     /// How executors are watched over.
     pub supervision: Supervision,
 }
@@ -156,6 +159,7 @@ pub enum Wake {
 ///     store_above: INLINE_VALUE_BYTES as u64,
 ///     memory_bytes: 1 << 30,
 ///     spill_bytes: 1 << 30,
+///     spill_dir: "/tmp".into(),
 ///     supervision: Supervision::default(),
 /// });
 /// let mut actions = Vec::new();
@@ -300,7 +304,7 @@ impl Brain {
             Event::ObjectsDropped { objects } => self.objects.drop(&objects),
             Event::ObjectArrived { object, bytes } => self.on_object_arrived(object, bytes, actions),
             Event::ObjectSpilled { object } => self.objects.memory.spilled(object),
-            Event::SpillFailed { object } => self.objects.memory.not_spilled(now, object),
+            Event::SpillFailed { object, reason } => self.objects.memory.not_spilled(now, object, reason),
             Event::ObjectRestored { object } => self.on_object_restored(object, actions),
             Event::FetchFailed { object, reason } => self.on_fetch_failed(object, reason),
             Event::ObjectsDamaged { objects } => self.on_objects_damaged(&objects),

@@ -11,6 +11,7 @@ use crate::id::{AttemptId, ObjectId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::spec::Start;
 use crate::value::Value;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -143,15 +144,16 @@ impl Objects {
 }
 
 impl Brain {
-    /// What the coordinator is told of how an attempt ended. A large value stays here under the attempt's name, if there is
-    /// room.
+    /// What the coordinator is told of how an attempt ended. A large value stays here under the attempt's name; without room
+    /// for it the attempt has failed.
     pub(super) fn store_value(&mut self, attempt: AttemptId, ending: Ending) -> Ending {
         let Config { store_above, .. } = self.config;
         match ending {
-            Ending::Returned(value)
-                if value.carried() > store_above && self.objects.memory.has_room(value.carried()) =>
-            {
-                Ending::Returned(self.objects.store(ObjectId(attempt), value))
+            Ending::Returned(value) if value.carried() > store_above => {
+                match self.objects.memory.lack(value.carried(), &self.config.spill_dir) {
+                    Some(lack) => Ending::NoSpace(Box::new(lack)),
+                    None => Ending::Returned(self.objects.store(ObjectId(attempt), value)),
+                }
             }
             other => other,
         }

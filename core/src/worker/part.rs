@@ -112,7 +112,7 @@ impl Split {
         let grade = |ending: &Ending| match ending {
             Ending::Raised { .. } => 0,
             Ending::Crashed(_) => 1,
-            Ending::TooLarge { .. } => 2,
+            Ending::TooLarge { .. } | Ending::NoSpace(_) => 2,
             Ending::Cancelled => 3,
             Ending::Returned(_) | Ending::Skipped => 4,
         };

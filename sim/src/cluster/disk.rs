@@ -73,7 +73,7 @@ impl World {
         let full = host.disk.bytes() + value.carried() > self.plan.disk_bytes;
         if full || self.rng.chance(self.plan.disk_trouble, 100) {
             probe!("disk full or failing");
-            return Event::SpillFailed { object };
+            return Event::SpillFailed { object, reason: "full".into() };
         }
         host.disk.written.insert(object, value);
         Event::ObjectSpilled { object }

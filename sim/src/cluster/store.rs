@@ -100,7 +100,7 @@ impl World {
             Input::Brain(
                 Event::ObjectArrived { object, .. }
                 | Event::ObjectSpilled { object }
-                | Event::SpillFailed { object }
+                | Event::SpillFailed { object, .. }
                 | Event::ObjectRestored { object },
             ) => objects.contains(object),
             _ => false,

@@ -91,6 +91,7 @@ fn new_brain(offer: &Offer, plan: &Plan) -> Brain {
         store_above: plan.store_above,
         memory_bytes: plan.memory_bytes,
         spill_bytes: plan.spill_bytes,
+        spill_dir: "/spill".into(),
         supervision: brain::Supervision::default(),
     })
 }

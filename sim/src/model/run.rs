@@ -106,6 +106,7 @@ impl Judge<'_> {
                 let fails = self.is_tight() || run.pieces.iter().any(piece);
                 ensure(size > limit && fails, "nothing of it is too large")
             }
+            Failure::NoSpace(lack) => self.allows_no_space(lack.size),
             Failure::Unknown(text) => self.allows_unknown(task, text),
             // A value that it was to join was lost, and could not be made again.
             Failure::Dependency { task: root, cause } => {

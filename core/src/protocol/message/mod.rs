@@ -61,13 +61,13 @@ fn fill_outcomes(outcomes: &mut [Outcome], fill: &mut dyn FnMut(&mut Value)) {
 const fn ending_value(ending: &Ending) -> Option<&Value> {
     match ending {
         Ending::Returned(value) | Ending::Raised { error: value, .. } => Some(value),
-        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } => None,
+        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } | Ending::NoSpace(_) => None,
     }
 }
 
 const fn ending_value_mut(ending: &mut Ending) -> Option<&mut Value> {
     match ending {
         Ending::Returned(value) | Ending::Raised { error: value, .. } => Some(value),
-        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } => None,
+        Ending::Skipped | Ending::Crashed(_) | Ending::Cancelled | Ending::TooLarge { .. } | Ending::NoSpace(_) => None,
     }
 }

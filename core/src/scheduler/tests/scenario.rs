@@ -432,6 +432,7 @@ fn show_outcome(outcome: &Outcome) -> String {
             Failure::Unschedulable { asked, best, missing } => {
                 format!("unschedulable: asked '{asked}', best '{best}', missing '{missing}'")
             }
+            Failure::NoSpace(lack) => format!("no space: {} bytes in {}: {}", lack.size, lack.path, lack.reason),
             Failure::ResultTooLarge { size, limit } => format!("too large: {size} of {limit}"),
             Failure::Unknown(text) => format!("unknown: {text}"),
         },

@@ -70,7 +70,15 @@ fn worker(line: &str) -> Brain {
     let slots = number(words[1]);
     let capacity = Resources::new(slots, named);
     let supervision = Supervision::default();
-    Brain::new(Config { slots, capacity, store_above, memory_bytes, spill_bytes, supervision })
+    Brain::new(Config {
+        slots,
+        capacity,
+        store_above,
+        memory_bytes,
+        spill_bytes,
+        spill_dir: "/spill".into(),
+        supervision,
+    })
 }
 
 fn event(text: &str) -> Event {
@@ -100,7 +108,7 @@ fn event(text: &str) -> Event {
             Event::ObjectArrived { object: object(rest[0]), bytes: rest.get(1).map_or(1 << 20, |bytes| size(bytes)) }
         }
         "spilled" => Event::ObjectSpilled { object: object(rest[0]) },
-        "unspilled" => Event::SpillFailed { object: object(rest[0]) },
+        "unspilled" => Event::SpillFailed { object: object(rest[0]), reason: "full".into() },
         "restored" => Event::ObjectRestored { object: object(rest[0]) },
         "unreachable" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Unreachable },
         "gone" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Gone },
@@ -339,6 +347,7 @@ fn report(report: &Report) -> String {
         Ending::Crashed(_) => "crashed".into(),
         Ending::Cancelled => "cancelled".into(),
         Ending::TooLarge { .. } => "too-large".into(),
+        Ending::NoSpace(lack) => format!("no-space:{}:{}", lack.path, lack.reason),
     };
     format!("{}:{ending}", report.attempt)
 }

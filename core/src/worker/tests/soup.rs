@@ -79,7 +79,7 @@ fn of_object() -> impl Strategy<Value = Event> {
         1 => prop::collection::vec(object(), 0..4).prop_map(|objects| Event::ObjectsDropped { objects }),
         3 => (object(), 0..30_u64).prop_map(|(object, bytes)| Event::ObjectArrived { object, bytes }),
         2 => object().prop_map(|object| Event::ObjectSpilled { object }),
-        1 => object().prop_map(|object| Event::SpillFailed { object }),
+        1 => object().prop_map(|object| Event::SpillFailed { object, reason: "full".into() }),
         2 => object().prop_map(|object| Event::ObjectRestored { object }),
         1 => object().prop_map(|object| Event::FetchFailed { object, reason: Unfetched::Gone }),
         1 => prop::collection::vec(object(), 0..4).prop_map(|objects| Event::ObjectsDamaged { objects }),
@@ -153,7 +153,7 @@ proptest! {
     ) {
         let capacity = Resources::new(slots, [("gpu".into(), Amount(2))]);
         let supervision = Supervision::default();
-        let mut brain = Brain::new(Config { slots, capacity, store_above: 4, memory_bytes: 20, spill_bytes: 40, supervision });
+        let mut brain = Brain::new(Config { slots, capacity, store_above: 4, memory_bytes: 20, spill_bytes: 40, spill_dir: "/spill".into(), supervision });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         brain.step(now, [Event::LinkOpened { result_limit: 9 }], &mut actions);
         for (events, ms) in steps {

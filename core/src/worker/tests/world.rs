@@ -100,7 +100,15 @@ impl World {
         let (store_above, memory_bytes, spill_bytes) = (STORE_ABOVE, MEMORY_BYTES, SPILL_BYTES);
         let supervision = Supervision::default();
         Self {
-            brain: Brain::new(Config { slots: SLOTS, capacity, store_above, memory_bytes, spill_bytes, supervision }),
+            brain: Brain::new(Config {
+                slots: SLOTS,
+                capacity,
+                store_above,
+                memory_bytes,
+                spill_bytes,
+                spill_dir: "/spill".into(),
+                supervision,
+            }),
             now: Time::ZERO,
             rng: Rng::new(seed),
             processes: BTreeMap::new(),
@@ -571,7 +579,7 @@ impl World {
     fn turn_disk(&mut self) {
         if let Some(object) = self.writing.pop_first() {
             self.events.push_back(if self.rng.chance(1, 6) {
-                Event::SpillFailed { object }
+                Event::SpillFailed { object, reason: "full".into() }
             } else {
                 self.disk.insert(object, self.store[&object].clone());
                 Event::ObjectSpilled { object }
@@ -715,7 +723,7 @@ fn news_of(event: &Event) -> Option<ObjectId> {
     match event {
         Event::ObjectArrived { object, .. }
         | Event::ObjectSpilled { object }
-        | Event::SpillFailed { object }
+        | Event::SpillFailed { object, .. }
         | Event::ObjectRestored { object } => Some(*object),
         _ => None,
     }
