@@ -182,6 +182,8 @@ impl World {
             8 => Event::SessionResumed { session: known_session, token: 1, taken: 0 },
             9 => Event::SessionResumed { session, token: 1, taken: 0 },
             10 => Event::NoticesTaken { session, taken: 7 },
+            // The next id is no repetition: whoever has it is really there.
+            _ if known_worker.0 == workers => Event::WorkerHeard { worker },
             _ => Event::WorkerJoined { worker: known_worker, offer: nobody(), watch: Watch::Heartbeat },
         }
     }
