@@ -100,8 +100,8 @@ mod tests {
     /// A moment in which nothing comes.
     fn in_vain(alert: &mut Alert, hope: Hope) -> bool {
         alert.stir(after(0), hope);
-        let up = alert.is_up(after(1), 1);
-        assert!(!alert.is_up(after(1_000), 1));
+        let up = alert.is_up(after(1), 0);
+        assert!(!alert.is_up(after(1_000), 0));
         up
     }
 
