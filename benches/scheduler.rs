@@ -81,6 +81,7 @@ impl Bench {
                 capacity: Resources::cpus(SLOTS),
                 queue: QUEUE_PER_SLOT * SLOTS,
                 python: PythonVersion { major: 3, minor: 12 },
+                peer: None,
             };
             self.events.push_back(Event::WorkerJoined { worker: WorkerId(id), offer, watch: Watch::None });
         }

@@ -8,6 +8,7 @@ use plait_core::protocol::hello::{CoordinatorHello, PeerHello};
 use plait_core::protocol::message::Message;
 use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::protocol::message::executor::{FromExecutor, ToExecutor};
+use plait_core::protocol::message::peer::{FromHolder, ToHolder};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -19,6 +20,8 @@ pub(crate) fn frame(bytes: &[u8]) {
     stream_of::<FromClient>(usize::from(*split) + 1, stream);
     stream_of::<FromWorker>(usize::from(*split) + 1, stream);
     stream_of::<ToExecutor>(usize::from(*split) + 1, stream);
+    stream_of::<ToHolder>(usize::from(*split) + 1, stream);
+    stream_of::<FromHolder>(usize::from(*split) + 1, stream);
     if let Some(header) = stream.first_chunk() {
         let _ = frame::hello_length(*header);
     }
@@ -54,9 +57,11 @@ pub(crate) fn proto_client(bytes: &[u8]) {
     fixpoint::<CoordinatorHello>(bytes);
 }
 
-/// What a worker reads, and its executors.
+/// What a worker reads, its executors and its peers.
 pub(crate) fn proto_worker(bytes: &[u8]) {
     fixpoint::<ToWorker>(bytes);
+    fixpoint::<ToHolder>(bytes);
+    fixpoint::<FromHolder>(bytes);
     fixpoint::<FromExecutor>(bytes);
     fixpoint::<ToExecutor>(bytes);
 }

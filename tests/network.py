@@ -101,6 +101,12 @@ class Host(Namespace):
             _ip("link", "set", "eth0", "up")
             _ip("route", "add", "default", "via", gateway)
 
+    def shun(self, other: Host) -> None:
+        """Lose on the way what it and another host send each other."""
+        with self._router.inside():
+            for one, two in ((self, other), (other, self)):
+                _ip("rule", "add", "from", one.address, "to", two.address, "blackhole")
+
     def mute(self) -> None:
         """Lose on the way what it sends: nobody is told, no connection is closed."""
         self._rule("add", "from")

@@ -134,6 +134,7 @@ impl Cluster {
             capacity: Resources::cpus(SLOTS),
             queue: limits::WORKER_QUEUE_PER_SLOT * SLOTS,
             python: PYTHON,
+            peer: None,
         };
         self.hands.insert(worker, Hand::default());
         self.step_with(vec![Event::WorkerJoined { worker, offer, watch: Watch::Heartbeat }]);

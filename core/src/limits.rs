@@ -81,6 +81,14 @@ pub const STREAMED_INPUTS: usize = 256;
 
 /// Workers that fetch an object from one holder at once: what many want spreads as a tree, not as a star.
 pub const OBJECT_SERVES: u32 = 2;
+/// A worker that another one could not reach is not tried again by that one for this long: the coordinator passes on.
+pub const PEER_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Connections of other workers that a worker holds at a time; those beyond wait to be accepted.
+pub const PEER_CONNECTIONS: usize = 256;
+/// Objects that a worker fetches at a time; others wait. Each takes a connection, and its bytes twice until it is stored.
+pub const PEER_FETCHES: usize = 16;
+/// Other workers that a worker remembers to have been introduced; the oldest is forgotten first.
+pub const PEERS_REMEMBERED: usize = 16_384;
 /// What is kept so that objects can be made again takes one part in this many of what may live with the coordinator;
 /// beyond it an object that is lost is lost for good.
 pub const LINEAGE_PART: u64 = 4;

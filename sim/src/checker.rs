@@ -384,7 +384,7 @@ impl Ledger {
                     task.lease.take_if(|lease| *lease == (*attempt, *worker));
                 }
             }
-            Action::FetchObject { worker, object, from } => {
+            Action::FetchObject { worker, object, from, .. } => {
                 self.check_holder(*object, *from);
                 let from_maker = self.copies[object].iter().next() == Some(from) || self.copies[object].len() == 1;
                 if !from_maker {

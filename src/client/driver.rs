@@ -6,13 +6,13 @@
 use super::Close;
 use super::alert::{Alert, Hope};
 use super::handle::{Handle, Shared};
-use super::inbox::End;
+use super::inbox::{End, Referred};
 use super::outgoing::{Alertness, Batch, Question};
 use super::translate::{Meaning, meaning};
 use crate::clock::Clock;
 use crate::net::link::{Closed, Link};
 use plait_core::client::{Action, Config, Event, Loss, References, Resume, Session};
-use plait_core::id::{Epoch, SessionId};
+use plait_core::id::{Epoch, Seq, SessionId};
 use plait_core::limits;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
 use plait_core::spec::Request;
@@ -40,8 +40,6 @@ pub enum Ended {
 pub(crate) trait Upstream: Send + 'static {
     /// What a cut link means.
     const RESUME: Resume;
-    /// What is told of values that are with workers.
-    const REFERENCES: References;
 
     /// Opens a link, to resume a session if one is named. `None`: it failed, and may be tried again.
     fn dial(&mut self, resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>>;
@@ -102,7 +100,7 @@ impl<U: Upstream> Driver<U> {
     pub(crate) fn new(handle: &Handle, upstream: U, seed: u64) -> Self {
         Self {
             shared: Arc::clone(&handle.0),
-            session: Session::new(Config { resume: U::RESUME, seed, references: U::REFERENCES }),
+            session: Session::new(Config { resume: U::RESUME, seed, references: References::PassedOn }),
             upstream,
             clock: Clock::start(),
             link: None,
@@ -211,8 +209,11 @@ impl<U: Upstream> Driver<U> {
             Action::Send { requests } => requests.into_iter().for_each(|r| self.send(FromClient::Request(r))),
             Action::AcknowledgeNotices { taken } => self.send(FromClient::Taken(taken)),
             Action::Deliver { deliveries } => {
-                let absent = self.shared.inbox.deliver(deliveries, |stored| self.shared.has(stored));
+                let Referred { absent, unwanted } =
+                    self.shared.inbox.deliver(deliveries, |stored| self.shared.has(stored));
                 self.events.extend(absent.into_iter().map(|seq| Event::Asked(Request::Fetch { seq })));
+                let unwanted = unwanted.chunks(limits::BATCH_ITEMS).map(<[Seq]>::to_vec);
+                self.events.extend(unwanted.map(|tasks| Event::Asked(Request::Release(tasks))));
                 self.alert.stir(self.clock.now(), Hope::Request);
             }
             Action::Supply { seq, outcome } => self.shared.inbox.supply(seq, outcome),

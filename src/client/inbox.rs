@@ -49,6 +49,15 @@ struct Run {
     progress: Progress,
 }
 
+/// Tasks that are over and whose values are with workers.
+#[derive(Debug, Default)]
+pub(super) struct Referred {
+    /// Somebody may ask for these values, and they are not here: their tasks are not over before they are supplied.
+    pub(super) absent: Vec<Seq>,
+    /// Nobody can ask for these any more, which the coordinator may not know yet.
+    pub(super) unwanted: Vec<Seq>,
+}
+
 /// How it all ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -210,28 +219,31 @@ impl Inbox {
         requests.iter().for_each(|request| contents.register(request));
     }
 
-    /// Files outcomes and wakes those who wait for them. Returns the tasks whose values somebody may ask for and are not
-    /// `here`: they are not over before those are supplied.
-    pub(super) fn deliver(&self, deliveries: Vec<Delivery>, here: impl Fn(&Stored) -> bool) -> Vec<Seq> {
-        let (mut waking, mut absent) = (Vec::new(), Vec::new());
+    /// Files outcomes and wakes those who wait for them. Says what is to become of values that are with workers.
+    pub(super) fn deliver(&self, deliveries: Vec<Delivery>, here: impl Fn(&Stored) -> bool) -> Referred {
+        let (mut waking, mut referred) = (Vec::new(), Referred::default());
         let mut deliveries = deliveries.into_iter();
         while deliveries.len() > 0 {
             {
                 let mut contents = self.lock();
                 for Delivery { seq, outcome, story } in deliveries.by_ref().take(FILED_AT_ONCE) {
-                    let elsewhere = outcome.stored().is_some_and(|stored| !here(stored));
+                    let elsewhere = outcome.stored().map(|stored| !here(stored));
                     let completion = Completion { outcome: Ok(outcome), story };
-                    if elsewhere && contents.table.is_live(seq) {
-                        contents.absent.insert(seq.0, completion);
-                        absent.push(seq);
-                    } else {
-                        contents.file(seq, completion, &mut waking);
+                    match elsewhere {
+                        Some(_) if !contents.table.is_live(seq) => referred.unwanted.push(seq),
+                        Some(true) => {
+                            contents.absent.insert(seq.0, completion);
+                            referred.absent.push(seq);
+                            continue;
+                        }
+                        Some(false) | None => {}
                     }
+                    contents.file(seq, completion, &mut waking);
                 }
             }
             wake_all(&mut waking);
         }
-        absent
+        referred
     }
 
     /// Files a value that was fetched, or why it is lost.

@@ -5,7 +5,7 @@ use super::driver::{Dialled, Driver, Ended, Resumption, Uplink, Upstream};
 use crate::clock::draw_seed;
 use crate::store::blob::Store;
 use crate::store::objects::Objects;
-use plait_core::client::{References, Resume};
+use plait_core::client::Resume;
 use plait_core::id::Epoch;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ struct Local(Option<(Epoch, Uplink)>);
 
 impl Upstream for Local {
     const RESUME: Resume = Resume::Never;
-    // The worker in this process shares its store.
-    const REFERENCES: References = References::PassedOn;
 
     fn dial(&mut self, _resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>> {
         let dialled = self.0.take().map_or(Dialled::Refused, |(epoch, link)| Dialled::Link(epoch, link));

@@ -6,7 +6,7 @@ use crate::clock::{draw, draw_seed};
 use crate::net::dial::{DialError, dial_client};
 use crate::net::join::JoinLine;
 use crate::shutdown::{CancellationToken, Service};
-use plait_core::client::{References, Resume};
+use plait_core::client::Resume;
 use plait_core::limits;
 use plait_core::spec::PythonVersion;
 use std::pin::Pin;
@@ -147,7 +147,6 @@ impl Answering {
 
 impl Upstream for Dialler {
     const RESUME: Resume = Resume::Kept;
-    const REFERENCES: References = References::Followed;
 
     fn dial(&mut self, resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>> {
         let (line, config, token) = (self.line.clone(), self.config.clone(), self.token);

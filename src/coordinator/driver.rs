@@ -238,8 +238,9 @@ impl Driver {
             Action::AppendInputs { worker, attempt, inputs } => {
                 self.peers.to_worker(worker, ToWorker::Inputs { attempt, inputs });
             }
-            Action::FetchObject { worker, object, from } => {
-                self.peers.to_worker(worker, ToWorker::Fetch { object, from });
+            Action::FetchObject { worker, object, from, at, guest } => {
+                self.peers.to_worker(from, ToWorker::Expect(guest));
+                self.peers.to_worker(worker, ToWorker::Fetch { object, from, at });
             }
             Action::GiveObject { worker, object, value } => {
                 self.peers.to_worker(worker, ToWorker::Give { object, value });

@@ -12,9 +12,10 @@ use plait_core::protocol::hello::{CoordinatorHello, PROTOCOL, PROTOCOL_OLDEST, P
 use plait_core::protocol::message::client::{FromClient, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::rng::Rng;
-use plait_core::spec::{Offer, PythonVersion};
+use plait_core::spec::{Offer, Peer, PythonVersion};
 use rustls::{AlertDescription, Error as Tls};
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -131,12 +132,17 @@ impl DialError {
     }
 }
 
-/// Joins as a worker; the first message to come is `Welcome`.
+/// Joins as a worker; the first message to come is `Welcome`. The offer tells where other workers `meet` this one that reaches
+/// the coordinator from that address.
 ///
 /// # Errors
 /// If no address of the line leads to a coordinator that takes us; the most telling reason of all.
-pub async fn dial_worker(line: &JoinLine, offer: Offer) -> Result<Link<FromWorker, ToWorker>, DialError> {
-    let (_, stream) = dial(line, Role::Worker, PeerRole::Worker(offer)).await?;
+pub async fn dial_worker(
+    line: &JoinLine,
+    offer: Offer,
+    meet: &(dyn Fn(IpAddr) -> Option<Peer> + Sync),
+) -> Result<Link<FromWorker, ToWorker>, DialError> {
+    let (_, stream) = dial(line, Role::Worker, PeerRole::Worker(offer), meet).await?;
     Ok(framed_up(stream.into()))
 }
 
@@ -152,11 +158,16 @@ pub async fn dial_client(
     resume: Option<(Epoch, SessionId, u64)>,
 ) -> Result<(Epoch, Link<FromClient, ToClient>), DialError> {
     let role = PeerRole::Client { name: name.into(), python, token, resume };
-    let (epoch, stream) = dial(line, Role::Client, role).await?;
+    let (epoch, stream) = dial(line, Role::Client, role, &|_| None).await?;
     Ok((epoch, framed_up(stream.into())))
 }
 
-async fn dial(line: &JoinLine, needed: Role, role: PeerRole) -> Result<(Epoch, TlsStream<TcpStream>), DialError> {
+async fn dial(
+    line: &JoinLine,
+    needed: Role,
+    role: PeerRole,
+    meet: &(dyn Fn(IpAddr) -> Option<Peer> + Sync),
+) -> Result<(Epoch, TlsStream<TcpStream>), DialError> {
     if line.role != needed {
         return Err(DialError::WrongRole { found: line.role, needed });
     }
@@ -164,7 +175,7 @@ async fn dial(line: &JoinLine, needed: Role, role: PeerRole) -> Result<(Epoch, T
     let hello = PeerHello { protocol: PROTOCOL, version: VERSION.into(), role };
     let mut worst: Option<DialError> = None;
     for address in &line.addresses {
-        let call = Call { address, tls: &tls, hello: &hello };
+        let call = Call { address, tls: &tls, hello: &hello, meet };
         match timeout(limits::HANDSHAKE_TIMEOUT, call.connect()).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => worst = worse(worst, error),
@@ -186,6 +197,7 @@ struct Call<'a> {
     address: &'a Address,
     tls: &'a TlsConnector,
     hello: &'a PeerHello,
+    meet: &'a (dyn Fn(IpAddr) -> Option<Peer> + Sync),
 }
 
 impl Call<'_> {
@@ -204,7 +216,10 @@ impl Call<'_> {
     async fn answer(&self, stream: &mut TlsStream<TcpStream>, theirs: &CoordinatorHello) -> Result<(), DialError> {
         let protocol = PROTOCOL.min(theirs.newest);
         let common = protocol >= PROTOCOL_OLDEST.max(theirs.oldest);
-        let hello = PeerHello { protocol: if common { protocol } else { PROTOCOL }, ..self.hello.clone() };
+        let mut hello = PeerHello { protocol: if common { protocol } else { PROTOCOL }, ..self.hello.clone() };
+        if let (PeerRole::Worker(offer), Ok(here)) = (&mut hello.role, stream.get_ref().0.local_addr()) {
+            offer.peer = (self.meet)(here.ip());
+        }
         let hello = frame::write_hello(&hello).map_err(|error| self.unreachable(io::Error::other(error)))?;
         let written = greeting::write(stream, &hello).await;
         if !common {

@@ -3,6 +3,7 @@
 use super::join::{Key, Pin, Role};
 use ring::digest::{SHA256, digest};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
+use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -29,6 +30,14 @@ impl Identity {
         let spki = key.public_key().expect("an Ed25519 key knows its public half");
         let shown = CertificateDer::from(spki.as_ref().to_vec());
         Self { certified: Arc::new(CertifiedKey::new(vec![shown], key)) }
+    }
+
+    /// A new key pair, for as long as this process lives.
+    #[must_use]
+    pub fn draw() -> Self {
+        let mut seed = [0; SEED_BYTES];
+        SystemRandom::new().fill(&mut seed).expect("the kernel has random bytes");
+        Self::from_seed(&seed)
     }
 
     /// The key pair that the holder of `key` proves itself with: HKDF-SHA256, bound to version, role and coordinator, so

@@ -14,6 +14,7 @@ pub mod join;
 pub mod keys;
 pub mod link;
 pub mod listener;
+pub mod peers;
 mod pipe;
 mod refusal;
 mod source;

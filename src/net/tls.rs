@@ -48,9 +48,20 @@ fn crypto() -> Arc<CryptoProvider> {
 /// What a coordinator answers connections with.
 #[must_use]
 pub fn server_config(keyring: &Keyring) -> Arc<ServerConfig> {
+    answering(keyring.identity(), Known::Roles(Roles::of(keyring)))
+}
+
+/// What a worker answers other workers with. It lets in whoever proves to have a key, and has to look up whose it is before
+/// it reads anything: the word of an introduction may come later than the guest.
+#[must_use]
+pub(super) fn holder_config(identity: &Identity) -> Arc<ServerConfig> {
+    answering(identity, Known::Proven)
+}
+
+fn answering(identity: &Identity, known: Known) -> Arc<ServerConfig> {
     let crypto = crypto();
-    let verifier = RoleVerifier { roles: Roles::of(keyring), signatures: Signatures(Arc::clone(&crypto)) };
-    let shown = rustls::server::AlwaysResolvesServerRawPublicKeys::new(keyring.identity().certified());
+    let verifier = GuestVerifier { known, signatures: Signatures(Arc::clone(&crypto)) };
+    let shown = rustls::server::AlwaysResolvesServerRawPublicKeys::new(identity.certified());
     let mut config = ServerConfig::builder_with_provider(crypto)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites of TLS 1.3")
@@ -69,7 +80,7 @@ pub fn client_config(line: &JoinLine) -> Arc<ClientConfig> {
     client_config_as(&Identity::derive(line.key, line.role, line.pin), line.pin)
 }
 
-/// The same with any key pair, for tests of what a stranger sees.
+/// The same with any key pair: a worker's own among workers, a stranger's in tests.
 #[must_use]
 pub fn client_config_as(identity: &Identity, pin: Pin) -> Arc<ClientConfig> {
     let crypto = crypto();
@@ -166,14 +177,23 @@ impl ServerCertVerifier for PinVerifier {
     }
 }
 
-/// Accepts the keys that were given out, one per role.
+/// Whose keys pass a handshake.
 #[derive(Debug)]
-struct RoleVerifier {
-    roles: Roles,
+enum Known {
+    /// Those that were given out, one per role.
+    Roles(Roles),
+    /// Anybody's who proves to have one.
+    Proven,
+}
+
+/// Accepts the keys that are known.
+#[derive(Debug)]
+struct GuestVerifier {
+    known: Known,
     signatures: Signatures,
 }
 
-impl ClientCertVerifier for RoleVerifier {
+impl ClientCertVerifier for GuestVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -184,9 +204,11 @@ impl ClientCertVerifier for RoleVerifier {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.roles.role(public_key) {
-            Some(_) => Ok(ClientCertVerified::assertion()),
-            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        match &self.known {
+            Known::Roles(roles) if roles.role(public_key).is_none() => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            Known::Roles(_) | Known::Proven => Ok(ClientCertVerified::assertion()),
         }
     }
 

@@ -34,16 +34,17 @@ impl Objects {
         &self.blobs
     }
 
-    /// Takes a value that was made on this machine.
+    /// Takes a value: one that was made here, or is [sealed](Self::seal).
     pub fn store(&self, object: ObjectId, value: Value) {
         self.lock().insert(object, value);
     }
 
-    /// Takes a value that came as bytes: what is large of it is copied once, so that it can be passed on without a copy. If
-    /// there is no memory for that, it stays as it came.
-    pub fn keep(&self, object: ObjectId, value: Value) {
+    /// Copies what is large of a value that came as bytes, once, so that it can be passed on without a copy. If there is no
+    /// memory for that, it stays as it came.
+    #[must_use]
+    pub fn seal(&self, value: Value) -> Value {
         let segments = value.into_segments().into_iter().map(|segment| self.sealed(segment));
-        self.store(object, Value::from_segments(segments.collect()));
+        Value::from_segments(segments.collect())
     }
 
     /// Whether a value is here.
@@ -102,11 +103,11 @@ mod tests {
     fn what_comes_as_bytes_is_copied_once_and_then_passed_on() {
         let objects = Objects::new(Store::new());
         let whole = Value::from_segments(vec![Bytes::from_static(b"stream"), Bytes::from(vec![7; PASSED_BYTES])]);
-        objects.keep(object(1), whole.clone());
+        objects.store(object(1), objects.seal(whole.clone()));
         assert_eq!(objects.blobs().mapped_bytes(), PASSED_BYTES);
         let read = objects.read(object(1)).expect("it is kept");
         assert_eq!(read, whole);
-        objects.keep(object(2), read.clone());
+        objects.store(object(2), objects.seal(read.clone()));
         assert_eq!(objects.blobs().mapped_bytes(), PASSED_BYTES, "what lies there already is not copied");
         let input = objects.resolve(Outcome::Value(whole.referred_to_as(object(2))));
         assert_eq!((input.value(), objects.resolve(Outcome::Skipped)), (Some(&whole), Outcome::Skipped));

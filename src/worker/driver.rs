@@ -7,6 +7,7 @@ use super::control::Stage;
 use super::disk::{Disk, Done};
 use super::stderr;
 use super::supervisor::{Said, Supervisor};
+use super::transfer::{Hall, Transfers};
 use super::translate::{self, Meaning};
 use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
@@ -34,6 +35,7 @@ pub(super) struct Driver {
     supervisor: Supervisor,
     objects: Arc<Objects>,
     disk: Disk,
+    transfers: Transfers,
     uplink: Uplink,
     control: WorkerControl,
     clock: Clock,
@@ -60,12 +62,15 @@ impl Driver {
             spill_dir,
             supervision: Supervision::default(),
         });
+        // Only one with a coordinator elsewhere has others to meet.
+        let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects))));
         Self {
             brain,
             supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
+            transfers: Transfers::new(hall.clone(), Arc::clone(&objects)),
             objects,
             disk,
-            uplink: Uplink::new(upstream, offer),
+            uplink: Uplink::new(upstream, offer, hall),
             control,
             clock: Clock::start(),
             events: Vec::new(),
@@ -113,6 +118,7 @@ impl Driver {
             heard = self.uplink.hear(&mut self.heard) => self.on_heard(heard),
             () = self.supervisor.listen(&mut self.said, EXECUTOR_BATCH) => self.on_said(),
             done = self.disk.done() => self.on_done(done),
+            (object, result) = self.transfers.next() => self.on_fetched(object, result),
             () = self.clock.sleep_until(deadline) => {}
         }
     }
@@ -132,7 +138,9 @@ impl Driver {
         for message in self.heard.drain(..) {
             match translate::meaning(message) {
                 Meaning::Event(event) => self.events.push(event),
+                Meaning::Guest(key) => self.transfers.expect(key),
                 Meaning::Fenced => {
+                    self.transfers.forget_guests();
                     self.events.push(Event::LinkLost);
                     self.uplink.abandon();
                 }
@@ -142,7 +150,10 @@ impl Driver {
         match heard {
             // The coordinator's first message opens it.
             Heard::Messages | Heard::Joined => {}
-            Heard::Lost => self.events.push(Event::LinkLost),
+            Heard::Lost => {
+                self.transfers.forget_guests();
+                self.events.push(Event::LinkLost);
+            }
             Heard::Gone(exit) => self.exit = Some(exit),
         }
     }
@@ -205,10 +216,7 @@ impl Driver {
                 self.events.extend(executors.into_iter().map(seen));
             }
             Action::Signal { executor, signal } => self.supervisor.signal(executor, signal),
-            // Workers do not reach each other: the coordinator passes the object on.
-            Action::Fetch { object, .. } => {
-                self.events.push(Event::FetchFailed { object, reason: Unfetched::Unreachable });
-            }
+            Action::Fetch { object, at, .. } => self.transfers.fetch(object, at),
             Action::Store { object, value } => self.objects.store(object, value),
             Action::Keep { object, value } => self.keep(object, value),
             Action::Spill { object } => self.spill(object),
@@ -234,6 +242,17 @@ impl Driver {
         }
     }
 
+    fn on_fetched(&mut self, object: ObjectId, result: Result<Value, Unfetched>) {
+        self.events.push(match result {
+            Ok(value) => {
+                let bytes = value.carried();
+                self.objects.store(object, value);
+                Event::ObjectArrived { object, bytes }
+            }
+            Err(reason) => Event::FetchFailed { object, reason },
+        });
+    }
+
     /// Takes objects out of the store; that they have come is no news any more.
     fn drop_objects(&mut self, objects: &[ObjectId]) {
         let gone = |event: &Event| match event {
@@ -244,13 +263,14 @@ impl Driver {
             _ => false,
         };
         self.events.retain(|event| !gone(event));
+        self.transfers.cancel(objects);
         self.objects.forget(objects);
         objects.iter().for_each(|object| self.disk.forget(*object));
     }
 
     fn keep(&mut self, object: ObjectId, value: Value) {
         let bytes = value.carried();
-        self.objects.keep(object, value);
+        self.objects.store(object, self.objects.seal(value));
         self.events.push(Event::ObjectArrived { object, bytes });
     }
 

@@ -5,7 +5,7 @@
 //! to. Everything happens on the thread that polls it, and no executor outlives it.
 //!
 //! - `driver`: the loop, the only place with a clock; `translate`: messages to events and back; `uplink`: the link;
-//!   `disk`: objects for which there is no memory.
+//!   `transfer`: objects that go to other workers, or come from them; `disk`: those for which there is no memory.
 //! - `supervisor`, `executor`, `ear`, `process`, `stderr`, `launch`: child processes and what connects them.
 //! - [`standalone`]: what only a process of its own may do to itself.
 //!
@@ -24,6 +24,7 @@ mod stderr;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod translate;
 mod uplink;
 
@@ -73,7 +74,7 @@ impl Config {
     #[must_use]
     pub fn offer(&self) -> Offer {
         let queue = self.capacity.cpus.saturating_mul(WORKER_QUEUE_PER_SLOT);
-        Offer { name: self.name.clone(), capacity: self.capacity.clone(), queue, python: self.python }
+        Offer { name: self.name.clone(), capacity: self.capacity.clone(), queue, python: self.python, peer: None }
     }
 }
 

@@ -15,7 +15,7 @@ use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::Resources;
-use plait_core::spec::{Call, FunctionSpec, PythonVersion, Start};
+use plait_core::spec::{Call, Fingerprint, FunctionSpec, Peer, PythonVersion, Start};
 use plait_core::value::Value;
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;
@@ -137,8 +137,10 @@ fn a_worker_shows_what_it_was_given_until_it_is_dropped() {
         link.sender.send(ToWorker::Drop(vec![object])).expect("linked");
         link.sender.send(ToWorker::Show(object)).expect("linked");
         hears(&mut link, &[shown(None)]).await;
+        // A guest in another process meets nobody.
         let unfetched = FromWorker::Unfetched { object, reason: Unfetched::Unreachable };
-        link.sender.send(ToWorker::Fetch { object, from: WorkerId(1) }).expect("linked");
+        let at = Peer { address: ([127, 0, 0, 1], 9).into(), key: Fingerprint::default() };
+        link.sender.send(ToWorker::Fetch { object, from: WorkerId(1), at }).expect("linked");
         hears(&mut link, &[unfetched]).await;
     });
 }

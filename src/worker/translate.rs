@@ -6,6 +6,7 @@ use plait_core::id::{ExecutorId, FunctionKey};
 use plait_core::outcome::Outcome;
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, ToExecutor};
 use plait_core::protocol::message::worker::ToWorker;
+use plait_core::spec::Fingerprint;
 use plait_core::worker::{Condition, Ended, Entry, Event, Order};
 
 /// What a message of the coordinator means.
@@ -14,6 +15,8 @@ pub(super) enum Meaning {
     Event(Event),
     /// The coordinator has given this worker up.
     Fenced,
+    /// A worker with this key comes to fetch.
+    Guest(Fingerprint),
     /// There is nothing left to do here.
     Goodbye,
 }
@@ -29,10 +32,11 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
         ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
         ToWorker::Forget(session) => Event::SessionForgotten { session },
         ToWorker::Taken(cost) => Event::ReportsTaken { cost },
-        ToWorker::Fetch { object, from } => Event::FetchOrdered { object, from },
+        ToWorker::Fetch { object, from, at } => Event::FetchOrdered { object, from, at },
         ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
         ToWorker::Show(object) => Event::ShowRequested { object },
         ToWorker::Drop(objects) => Event::ObjectsDropped { objects },
+        ToWorker::Expect(key) => return Meaning::Guest(key),
         ToWorker::Fenced => return Meaning::Fenced,
         ToWorker::Goodbye => return Meaning::Goodbye,
     })

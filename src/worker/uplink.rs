@@ -4,6 +4,7 @@
 //! while the first time, then until it answers or refuses.
 
 use super::WorkerExit;
+use super::transfer::Hall;
 use crate::clock::draw_seed;
 use crate::net::dial::{Backoff, DialError, dial_worker};
 use crate::net::join::JoinLine;
@@ -12,6 +13,7 @@ use plait_core::limits::{FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::spec::Offer;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -35,7 +37,15 @@ pub enum Upstream {
 pub(super) struct Uplink {
     link: Option<Coordinator>,
     dialling: Option<Dialling>,
-    redial: Option<(JoinLine, Offer)>,
+    redial: Option<Target>,
+}
+
+/// Where to dial, what to say there, and where other workers may come.
+#[derive(Clone)]
+struct Target {
+    line: JoinLine,
+    offer: Offer,
+    hall: Option<Arc<Hall>>,
 }
 
 /// What came of waiting for the coordinator.
@@ -51,13 +61,14 @@ pub(super) enum Heard {
 }
 
 impl Uplink {
-    pub(super) fn new(upstream: Upstream, offer: Offer) -> Self {
+    pub(super) fn new(upstream: Upstream, offer: Offer, hall: Option<Arc<Hall>>) -> Self {
         match upstream {
             Upstream::Memory(link) => Self { link: Some(link), dialling: None, redial: None },
             Upstream::Dial(line) => {
                 let give_up = Instant::now() + WORKER_CONNECT_TIMEOUT;
-                let dialling: Dialling = Box::pin(dial(line.clone(), offer.clone(), Some(give_up)));
-                Self { link: None, dialling: Some(dialling), redial: Some((line, offer)) }
+                let target = Target { line, offer, hall };
+                let dialling: Dialling = Box::pin(dial(target.clone(), Some(give_up)));
+                Self { link: None, dialling: Some(dialling), redial: Some(target) }
             }
         }
     }
@@ -103,7 +114,7 @@ impl Uplink {
     /// Gives the link up and goes for the next one, if there can be one.
     pub(super) fn abandon(&mut self) {
         self.link = None;
-        self.dialling = self.redial.clone().map(|(line, offer)| Box::pin(dial(line, offer, None)) as Dialling);
+        self.dialling = self.redial.clone().map(|target| Box::pin(dial(target, None)) as Dialling);
     }
 
     /// Lets what was said last reach the coordinator.
@@ -127,10 +138,12 @@ impl std::fmt::Debug for Uplink {
 }
 
 /// Dials until it works, is refused, or `give_up` has come; the last error tells why.
-async fn dial(line: JoinLine, offer: Offer, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
+async fn dial(target: Target, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
+    let Target { line, offer, hall } = target;
+    let meet = |here| hall.as_ref()?.open(here);
     let mut backoff = Backoff::new(draw_seed());
     loop {
-        let error = match dial_worker(&line, offer.clone()).await {
+        let error = match dial_worker(&line, offer.clone(), &meet).await {
             Ok(link) => {
                 let at = line.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
                 info!(target: "plait::worker", slots = offer.capacity.cpus, %at, "joined the coordinator");

@@ -64,6 +64,27 @@ def test_a_chain_across_two_workers_is_what_it_would_be_on_one(cluster: rig.Clus
         assert np.array_equal(both.result(rig.PATIENCE), ramp(1) + ramp(2))
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has taken."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def total(value: Any) -> int:
+    return int(value.sum())
+
+
+def test_what_one_worker_needs_of_another_goes_past_the_coordinator(cluster: rig.Cluster) -> None:
+    with plait.Client(cluster.client_line) as client:
+        two_workers(cluster, client)
+        sums = [at(client, "left")(total, at(client, "right")(np.ones, 8)).result(rig.PATIENCE)]
+        before = peak_bytes(cluster.coordinator.pid)
+        # Nobody holds a large value by the time it is made: the client has no part in it.
+        sums += [at(client, "right")(total, at(client, "left")(ramp, n)).result(rig.PATIENCE) for n in range(4)]
+        assert sums == [8, *(total(ramp(n)) for n in range(4))]
+        assert peak_bytes(cluster.coordinator.pid) - before < LARGE // 2
+
+
 def test_the_coordinator_keeps_nothing_of_what_stays_with_workers(cluster: rig.Cluster) -> None:
     with plait.Client(cluster.client_line) as client:
         two_workers(cluster, client)
@@ -82,4 +103,31 @@ def test_what_is_lost_with_its_worker_is_made_again_for_whoever_waits(cluster: r
         rig.eventually(lambda: len(client.workers()) == 1, "one is lost")
         again = cluster.worker("--resource", "left=1")
         assert np.array_equal(at(client, "right")(plus, value, 1).result(rig.PATIENCE), ramp(8))
+        assert log.read_text().split() == [str(left.pid), str(again.pid)]
+
+
+def test_what_a_drained_worker_had_is_made_again_for_whoever_wants_it(cluster: rig.Cluster, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with plait.Client(cluster.client_line) as client:
+        left, _ = two_workers(cluster, client)
+        value = client.submit(logged_ramp, str(log), 7)
+        assert np.array_equal(value.result(rig.PATIENCE), ramp(7))
+        maker = int(log.read_text())
+        os.kill(maker, signal.SIGTERM)
+        rig.eventually(lambda: len(client.workers()) == 1, "one has left")
+        assert np.array_equal(client.submit(plus, value, 1).result(rig.PATIENCE), ramp(8))
+        assert len(log.read_text().split()) == 2
+        assert left.pid == maker or left.process.poll() is None
+
+
+def test_a_worker_that_stands_still_is_no_holder_to_wait_for(cluster: rig.Cluster, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with plait.Client(cluster.client_line) as client:
+        left, _ = two_workers(cluster, client)
+        value = at(client, "left")(logged_ramp, str(log), 7)
+        assert np.array_equal(value.result(rig.PATIENCE), ramp(7))
+        left.send(signal.SIGSTOP)
+        waits = at(client, "right")(plus, value, 1)
+        again = cluster.worker("--resource", "left=1")
+        assert np.array_equal(waits.result(rig.PATIENCE), ramp(8))
         assert log.read_text().split() == [str(left.pid), str(again.pid)]

@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import plait
@@ -16,6 +18,10 @@ from network import Host, Network, Unavailable
 
 #: A silent worker is given up after 10 s; some of that is asked for by a busy machine.
 GIVEN_UP = 12.0
+#: How long a worker tries to reach another one, and somewhat less.
+UNMET = 4.5
+#: Elements of an array that stays with its worker.
+LARGE = 1 << 17
 #: How long clients hear nothing.
 BLACKHOLE = 20.0
 
@@ -117,3 +123,30 @@ def test_clients_that_are_cut_off_go_on_by_themselves(network: Network, cluster:
         assert [future.result(rig.PATIENCE)[0] for future in early + rest] == [n * n for n in range(70)]
         client.shutdown()
     healing.join()
+
+
+def ramp(start: int) -> Any:
+    return np.arange(start, start + LARGE, dtype=np.int64)
+
+
+def total(value: Any) -> int:
+    return int(value.sum())
+
+
+def test_workers_that_cannot_meet_get_values_through_the_coordinator(network: Network, cluster: rig.Cluster) -> None:
+    left, right = network.host(), network.host()
+    left.shun(right)
+    for place, host in (("left", left), ("right", right)):
+        with host.inside():
+            cluster.worker("--resource", f"{place}=1")
+    with network.centre.inside(), plait.Client(cluster.client_line) as client:
+        rig.eventually(lambda: len(client.workers()) == 2, "two workers")
+        took = []
+        for n in range(3):
+            began = time.monotonic()
+            value = client.options(resources={"left": 1}).submit(ramp, n)
+            result = client.options(resources={"right": 1}).submit(total, value).result(rig.PATIENCE)
+            assert result == total(ramp(n))
+            took.append(time.monotonic() - began)
+        assert took[0] > UNMET, "it was tried"
+        assert max(took[1:]) < UNMET, "and not again"

@@ -1,6 +1,7 @@
 //! Links, keys and the port, on loopback and over real sockets.
 
 mod fuzz;
+mod guests;
 mod keys;
 mod link;
 mod log;
@@ -70,7 +71,7 @@ impl Port {
     }
 
     async fn dial_worker(&self) -> Result<Link<FromWorker, ToWorker>, DialError> {
-        soon(dial_worker(&self.line(Role::Worker), offer())).await
+        soon(dial_worker(&self.line(Role::Worker), offer(), &|_| None)).await
     }
 
     async fn next(&mut self) -> Arrival {
@@ -118,7 +119,7 @@ impl Drop for Port {
 const PYTHON: PythonVersion = PythonVersion { major: 3, minor: 11 };
 
 fn offer() -> Offer {
-    Offer { name: "host:1".into(), capacity: Resources::cpus(2), queue: 9, python: PYTHON }
+    Offer { name: "host:1".into(), capacity: Resources::cpus(2), queue: 9, python: PYTHON, peer: None }
 }
 
 fn at(address: SocketAddr) -> Address {

@@ -70,6 +70,23 @@ fn what_lies_elsewhere_is_fetched_before_its_task_is_over() {
 }
 
 #[test]
+fn what_nobody_can_ask_for_by_then_is_released_when_it_is_told() {
+    let rig = Rig::new();
+    let client = rig.client();
+    let probe = rig.worker(1, |start: &Start| if start.args.is_empty() { Act::Keep(made()) } else { Act::Hold });
+    define(&client);
+    let held = client.submit(task("hold the slot")).expect("admitted");
+    probe.await_starts(1);
+    let seq = client.submit(task("")).expect("admitted");
+    client.release(seq);
+    client.release(held);
+    probe.finish();
+    eventually(|| probe.started.lock().unwrap().len() == 2 && probe.store.lock().unwrap().is_empty());
+    await_empty(&client);
+    rig.end();
+}
+
+#[test]
 fn what_is_gone_from_the_store_is_fetched_when_it_is_asked_for() {
     let rig = Rig::new();
     let client = rig.client();

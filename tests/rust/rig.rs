@@ -83,8 +83,13 @@ impl Rig {
         let (near, far) = link::memory::<FromWorker, ToWorker>();
         let (probe, worker) = Worker::new(near, act);
         self.runtime.spawn(worker.run());
-        let offer =
-            Offer { name: "host:1".into(), capacity: Resources::cpus(slots), queue: 256 * slots, python: PYTHON };
+        let offer = Offer {
+            name: "host:1".into(),
+            capacity: Resources::cpus(slots),
+            queue: 256 * slots,
+            python: PYTHON,
+            peer: None,
+        };
         self.arrive(Arrival::Worker { offer, watch: Watch::None, link: far });
         probe
     }
@@ -102,7 +107,7 @@ impl Rig {
 
 /// What a worker of so many slots says it is.
 pub(crate) fn offer(slots: u32) -> Offer {
-    Offer { name: "host:1".into(), capacity: Resources::cpus(slots), queue: 256 * slots, python: PYTHON }
+    Offer { name: "host:1".into(), capacity: Resources::cpus(slots), queue: 256 * slots, python: PYTHON, peer: None }
 }
 
 /// What a worker does with a start.
@@ -210,6 +215,7 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     | ToWorker::Forget(_)
                     | ToWorker::ForgetFunctions(_)
                     | ToWorker::Fetch { .. }
+                    | ToWorker::Expect(_)
                     | ToWorker::Give { .. }
                     | ToWorker::Taken(_) => {}
                 }

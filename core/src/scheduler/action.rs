@@ -2,7 +2,7 @@
 
 use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Notice, Outcome};
-use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::spec::{Cancel, Fingerprint, FunctionSpec, Peer, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 
@@ -42,6 +42,10 @@ pub enum Action {
         object: ObjectId,
         /// From whom.
         from: WorkerId,
+        /// Where that one is, and how it is known.
+        at: Peer,
+        /// How that one knows whom to let in.
+        guest: Fingerprint,
     },
     /// Send a worker an object that it cannot fetch; answered in the same way.
     GiveObject {

@@ -6,11 +6,13 @@
 
 use super::object::{Copy, Show};
 use super::slab::NONE;
-use super::worker::Health;
+use super::worker::{Health, Worker};
 use super::{Action, Scheduler};
 use crate::id::{ObjectId, WorkerId};
 use crate::limits;
 use crate::outcome::Unfetched;
+use crate::spec::{Fingerprint, Peer};
+use crate::time::Time;
 use crate::value::Value;
 use crate::window;
 use alloc::collections::BTreeSet;
@@ -23,8 +25,6 @@ pub(super) struct Want {
     /// How often attempts in its hands need it.
     pub(super) attempts: u32,
     pub(super) way: Way,
-    /// Holders that it cannot reach.
-    unreachable: Vec<WorkerId>,
 }
 
 /// How a worker comes to an object.
@@ -53,6 +53,13 @@ pub(super) struct Gift {
     pub(super) value: Value,
 }
 
+/// How one worker may fetch from another: where that is, and as whom it comes.
+fn road(fetcher: &Worker, holder: &Worker, now: Time) -> Option<(Peer, Fingerprint)> {
+    let (at, guest) = (holder.offer.peer?, fetcher.offer.peer?.key);
+    let shut = fetcher.unreachable.get(&holder.id).is_some_and(|until| *until > now);
+    (!shut).then_some((at, guest))
+}
+
 impl Scheduler {
     /// An attempt goes to a worker: what that lacks of its inputs is to come there.
     pub(super) fn want_inputs(&mut self, slot: u32, worker: u32) {
@@ -69,7 +76,7 @@ impl Scheduler {
             match o.wants.iter_mut().find(|want| want.worker == worker) {
                 Some(want) => want.attempts += 1,
                 None => {
-                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, unreachable: Vec::new() });
+                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting });
                     self.locate(object, worker);
                     self.stir_object(object);
                 }
@@ -126,17 +133,18 @@ impl Scheduler {
             Way::Waiting | Way::Relayed | Way::Given => None,
         };
         let attempts = want.attempts;
-        if reason == Unfetched::Unreachable {
-            want.unreachable.extend(from);
-        }
         if attempts == 0 {
             self.objects[slot].wants.retain(|want| want.worker != worker);
             self.locate(slot, worker);
         }
         if let Some(holder) = from.and_then(|from| self.workers.find(from.0)) {
             self.end_service(slot, holder);
-            if reason == Unfetched::Gone {
-                self.lose_copy(slot, holder);
+            match reason {
+                Unfetched::Gone => self.lose_copy(slot, holder),
+                Unfetched::Unreachable => {
+                    let (holder, until) = (self.workers[holder].id, self.now + limits::PEER_RETRY_AFTER);
+                    self.workers[worker].unreachable.insert(holder, until);
+                }
             }
         }
         self.judge_loss(slot);
@@ -173,8 +181,7 @@ impl Scheduler {
             (attempts, edge) = (attempts + u32::from(there), edge_now.next);
         }
         if attempts > 0 {
-            let want = Want { worker, attempts, way: Way::Waiting, unreachable: Vec::new() };
-            self.objects[object].wants.push(want);
+            self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting });
         }
         self.locate(object, worker);
     }
@@ -243,11 +250,12 @@ impl Scheduler {
     }
 
     fn serve(&mut self, object: u32, actions: &mut Vec<Action>) {
-        let Self { objects, workers, .. } = self;
+        let Self { objects, workers, now, .. } = self;
         let o = &mut objects[object];
         let id = o.id();
         for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting) {
-            let reached = |copy: &&mut Copy| !want.unreachable.contains(&workers[copy.worker].id);
+            let fetcher = &workers[want.worker];
+            let reached = |copy: &&mut Copy| road(fetcher, &workers[copy.worker], *now).is_some();
             if !o.copies.is_empty() && !o.copies.iter_mut().any(|copy| reached(&copy)) {
                 want.way = Way::Relayed;
                 continue;
@@ -255,10 +263,11 @@ impl Scheduler {
             let free = o.copies.iter_mut().filter(|copy| copy.serving < limits::OBJECT_SERVES).filter(reached);
             let best = free.min_by_key(|copy| (workers[copy.worker].health != Health::Live, copy.serving));
             let Some(copy) = best else { continue };
+            let holder = &workers[copy.worker];
+            let Some((at, guest)) = road(fetcher, holder, *now) else { continue };
             copy.serving += 1;
-            let from = workers[copy.worker].id;
-            want.way = Way::Fetching(from);
-            actions.push(Action::FetchObject { worker: workers[want.worker].id, object: id, from });
+            want.way = Way::Fetching(holder.id);
+            actions.push(Action::FetchObject { worker: fetcher.id, object: id, from: holder.id, at, guest });
         }
         let through_here = !o.fetchers.is_empty() || o.wants.iter().any(|want| want.way == Way::Relayed);
         if through_here && o.show == Show::Idle && !o.copies.is_empty() {

@@ -57,6 +57,8 @@ pub(super) struct Worker {
     pub(super) starts: Vec<Start>,
     /// Objects that it has, waits for or is about to have.
     pub(super) objects: BTreeSet<u32>,
+    /// Workers that it could not reach lately, and when to try again.
+    pub(super) unreachable: BTreeMap<WorkerId, Time>,
     /// Objects that it need not keep.
     pub(super) drops: Vec<ObjectId>,
     /// Objects on their way to it from here.
@@ -242,6 +244,7 @@ impl Scheduler {
             stirred: false,
             starts: Vec::new(),
             objects: BTreeSet::new(),
+            unreachable: BTreeMap::new(),
             drops: Vec::new(),
             gifts: VecDeque::new(),
             cancels: [Vec::new(), Vec::new()],
@@ -348,6 +351,10 @@ impl Scheduler {
         let sessions: Vec<u32> = self.sessions.iter().map(|(slot, _)| slot).collect();
         for session in sessions {
             self.sessions[session].forget_worker(slot);
+        }
+        for n in 0..self.workers.len() {
+            let other = self.workers.slot_at(n);
+            self.workers[other].unreachable.remove(&worker.id);
         }
         let mut task = worker.first;
         while task != NONE {

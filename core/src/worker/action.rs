@@ -3,7 +3,7 @@
 use super::Entry;
 use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report, Unfetched};
-use crate::spec::{FunctionSpec, Part, Start};
+use crate::spec::{FunctionSpec, Part, Peer, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 
@@ -88,6 +88,8 @@ pub enum Action {
         object: ObjectId,
         /// From whom.
         from: WorkerId,
+        /// Where that one is, and how it is known.
+        at: Peer,
     },
     /// Take what an attempt here has made into the store. Not answered: its bytes are on this machine already.
     Store {

@@ -3,7 +3,7 @@
 use super::Entry;
 use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Death, Ending, Outcome, Unfetched};
-use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::spec::{Cancel, FunctionSpec, Peer, Start};
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -65,6 +65,8 @@ pub enum Event {
         object: ObjectId,
         /// Who has it.
         from: WorkerId,
+        /// Where that one is, and how it is known.
+        at: Peer,
     },
     /// The coordinator sent an object itself.
     ObjectGiven {

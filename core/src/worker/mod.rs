@@ -298,7 +298,7 @@ impl Brain {
             Event::AttemptsRecalled { attempts } => self.on_recalled(&attempts),
             Event::FunctionsForgotten { functions } => self.on_functions_forgotten(&functions),
             Event::SessionForgotten { session } => self.on_session_forgotten(session, actions),
-            Event::FetchOrdered { object, from } => self.on_fetch_ordered(object, from, actions),
+            Event::FetchOrdered { object, from, at } => self.bring(object, Action::Fetch { object, from, at }, actions),
             Event::ObjectGiven { object, value } => self.on_object_given(object, value, actions),
             Event::ShowRequested { object } => self.on_show_requested(object, actions),
             Event::ObjectsDropped { objects } => self.objects.drop(&objects),

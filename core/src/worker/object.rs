@@ -7,7 +7,7 @@
 use super::attempt::{Handle, Place};
 use super::memory::Memory;
 use super::{Action, Brain, Config};
-use crate::id::{AttemptId, ObjectId, WorkerId};
+use crate::id::{AttemptId, ObjectId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::spec::Start;
 use crate::value::Value;
@@ -183,17 +183,13 @@ impl Brain {
         missing == 0
     }
 
-    pub(super) fn on_fetch_ordered(&mut self, object: ObjectId, from: WorkerId, actions: &mut Vec<Action>) {
-        self.bring(object, Action::Fetch { object, from }, actions);
-    }
-
     pub(super) fn on_object_given(&mut self, object: ObjectId, value: Value, actions: &mut Vec<Action>) {
         self.reports.take(value.carried());
         self.bring(object, Action::Keep { object, value }, actions);
     }
 
     /// Has an object brought here by `action`, unless it is here or on its way.
-    fn bring(&mut self, object: ObjectId, action: Action, actions: &mut Vec<Action>) {
+    pub(super) fn bring(&mut self, object: ObjectId, action: Action, actions: &mut Vec<Action>) {
         let known = self.objects.known.entry(object).or_insert(Object::WANTED);
         match known.stage {
             Stage::Wanted => {

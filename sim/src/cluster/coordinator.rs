@@ -237,7 +237,10 @@ impl World {
                 probe!("inputs streamed in parts");
                 self.tell_worker(worker, ToWorker::Inputs { attempt, inputs });
             }
-            Action::FetchObject { worker, object, from } => self.tell_worker(worker, ToWorker::Fetch { object, from }),
+            Action::FetchObject { worker, object, from, at, guest } => {
+                self.tell_worker(from, ToWorker::Expect(guest));
+                self.tell_worker(worker, ToWorker::Fetch { object, from, at });
+            }
             Action::GiveObject { worker, object, value } => {
                 probe!("object relayed");
                 self.tell_worker(worker, ToWorker::Give { object, value });

@@ -233,5 +233,5 @@ impl World {
 }
 
 fn nobody() -> Offer {
-    Offer { name: "nobody".into(), capacity: Default::default(), queue: 0, python: Default::default() }
+    Offer { name: "nobody".into(), capacity: Default::default(), queue: 0, python: Default::default(), peer: None }
 }

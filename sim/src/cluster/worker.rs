@@ -13,7 +13,7 @@ use plait_core::outcome::Report;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::{Amount, Resources};
 use plait_core::rng::Rng;
-use plait_core::spec::{Offer, PythonVersion};
+use plait_core::spec::{Fingerprint, Offer, Peer, PythonVersion};
 use plait_core::time::Time;
 use plait_core::value::Value;
 use plait_core::worker::{self as brain, Action, Brain, Event};
@@ -61,6 +61,11 @@ impl WorkerHost {
     }
 }
 
+/// How others would reach a machine.
+fn peer(n: usize) -> Peer {
+    Peer { address: ([10, 0, 0, n as u8], 9_000).into(), key: Fingerprint([n as u8; 16]) }
+}
+
 /// What a machine may have.
 fn draw_offer(n: usize, shape: Shape, rng: &mut Rng) -> Offer {
     let slots = 1 + rng.below(4) as u32;
@@ -70,6 +75,7 @@ fn draw_offer(n: usize, shape: Shape, rng: &mut Rng) -> Offer {
         name: format!("host{n}").into(),
         capacity: Resources::new(slots, [("gpu".into(), gpu)]),
         queue: 1 + rng.below(16) as u32,
+        peer: rng.chance(7, 8).then(|| peer(n)),
         python: PythonVersion { major: 3, minor: if shape == Shape::Embedded { 12 } else { 11 + rng.below(3) as u8 } },
     }
 }
@@ -81,6 +87,7 @@ fn universal_offer(n: usize, minor: u8) -> Offer {
         capacity: Resources::new(4, [("gpu".into(), Amount(2 * Amount::SCALE))]),
         queue: 8,
         python: PythonVersion { major: 3, minor },
+        peer: Some(peer(n)),
     }
 }
 
@@ -255,7 +262,9 @@ impl World {
             ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
             ToWorker::Forget(session) => Event::SessionForgotten { session },
             ToWorker::Taken(cost) => Event::ReportsTaken { cost },
-            ToWorker::Fetch { object, from } => Event::FetchOrdered { object, from },
+            ToWorker::Fetch { object, from, at } => Event::FetchOrdered { object, from, at },
+            // Whoever comes is let in here.
+            ToWorker::Expect(_) => return,
             ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
             ToWorker::Show(object) => Event::ShowRequested { object },
             ToWorker::Drop(objects) => Event::ObjectsDropped { objects },
@@ -296,7 +305,7 @@ impl World {
             Action::Cut { executor, entry } => self.cut_chunk(n, executor, entry),
             Action::Observe { executors } => self.observe(n, executors),
             Action::Signal { executor, signal } => self.signal(n, executor, signal),
-            Action::Fetch { object, from } => self.fetch(n, object, from),
+            Action::Fetch { object, from, .. } => self.fetch(n, object, from),
             Action::Store { object, value } => self.store(n, object, value),
             Action::Keep { object, value } => self.put(n, object, value),
             Action::Spill { object } => self.use_disk(n, object, Job::Write),

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod executor;
 mod part;
+pub mod peer;
 pub mod worker;
 
 use crate::outcome::{Ending, Outcome};

@@ -3,7 +3,7 @@
 use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
 use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report, Unfetched};
-use crate::spec::{Cancel, FunctionSpec, Start};
+use crate::spec::{Cancel, Fingerprint, FunctionSpec, Peer, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,8 @@ pub enum ToWorker {
         object: ObjectId,
         /// From whom.
         from: WorkerId,
+        /// Where that one is, and how it is known.
+        at: Peer,
     },
     /// An object that cannot be fetched.
     Give {
@@ -71,6 +73,8 @@ pub enum ToWorker {
     Show(ObjectId),
     /// Nobody wants these objects.
     Drop(Vec<ObjectId>),
+    /// A worker with this key will come to fetch objects.
+    Expect(Fingerprint),
 }
 
 /// From a worker.
@@ -124,6 +128,7 @@ impl Message for ToWorker {
             | Self::Fetch { .. }
             | Self::Show(_)
             | Self::Drop(_)
+            | Self::Expect(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -149,6 +154,7 @@ impl Message for ToWorker {
             | Self::Fetch { .. }
             | Self::Show(_)
             | Self::Drop(_)
+            | Self::Expect(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)

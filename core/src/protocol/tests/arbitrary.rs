@@ -76,6 +76,10 @@ macro_rules! numbers {
 impl<'de> Deserializer<'de> for &mut Source<'_> {
     type Error = DeadEnd;
 
+    fn is_human_readable(&self) -> bool {
+        false // as on the wire
+    }
+
     numbers! {
         deserialize_u8 visit_u8 u8;
         deserialize_u16 visit_u16 u16;

@@ -8,6 +8,7 @@ mod passing;
 use super::message::Message;
 use super::message::client::{FromClient, ToClient};
 use super::message::executor::{FromExecutor, ToExecutor};
+use super::message::peer::{FromHolder, ToHolder};
 use super::message::worker::{FromWorker, ToWorker};
 use std::fmt::Debug;
 
@@ -23,4 +24,6 @@ fn for_each_kind(visitor: &mut impl ForEach) {
     visitor.visit::<ToWorker>("ToWorker");
     visitor.visit::<FromExecutor>("FromExecutor");
     visitor.visit::<ToExecutor>("ToExecutor");
+    visitor.visit::<FromHolder>("FromHolder");
+    visitor.visit::<ToHolder>("ToHolder");
 }

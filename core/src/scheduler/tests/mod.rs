@@ -6,6 +6,8 @@ mod soup;
 mod world;
 
 use super::{Config, World};
+use crate::id::WorkerId;
+use crate::spec::{Fingerprint, Peer};
 
 /// Room for everything.
 const ROOMY: Config = Config {
@@ -15,3 +17,8 @@ const ROOMY: Config = Config {
     world: World::Open,
     slice: 4_096,
 };
+
+/// How others reach a worker.
+fn peer(worker: WorkerId) -> Peer {
+    Peer { address: ([127, 0, 0, 1], 9_000 + worker.0 as u16).into(), key: Fingerprint([worker.0 as u8; 16]) }
+}

@@ -143,6 +143,7 @@ fn worker(worker: WorkerId, what: &str) -> Event {
                 capacity: Resources::new(find("slots", 1), gpu),
                 queue: find("queue", 4),
                 python: PythonVersion { major: 3, minor: find("python", 12) as u8 },
+                peer: (!what.contains("unreachable")).then(|| super::peer(worker)),
             };
             let watch = if what.contains("watched") { Watch::Heartbeat } else { Watch::None };
             Event::WorkerJoined { worker, offer, watch }
@@ -342,7 +343,7 @@ fn show(action: &Action) -> Vec<String> {
             format!("{worker} gets {} inputs of {attempt}", inputs.len())
         }
         Action::CancelAttempts { worker, attempts, cancel } => format!("{worker} drops {} ({cancel:?})", ids(attempts)),
-        Action::FetchObject { worker, object, from } => format!("{worker} fetches {object} from {from}"),
+        Action::FetchObject { worker, object, from, .. } => format!("{worker} fetches {object} from {from}"),
         Action::GiveObject { worker, object, value } => {
             format!("{worker} is given {object}: {} bytes", value.carried())
         }

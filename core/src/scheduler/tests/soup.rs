@@ -220,6 +220,7 @@ impl Cook {
             capacity: Resources::new(self.rng.below(5) as u32, gpu),
             queue: self.rng.below(6) as u32,
             python: PythonVersion { major: 3, minor },
+            peer: (minor == 12).then(|| super::peer(WorkerId(1))),
         }
     }
 

@@ -94,8 +94,13 @@ impl Rig {
     }
 
     pub(super) fn join(&mut self, worker: WorkerId, slots: u32, queue: u32) {
-        let offer =
-            Offer { name: format!("host-{worker}").into(), capacity: Resources::cpus(slots), queue, python: PYTHON };
+        let offer = Offer {
+            name: format!("host-{worker}").into(),
+            capacity: Resources::cpus(slots),
+            queue,
+            python: PYTHON,
+            peer: Some(super::peer(worker)),
+        };
         let hand =
             Hand { offer: offer.clone(), held: VecDeque::new(), functions: BTreeSet::new(), taken: 0, reported: 0 };
         self.hands.insert(worker, hand);

@@ -4,7 +4,7 @@
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start};
+use crate::spec::{Call, Cancel, Errors, Fingerprint, FunctionSpec, Peer, Span, Start};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
@@ -100,7 +100,7 @@ fn event(text: &str) -> Event {
             Event::FunctionsForgotten { functions: rest.iter().map(|word| function(word)).collect() }
         }
         "forget" => Event::SessionForgotten { session: SessionId(number(&rest[0][1..])) },
-        "order" => Event::FetchOrdered { object: object(rest[0]), from: WorkerId(number(&rest[1][1..])) },
+        "order" => Event::FetchOrdered { object: object(rest[0]), from: WorkerId(number(&rest[1][1..])), at: peer() },
         "given" => Event::ObjectGiven { object: object(rest[0]), value: bytes_of(rest[1]) },
         "show" => Event::ShowRequested { object: object(rest[0]) },
         "dropped" => Event::ObjectsDropped { objects: rest.iter().map(|word| object(word)).collect() },
@@ -267,6 +267,11 @@ fn ended(word: &str) -> Ended {
     Ended { entry: Entry(number(entry)), ending, run_micros: 0, condition }
 }
 
+/// Some other worker.
+pub(super) fn peer() -> Peer {
+    Peer { address: ([127, 0, 0, 1], 9).into(), key: Fingerprint::default() }
+}
+
 pub(super) fn death() -> Death {
     Death { host: "here".into(), pid: 1, exit: Exit::Signal(11), peak_memory: 0, log_tail: "".into() }
 }
@@ -302,7 +307,7 @@ fn show(action: &Action) -> String {
         Action::Signal { executor, signal: Signal::Interrupt(entry) } => format!("{executor}: interrupt {entry}"),
         Action::Signal { executor, signal: Signal::Terminate(entry) } => format!("{executor}: terminate {entry}"),
         Action::Signal { executor, signal: Signal::Kill } => format!("{executor}: kill"),
-        Action::Fetch { object, from } => format!("fetch {object} from {from}"),
+        Action::Fetch { object, from, .. } => format!("fetch {object} from {from}"),
         Action::Store { object, value } => format!("store {object}: {} bytes", value.carried()),
         Action::Keep { object, value } => format!("keep {object}: {} bytes", value.carried()),
         Action::Spill { object } => format!("spill {object}"),

@@ -1,7 +1,7 @@
 //! Anything at any time: events that fit nothing, come too late, come twice, or lie. Nothing may panic and every
 //! invariant must hold after each step.
 
-use super::rig::death;
+use super::rig::{death, peer};
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::resource::{Amount, Resources};
@@ -73,7 +73,7 @@ fn input(attempt: AttemptId, n: u64) -> Outcome {
 fn of_object() -> impl Strategy<Value = Event> {
     let object = || attempt().prop_map(ObjectId);
     prop_oneof![
-        3 => (object(), 0..3_u32).prop_map(|(object, from)| Event::FetchOrdered { object, from: WorkerId(from) }),
+        3 => (object(), 0..3_u32).prop_map(|(object, from)| Event::FetchOrdered { object, from: WorkerId(from), at: peer() }),
         1 => object().prop_map(|object| Event::ObjectGiven { object, value: Value::empty() }),
         1 => object().prop_map(|object| Event::ShowRequested { object }),
         1 => prop::collection::vec(object(), 0..4).prop_map(|objects| Event::ObjectsDropped { objects }),

@@ -1,7 +1,7 @@
 //! A small world: honest executors that carry out what they are told, in any order and at any speed, and die at any
 //! time. Every attempt is answered once, whatever happens; and when the trouble stops, everything comes to its end.
 
-use super::rig::death;
+use super::rig::{death, peer};
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::limits;
 use crate::outcome::{Ending, Outcome, Report, Retry, Unfetched};
@@ -557,7 +557,7 @@ impl World {
         let event = if self.rng.chance(1, 4) {
             Event::ObjectGiven { object, value: Value::from(Bytes::from_static(b"bytes")) }
         } else {
-            Event::FetchOrdered { object, from: WorkerId(7) }
+            Event::FetchOrdered { object, from: WorkerId(7), at: peer() }
         };
         self.send(event);
     }
