@@ -44,8 +44,6 @@ impl Scheduler {
         let (session, function, options, queue) = (task.session, task.function, task.options, task.queue);
         let (call, args) = (task.call, task.args.clone());
         self.make_ready(slot);
-        // More is pending now: it may be as much as a session may have.
-        self.touch(session);
         for part in parts {
             let owner = &mut self.sessions[session];
             let seq = Seq::internal(owner.next_internal);
