@@ -76,8 +76,10 @@ impl Spares {
 
     pub(super) fn drop_all(&self) {
         if self.are_there() {
-            let gone = std::mem::take(&mut *self.lock());
+            let mut kept = self.lock();
+            let gone = std::mem::take(&mut *kept);
             self.any.store(false, Ordering::Relaxed);
+            drop(kept);
             drop(gone);
         }
     }
