@@ -142,7 +142,10 @@ impl Porch {
                     let Ok((number, from, greeted)) = through else { continue };
                     waiting.remove(number);
                     match greeted {
-                        Ok(guest) => drop(stays.spawn(host(guest))),
+                        Ok(guest) => {
+                            sources.succeed(from);
+                            stays.spawn(host(guest));
+                        }
                         Err(refusal) => {
                             let refusal: Refusal = refusal;
                             let _ = sources.fail(from, Instant::now());
@@ -151,7 +154,7 @@ impl Porch {
                     }
                 }
                 Some(_) = stays.join_next() => {}
-                accepted = self.socket.accept() => match accepted {
+                accepted = self.socket.accept(), if stays.len() < limits::PEER_CONNECTIONS => match accepted {
                     Ok((socket, from)) => {
                         let from = Source::from(from.ip());
                         if !sources.admit(from, Instant::now()) {
