@@ -132,6 +132,12 @@ impl Handle {
         Some(Completion { outcome: Err(Loss::Unreachable), ..lost })
     }
 
+    /// Whether a task is over and its outcome still to be taken, or on its way here because somebody tried to take it.
+    #[must_use]
+    pub fn is_over(&self, task: Seq) -> bool {
+        self.0.inbox.is_over(task)
+    }
+
     /// Waits until the task is over (or unknown); false if `timeout` passes first.
     #[must_use]
     pub fn wait(&self, task: Seq, timeout: Duration) -> bool {

@@ -90,6 +90,12 @@ impl Inbox {
         None
     }
 
+    /// Whether a task is over, wherever its value is.
+    pub(super) fn is_over(&self, task: Seq) -> bool {
+        let contents = self.lock();
+        contents.table.state(task) == State::Done || contents.absent.contains_key(&task.0)
+    }
+
     /// Nobody holds a task any more.
     pub(super) fn forget(&self, tasks: &[Seq]) {
         let mut contents = self.lock();

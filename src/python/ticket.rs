@@ -137,6 +137,8 @@ impl Hold {
     /// The same, but of a value that is one short segment that segment alone.
     pub(super) fn take<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let handle = self.handle.own(py)?;
+        // What is over stays over, though its value may have to be fetched: that is waited for.
+        let timeout = timeout.filter(|_| !handle.is_over(self.task));
         let (deadline, mut handover) = (Deadline::after(timeout), None);
         while self.fetch(py, handle)?.is_none() {
             let there = match handle.state(self.task) {
@@ -165,7 +167,7 @@ impl Hold {
     /// Whether the task is over and has no value.
     pub(super) fn failed(&self, py: Python<'_>) -> PyResult<bool> {
         let handle = self.handle.own(py)?;
-        if self.is_ahead() && handle.state(self.task) != State::Done {
+        if self.is_ahead() && !handle.is_over(self.task) {
             return Ok(false);
         }
         self.fetch(py, handle)?;
@@ -198,6 +200,7 @@ impl Hold {
             return Ok("done");
         }
         Ok(match handle.state(self.task) {
+            State::Pending | State::Running if handle.is_over(self.task) => "done",
             State::Pending => "pending",
             State::Running => "running",
             State::Done | State::Unknown => "done",

@@ -145,6 +145,30 @@ def test_more_results_than_memory_holds_are_kept_on_disk(group: Group, tmp_path:
     assert group.run(SPILLED, spill=tmp_path).splitlines() == ["True", "True", "[]"]
 
 
+OVER = """
+import asyncio, threading
+from concurrent.futures import as_completed, wait
+import numpy as np, plait
+
+with plait.Client(slots=2) as client:
+    made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(40)]
+    while not all(one.done() for one in made):
+        threading.Event().wait(0.01)
+    print(any(one.cancelled() for one in made[:3]), made[3].exception(0), made[4].cancel())
+    print(all(one.done() for one in made))
+    told = threading.Event()
+    made[5].add_done_callback(lambda one: told.set())
+    print(told.wait(60), len(list(as_completed(made[6:20]))), len(wait(made[20:], 60).done))
+    async def last():
+        return int((await made[0])[-1]) + int((await made[7])[-1])
+    print(asyncio.run(last()))
+"""
+
+
+def test_what_is_over_stays_over_while_it_is_on_disk(group: Group, tmp_path: Path) -> None:
+    assert group.run(OVER, spill=tmp_path).splitlines() == ["False None False", "True", "True 14 20", "7"]
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np, plait
