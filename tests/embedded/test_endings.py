@@ -33,7 +33,7 @@ def work(n):
         ("client.submit(work, 5).result()", "plait: cancelled task 0, whose result was being waited for"),
         ("list(client.map(work, itertools.count()))", "plait: cancelled a map of work; "),
         ("client.run(work, range(50))", "plait: cancelled a map of work"),
-        ("client.run(work, range(50), combine=len)", " of its 50 pieces so far were done"),
+        ("client.run(work, range(50), combine=len)", " pieces so far were done"),
         ("client.run(work, range(50), reduce=operator.add)", "plait: cancelled a run; "),
     ],
 )
