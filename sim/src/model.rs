@@ -11,9 +11,14 @@ use plait_core::id::{Seq, SessionId, TaskId};
 use plait_core::outcome::{Death, Failure, Outcome};
 use plait_core::spec::{Errors, Options};
 
-/// Whether there was a value that is gone.
+/// Whether there was a value that is gone, or what it would be made from again.
 fn is_lost(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed(failure) if matches!(**failure, Failure::Unknown(_)))
+    let Outcome::Failed(failure) = outcome else { return false };
+    match &**failure {
+        Failure::Unknown(_) => true,
+        Failure::Dependency { cause, .. } => is_lost(cause),
+        _ => false,
+    }
 }
 
 /// What a task of a certain script may come to, its inputs apart.
