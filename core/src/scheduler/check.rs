@@ -44,9 +44,7 @@ impl Scheduler {
         assert!(self.unfolded.iter().all(|run| self.runs.get(*run).is_some()), "what may be folded is a run's");
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
-        // Patience that ran out while nobody was there is found to be over when somebody comes, at the end of that step.
-        let found_now = due == Some((self.now, Wake::Unschedulable));
-        assert!(due.is_none_or(|(_, wake)| cut || found_now || wake == Wake::Unfinished), "what is due was done");
+        assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
         let settled = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
         assert!(cut || settled, "nothing is left over without need");
     }
