@@ -56,17 +56,22 @@ impl Scheduler {
                 clock.fits = self.workers.iter().any(|(_, w)| could_run(w, &q.class));
                 clock.judged = self.worker_set + 1;
             }
-            match (clock.fits, anybody) {
-                (true, _) => (clock.spent, clock.since) = (Duration::ZERO, None),
+            let up = match (clock.fits, anybody) {
+                (true, _) => {
+                    (clock.spent, clock.since) = (Duration::ZERO, None);
+                    None
+                }
                 (false, true) => {
                     let since = *clock.since.get_or_insert(self.now);
-                    let at = since + self.patience().saturating_sub(clock.spent);
-                    self.unschedulable_at = Some(self.unschedulable_at.map_or(at, |other| other.min(at)));
+                    Some(since + self.patience().saturating_sub(clock.spent))
                 }
                 (false, false) => {
                     clock.spent += clock.since.take().map_or(Duration::ZERO, |since| self.now.since(since));
+                    // What ran out in a step that could do no more is due in the next one, whoever is there then.
+                    (clock.spent >= self.patience()).then_some(self.now)
                 }
-            }
+            };
+            self.unschedulable_at = self.unschedulable_at.into_iter().chain(up).min();
             self.ready.queue_mut(queue).clock = clock;
         }
     }
