@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Forgotten, Left, Next};
 use crate::store::blob::{Keep, Store};
-use crate::store::passing::{self, Courier, Departures, Spare, send_shared};
+use crate::store::passing::{self, Courier, Departures, Reserve, send_shared};
 use crate::store::shm::{Interrupt, WorkerPage};
 use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, FunctionKey, SessionId};
@@ -33,7 +33,7 @@ struct Worker {
 fn connect() -> (Worker, Channel) {
     let (near, far) = UnixStream::pair().expect("a socket pair");
     let page = WorkerPage::create().expect("a page");
-    let (courier, theirs) = Courier::pair(&Spare::new()).expect("a courier");
+    let (courier, theirs) = Courier::pair(&Reserve::new()).expect("a courier");
     send_shared(&near, page.memory(), &theirs).expect("sent");
     near.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline");
     let channel = Channel::open(far.into()).expect("a channel");

@@ -35,7 +35,7 @@ pub fn send_shared(socket: impl AsFd, page: BorrowedFd<'_>, courier: &Courier) -
 /// Receives them; waits for them if the socket blocks.
 pub fn receive_shared(socket: impl AsFd) -> io::Result<(OwnedFd, Courier)> {
     match receive(socket, RecvFlags::empty())? {
-        [Some(page), Some(socket)] => Ok((page, Courier { socket: socket.into(), spare: Spare::new() })),
+        [Some(page), Some(socket)] => Ok((page, Courier { socket: socket.into(), reserve: Reserve::new() })),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
@@ -44,27 +44,27 @@ pub fn receive_shared(socket: impl AsFd) -> io::Result<(OwnedFd, Courier)> {
 #[derive(Debug)]
 pub struct Courier {
     socket: Arc<OwnedFd>,
-    spare: Arc<Spare>,
+    reserve: Arc<Reserve>,
 }
 
 /// A descriptor that is given up when memory arrives and the process has no other left for it.
 #[derive(Debug, Default)]
-pub struct Spare(Mutex<Option<OwnedFd>>);
+pub struct Reserve(Mutex<Option<OwnedFd>>);
 
-impl Spare {
+impl Reserve {
     /// One for all couriers of a process.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let spare = Arc::new(Self::default());
-        spare.save();
-        spare
+        let reserve = Arc::new(Self::default());
+        reserve.save();
+        reserve
     }
 
     /// Sees to it that there is one, if this process may open any.
     fn save(&self) {
-        let mut spare = self.lock();
-        if spare.is_none() {
-            *spare = memfd_create("plait-spare", MemfdFlags::CLOEXEC).ok();
+        let mut reserve = self.lock();
+        if reserve.is_none() {
+            *reserve = memfd_create("plait-reserve", MemfdFlags::CLOEXEC).ok();
         }
     }
 
@@ -87,9 +87,9 @@ impl Courier {
     ///
     /// # Errors
     /// If there are no descriptors for them.
-    pub fn pair(spare: &Arc<Spare>) -> io::Result<(Self, Self)> {
+    pub fn pair(reserve: &Arc<Reserve>) -> io::Result<(Self, Self)> {
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let end = |socket: OwnedFd| Self { socket: socket.into(), spare: Arc::clone(spare) };
+        let end = |socket: OwnedFd| Self { socket: socket.into(), reserve: Arc::clone(reserve) };
         Ok((end(near), end(far)))
     }
 
@@ -112,17 +112,17 @@ impl Courier {
         // It stays in the socket until it certainly is here.
         let look = || receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK);
         let seen =
-            look().or_else(|error| if error == Errno::MFILE && self.spare.spend() { look() } else { Err(error) });
+            look().or_else(|error| if error == Errno::MFILE && self.reserve.spend() { look() } else { Err(error) });
         let adopted = match seen? {
             [Some(memory), None] => {
                 recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)?;
                 // The last descriptor there is must be free again for the next.
-                let keep = if self.spare.is_there() { keep } else { Keep::Mapping };
+                let keep = if self.reserve.is_there() { keep } else { Keep::Mapping };
                 store.adopt(memory, offset, length, keep)
             }
             _ => Err(io::ErrorKind::InvalidData.into()),
         };
-        self.spare.save();
+        self.reserve.save();
         adopted
     }
 }
@@ -317,10 +317,10 @@ mod tests {
         let maximum = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum }).expect("fewer");
         let mut taken: Vec<OwnedFd> = std::iter::from_fn(|| near.socket().try_clone_to_owned().ok()).collect();
-        assert_eq!(get(&far, &far_store).expect("thanks to the spare one"), vec![0; 10]);
+        assert_eq!(get(&far, &far_store).expect("thanks to the one in reserve"), vec![0; 10]);
         assert_eq!(get(&far, &far_store).expect("which is there again"), vec![1; 10]);
         assert_eq!(far_store.descriptors(), 0, "none is kept");
-        assert!(far.spare.spend());
+        assert!(far.reserve.spend());
         taken.push(near.socket().try_clone_to_owned().expect("somebody else was faster"));
         for _ in 0..3 {
             let error = get(&far, &far_store).expect_err("no room");
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn couriers() -> (Courier, Courier) {
-        Courier::pair(&Spare::new()).expect("descriptors for two sockets")
+        Courier::pair(&Reserve::new()).expect("descriptors for two sockets")
     }
 
     /// Passes ten bytes of each of these kinds. How many have left.

@@ -7,7 +7,7 @@ use super::launch::Launch;
 use super::process::{Process, Watched, watched};
 use super::stderr::Stderr;
 use crate::store::blob::Store;
-use crate::store::passing::{self, Courier, Departures, Spare, send_shared};
+use crate::store::passing::{self, Courier, Departures, Reserve, send_shared};
 use crate::store::shm::WorkerPage;
 use bytes::Bytes;
 use plait_core::id::ExecutorId;
@@ -51,7 +51,7 @@ pub(super) struct Executor {
 pub(super) struct Means {
     pub(super) host: Box<str>,
     pub(super) store: Arc<Store>,
-    pub(super) spare: Arc<Spare>,
+    pub(super) reserve: Arc<Reserve>,
 }
 
 #[derive(Debug, Default)]
@@ -88,10 +88,10 @@ pub(super) enum Written {
 impl Executor {
     /// Starts the process and passes it its page.
     pub(super) fn start(launch: &Launch, id: ExecutorId, cpus: u32, means: &Means) -> io::Result<Self> {
-        let Means { host, store, spare } = means;
+        let Means { host, store, reserve } = means;
         let page = WorkerPage::create()?;
         let (near, far) = UnixStream::pair()?;
-        let (courier, theirs) = Courier::pair(spare)?;
+        let (courier, theirs) = Courier::pair(reserve)?;
         send_shared(&near, page.memory(), &theirs)?;
         near.set_nonblocking(true)?;
         let started = launch.start(far.into(), cpus)?;

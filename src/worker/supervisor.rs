@@ -6,7 +6,7 @@ use super::executor::{Executor, Means, Written};
 use super::launch::Launch;
 use super::process::end_orphans;
 use crate::store::blob::Store;
-use crate::store::passing::Spare;
+use crate::store::passing::Reserve;
 use plait_core::id::ExecutorId;
 use plait_core::outcome::Death;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
@@ -72,7 +72,7 @@ impl Supervisor {
         Self {
             launch,
             place,
-            means: Means { host, store, spare: Spare::new() },
+            means: Means { host, store, reserve: Reserve::new() },
             stderr: stderr.map(Arc::new),
             executors: BTreeMap::new(),
             tasks: JoinSet::new(),
