@@ -14,7 +14,7 @@ use bytes::Bytes;
 use plait_core::limits;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, getpid, getrlimit};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +30,8 @@ pub struct Store {
     /// Descriptors that are held at the moment.
     descriptors: AtomicUsize,
     descriptors_limit: usize,
+    /// The process whose threads share this.
+    process: Pid,
     /// In executors alone: mappings for the next order.
     spares: Option<Arc<Spares>>,
 }
@@ -113,7 +115,8 @@ impl Store {
 
     fn with(descriptors_limit: usize, spares: Option<Arc<Spares>>) -> Arc<Self> {
         let (mapped, copies) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { mapped, copies, descriptors: AtomicUsize::new(0), descriptors_limit, spares })
+        let process = getpid();
+        Arc::new(Self { mapped, copies, descriptors: AtomicUsize::new(0), descriptors_limit, process, spares })
     }
 
     /// Whether mappings are kept for the next order.
@@ -337,7 +340,11 @@ impl AsRef<[u8]> for Shared {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.store.mapped().remove(&self.start);
+        // In a forked child a thread that is not there may hold the lock, for ever. What is left in the child's copy of the
+        // table is found by nobody: it leads to a blob that is gone.
+        if getpid() == self.store.process {
+            self.store.mapped().remove(&self.start);
+        }
     }
 }
 
@@ -457,6 +464,17 @@ mod tests {
         let kept: Vec<_> = (0..30).map(|n| store.write(&[&pattern(n, 5_000)]).expect("written")).collect();
         assert_eq!(store.copies().len(), limits::COPIES_REMEMBERED);
         drop(kept);
+    }
+
+    #[test]
+    fn what_a_forked_child_inherited_ends_there_without_the_lock() {
+        let mut store = Store::with_limit(10);
+        // Not the process whose threads share it.
+        Arc::get_mut(&mut store).expect("alone").process = Pid::INIT;
+        let segment = store.write(&[&pattern(8, LENGTH)]).expect("written").remove(0);
+        let held = store.mapped();
+        drop(segment);
+        assert!(held.values().all(|blob| blob.upgrade().is_none()), "what the table says leads nowhere");
     }
 
     #[test]
