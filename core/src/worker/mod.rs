@@ -301,7 +301,7 @@ impl Brain {
             Event::FetchOrdered { object, from, at } => self.bring(object, Action::Fetch { object, from, at }, actions),
             Event::ObjectGiven { object, value } => self.on_object_given(object, value, actions),
             Event::ShowRequested { object } => self.on_show_requested(object, actions),
-            Event::ObjectsDropped { objects } => self.objects.drop(&objects),
+            Event::ObjectsDropped { objects } => self.objects.drop(&objects, actions),
             Event::ObjectArrived { object, bytes } => self.on_object_arrived(object, bytes, actions),
             Event::ObjectSpilled { object } => self.objects.memory.spilled(object),
             Event::SpillFailed { object, reason } => self.objects.memory.not_spilled(now, object, reason),

@@ -54,14 +54,12 @@ pub(super) struct Objects {
     pub(super) memory: Memory,
     /// What the store is to take.
     made: Vec<(ObjectId, Value)>,
-    /// What the store need not keep any more.
-    dropped: Vec<ObjectId>,
 }
 
 impl Objects {
     /// None yet.
     pub(super) const fn new(memory: Memory) -> Self {
-        Self { known: BTreeMap::new(), memory, made: Vec::new(), dropped: Vec::new() }
+        Self { known: BTreeMap::new(), memory, made: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,12 +97,14 @@ impl Objects {
         told
     }
 
-    /// Nobody wants these any more.
-    pub(super) fn drop(&mut self, objects: &[ObjectId]) {
+    /// Nobody wants these any more. Each goes after what was made before, and before what comes later by its name.
+    pub(super) fn drop(&mut self, objects: &[ObjectId], actions: &mut Vec<Action>) {
+        self.flush(actions);
+        let mut dropped = Vec::new();
         for object in objects {
             let Some(known) = self.known.get_mut(object) else { continue };
             if known.stage != Stage::Wanted {
-                self.dropped.push(*object);
+                dropped.push(*object);
             }
             known.stage = Stage::Wanted;
             self.memory.remove(*object);
@@ -112,6 +112,7 @@ impl Objects {
                 self.known.remove(object);
             }
         }
+        take_out(dropped, actions);
     }
 
     /// An attempt is gone: it waits for nothing any more, and has used what it had.
@@ -128,18 +129,22 @@ impl Objects {
 
     /// The link is gone: nothing here will be asked for again.
     pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
+        self.flush(actions);
         let known = core::mem::take(&mut self.known);
         self.memory.clear();
         let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
-        self.dropped.extend(stored.map(|(object, _)| object));
-        self.flush(actions);
+        take_out(stored.map(|(object, _)| object).collect(), actions);
     }
 
     pub(super) fn flush(&mut self, actions: &mut Vec<Action>) {
         actions.extend(self.made.drain(..).map(|(object, value)| Action::Store { object, value }));
-        if !self.dropped.is_empty() {
-            actions.push(Action::Drop { objects: core::mem::take(&mut self.dropped) });
-        }
+    }
+}
+
+/// The store need not keep these any more.
+fn take_out(objects: Vec<ObjectId>, actions: &mut Vec<Action>) {
+    if !objects.is_empty() {
+        actions.push(Action::Drop { objects });
     }
 }
 
@@ -324,7 +329,7 @@ impl Brain {
     }
 
     pub(super) fn check_objects(&self) {
-        assert!(self.objects.made.is_empty() && self.objects.dropped.is_empty(), "what comes and goes is told");
+        assert!(self.objects.made.is_empty(), "what was made is told");
         let held = self.objects.known.values().filter(|known| known.stage.is_held()).count();
         assert_eq!(held, self.objects.memory.len(), "what is held lies somewhere");
         for (object, known) in &self.objects.known {
