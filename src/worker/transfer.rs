@@ -133,8 +133,15 @@ impl Transfers {
     pub(super) async fn next(&mut self) -> (ObjectId, Result<Value, Unfetched>) {
         loop {
             let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+            let (task, object, result) = match ended {
+                Ok((task, (object, result))) => (task, object, result),
+                Err(broken) => match self.object_of(broken.id()) {
+                    Some(object) => (broken.id(), object, Err(Unfetched::Unreachable)),
+                    // It was cancelled.
+                    None => continue,
+                },
+            };
             // One that was cancelled when it had just ended is of no interest either.
-            let Ok((task, (object, result))) = ended else { continue };
             if self.is_under_way(object, task) {
                 self.under_way.remove(&object);
                 return (object, result);
@@ -144,6 +151,10 @@ impl Transfers {
 
     fn is_under_way(&self, object: ObjectId, task: Id) -> bool {
         self.under_way.get(&object).is_some_and(|handle| handle.id() == task)
+    }
+
+    fn object_of(&self, task: Id) -> Option<ObjectId> {
+        self.under_way.iter().find(|(_, handle)| handle.id() == task).map(|(object, _)| *object)
     }
 }
 
@@ -258,6 +269,17 @@ mod tests {
         pair.holder.objects.forget(&[ObjectId::default()]);
         pair.fetcher.fetch(ObjectId::default(), pair.at);
         assert_eq!(pair.next().await, Err(Unfetched::Unreachable), "the first one was cancelled");
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_breaks_is_a_fetch_that_failed() {
+        let mut pair = Pair::new();
+        pair.fetcher.fetch(ObjectId::default(), pair.at);
+        // As if its thread had panicked: it ends without a result.
+        pair.fetcher.under_way[&ObjectId::default()].abort();
+        assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
+        pair.fetcher.fetch(ObjectId::default(), pair.at);
+        assert_eq!(pair.next().await, Ok(value()), "it can be tried again");
     }
 
     #[tokio::test]
