@@ -97,6 +97,7 @@ impl Scheduler {
         assert!(ready.map(|(slot, _)| slot).eq(seen), "ready tasks are those in the queues");
         let known: BTreeSet<u32> = self.ready.active().map(|(_, queue)| queue).collect();
         assert_eq!(known, active, "queues with tasks are active");
+        self.ready.check_homes(&self.tasks);
     }
 
     fn check_task(&self, slot: u32, task: &Task, untold: &BTreeSet<u32>) {

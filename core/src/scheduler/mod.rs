@@ -31,7 +31,7 @@
 //! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement`, `balance`, `stream` (inputs that follow), `unschedulable`;
+//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
@@ -46,6 +46,7 @@ mod event;
 mod fetch;
 mod fold;
 mod function;
+mod home;
 mod index;
 mod input;
 mod leftover;

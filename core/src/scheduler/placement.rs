@@ -3,7 +3,8 @@
 //! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
 //! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
 //! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, one
-//! worker is kept free for it, so that younger small tasks cannot starve it.
+//! worker is kept free for it, so that younger small tasks cannot starve it. Tasks that need objects go to a worker with
+//! room that has them, and a worker with room gets tasks of which it has the inputs (see `home`).
 
 use super::function::called;
 use super::ready::{Class, Line};
@@ -138,6 +139,9 @@ impl Scheduler {
                 return Turn::Yields(ticket);
             }
             let Some(worker) = self.pick(python, priority) else { return Turn::Over };
+            let fair = self.fair_depth();
+            let takes = |s: &Self, w: u32| s.workers[w].speaks(python) && s.takes_small(w, fair, priority);
+            let (slot, worker) = self.nearer(queue, slot, worker, takes);
             if let Some(inputs) = self.afford(slot, worker) {
                 self.pass.small_ready -= 1;
                 self.start(slot, worker, Seat::Small, inputs, actions);
@@ -178,6 +182,7 @@ impl Scheduler {
     /// Starts a task in a seat of its own, if it fits somewhere now.
     fn place_own(&mut self, queue: u32, line: Line, slot: u32, actions: &mut Vec<Action>) -> bool {
         while let Some(worker) = self.find_room(queue, slot) {
+            let (slot, worker) = self.nearer(queue, slot, worker, |s, w| s.takes_own(w, queue));
             if let Some(inputs) = self.afford(slot, worker) {
                 self.ready.queue_mut(queue).reserved[line as usize] = None;
                 self.start(slot, worker, Seat::Own, inputs, actions);
@@ -192,21 +197,17 @@ impl Scheduler {
         if self.tasks[slot].trouble.is_some() {
             return self.find_other(queue, slot);
         }
-        let Class { request, python, .. } = &self.ready.queue(queue).class;
-        let takes = |worker: u32| {
-            let w = &self.workers[worker];
-            w.is_open() && w.speaks(*python) && w.fits(request)
-        };
         let mut pools = core::mem::take(&mut self.pass.own);
         let pool = match pools.iter().position(|(known, _)| *known == queue) {
             Some(pool) => pool,
             None => {
-                let workers = self.workers.iter().map(|(worker, _)| worker).filter(|worker| takes(*worker));
+                let workers =
+                    self.workers.iter().map(|(worker, _)| worker).filter(|worker| self.takes_own(*worker, queue));
                 pools.push((queue, workers.map(|worker| Reverse((self.load(worker), worker))).collect()));
                 pools.len() - 1
             }
         };
-        let found = self.least(&mut pools[pool].1, takes);
+        let found = self.least(&mut pools[pool].1, |worker| self.takes_own(worker, queue));
         self.pass.own = pools;
         found
     }
@@ -217,6 +218,12 @@ impl Scheduler {
         let fits = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(class.python) && w.fits(&class.request));
         let fits = fits.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
         fits.min_by_key(|(worker, _)| (self.load(*worker), *worker)).map(|(worker, _)| worker)
+    }
+
+    /// Whether a task of a queue fits at a worker now.
+    fn takes_own(&self, worker: u32, queue: u32) -> bool {
+        let (w, class) = (&self.workers[worker], &self.ready.queue(queue).class);
+        w.is_open() && w.speaks(class.python) && w.fits(&class.request)
     }
 
     /// The least loaded of a pool that takes one more; those that do not are struck off.
@@ -332,7 +339,7 @@ impl Scheduler {
     }
 
     /// How full a worker is, comparable between workers: attempts per slot.
-    fn load(&self, worker: u32) -> u64 {
+    pub(super) fn load(&self, worker: u32) -> u64 {
         let w = &self.workers[worker];
         let slots = u64::from(w.offer.capacity.cpus);
         let busy = u64::from(w.small) + slots - u64::from(w.free.cpus);

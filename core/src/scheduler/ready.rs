@@ -32,9 +32,17 @@ pub(super) enum Line {
     Troubled,
 }
 
+/// Where a ready task stands, and where it had best go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Post {
+    stand: Stand,
+    /// Who has most of what it needs, if that is with workers.
+    home: Option<WorkerId>,
+}
+
 /// Where in its queue a ready task stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Post {
+enum Stand {
     /// In the list of those that came in order of submission, between its neighbours.
     Listed {
         previous: u32,
@@ -59,6 +67,8 @@ pub(super) struct Queue {
     troubled: BTreeMap<u64, u32>,
     /// The worker kept free for the oldest task of each line.
     pub(super) reserved: [Option<WorkerId>; 2],
+    /// Younger tasks that began at their homes since the oldest one did.
+    pub(super) passed_over: u64,
     pub(super) clock: Clock,
 }
 
@@ -82,29 +92,29 @@ impl Queue {
     }
 
     /// Puts a task where it belongs.
-    fn post(&mut self, tasks: &mut Slab<Task>, slot: u32) -> Post {
+    fn post(&mut self, tasks: &mut Slab<Task>, slot: u32) -> Stand {
         let Task { ticket, trouble, .. } = &tasks[slot];
         let ticket = *ticket;
         if trouble.is_some() {
             self.troubled.insert(ticket, slot);
-            return Post::Troubled;
+            return Stand::Troubled;
         }
         match tasks.get_mut(self.last) {
             Some(last) if last.ticket > ticket => {
                 self.late.insert(ticket, slot);
-                return Post::Late;
+                return Stand::Late;
             }
             Some(last) => *last.neighbours().1 = slot,
             None => self.first = slot,
         }
         self.listed += 1;
-        Post::Listed { previous: core::mem::replace(&mut self.last, slot), next: NONE }
+        Stand::Listed { previous: core::mem::replace(&mut self.last, slot), next: NONE }
     }
 
     /// Takes a task out.
-    fn take(&mut self, tasks: &mut Slab<Task>, ticket: u64, post: Post) {
-        match post {
-            Post::Listed { previous, next } => {
+    fn take(&mut self, tasks: &mut Slab<Task>, ticket: u64, stand: Stand) {
+        match stand {
+            Stand::Listed { previous, next } => {
                 self.listed -= 1;
                 match tasks.get_mut(previous) {
                     Some(previous) => *previous.neighbours().1 = next,
@@ -115,8 +125,8 @@ impl Queue {
                     None => self.last = previous,
                 }
             }
-            Post::Late => drop(self.late.remove(&ticket)),
-            Post::Troubled => drop(self.troubled.remove(&ticket)),
+            Stand::Late => drop(self.late.remove(&ticket)),
+            Stand::Troubled => drop(self.troubled.remove(&ticket)),
         }
     }
 
@@ -125,7 +135,9 @@ impl Queue {
         let (mut slot, mut before, mut slots) = (self.first, (NONE, None), Vec::new());
         while slot != NONE {
             let task = &tasks[slot];
-            let State::Ready(Post::Listed { previous, next }) = task.state else { panic!("who is listed is ready") };
+            let State::Ready(Post { stand: Stand::Listed { previous, next }, .. }) = task.state else {
+                panic!("who is listed is ready")
+            };
             assert!(previous == before.0 && before.1.is_none_or(|before| before < task.ticket), "a queue is in order");
             slots.push(slot);
             (before, slot) = ((slot, Some(task.ticket)), next);
@@ -133,7 +145,8 @@ impl Queue {
         assert_eq!((before.0, slots.len()), (self.last, self.listed), "a queue has its end and its length");
         for (ticket, slot) in self.late.iter().chain(&self.troubled) {
             let task = &tasks[*slot];
-            let stands = matches!(task.state, State::Ready(Post::Late | Post::Troubled)) && task.ticket == *ticket;
+            let stands = matches!(task.state, State::Ready(Post { stand: Stand::Late | Stand::Troubled, .. }))
+                && task.ticket == *ticket;
             assert!(
                 stands && self.troubled.contains_key(ticket) == task.trouble.is_some(),
                 "a task stands in its line"
@@ -148,8 +161,16 @@ impl Task {
     /// The neighbours of a task that is listed.
     fn neighbours(&mut self) -> (&mut u32, &mut u32) {
         match &mut self.state {
-            State::Ready(Post::Listed { previous, next }) => (previous, next),
+            State::Ready(Post { stand: Stand::Listed { previous, next }, .. }) => (previous, next),
             _ => unreachable!("who is listed is ready"),
+        }
+    }
+
+    /// Where a ready task had best go, if that matters.
+    pub(super) const fn home(&self) -> Option<WorkerId> {
+        match &self.state {
+            State::Ready(post) => post.home,
+            _ => None,
         }
     }
 }
@@ -161,11 +182,13 @@ pub(super) struct Ready {
     names: BTreeMap<Class, u32>,
     /// Queues with something in them, by falling priority.
     active: BTreeSet<(Reverse<i32>, u32)>,
+    /// By home, queue and age, those that have one. Who has lost its home meanwhile stays listed where nobody looks.
+    homed: BTreeSet<(WorkerId, u32, u64, u32)>,
 }
 
 impl Ready {
     pub(super) const fn new() -> Self {
-        Self { queues: Slab::new(), names: BTreeMap::new(), active: BTreeSet::new() }
+        Self { queues: Slab::new(), names: BTreeMap::new(), active: BTreeSet::new(), homed: BTreeSet::new() }
     }
 
     /// The queue of a class, which it keeps until [`Ready::let_go`].
@@ -183,6 +206,7 @@ impl Ready {
             late: BTreeMap::new(),
             troubled: BTreeMap::new(),
             reserved: [None; 2],
+            passed_over: 0,
             clock: Clock::default(),
         });
         self.names.insert(class, queue);
@@ -216,13 +240,15 @@ impl Ready {
     }
 
     /// A task is ready.
-    pub(super) fn push(&mut self, tasks: &mut Slab<Task>, slot: u32) {
-        let queue = tasks[slot].queue;
+    pub(super) fn push(&mut self, tasks: &mut Slab<Task>, slot: u32, home: Option<WorkerId>) {
+        let Task { queue, ticket, .. } = tasks[slot];
         let q = &mut self.queues[queue];
         if q.len() == 0 {
             self.active.insert((Reverse(q.class.priority), queue));
         }
-        tasks[slot].state = State::Ready(q.post(tasks, slot));
+        let stand = q.post(tasks, slot);
+        tasks[slot].state = State::Ready(Post { stand, home });
+        self.homed.extend(home.map(|home| (home, queue, ticket, slot)));
     }
 
     /// The oldest task of a line.
@@ -235,19 +261,35 @@ impl Ready {
         self.queues[queue].troubled.values().take(limit).copied()
     }
 
+    /// The oldest task of a queue that had best go to a worker.
+    pub(super) fn oldest_at(&self, queue: u32, home: WorkerId) -> Option<u32> {
+        let listed = self.homed.range((home, queue, 0, 0)..=(home, queue, u64::MAX, u32::MAX)).next();
+        listed.map(|(.., slot)| *slot)
+    }
+
     /// A ready task leaves its queue from wherever it stands.
     pub(super) fn take(&mut self, tasks: &mut Slab<Task>, slot: u32) {
         let Task { queue, ticket, .. } = tasks[slot];
         let State::Ready(post) = tasks[slot].state else { unreachable!("only who is ready stands in a queue") };
         let q = &mut self.queues[queue];
-        q.take(tasks, ticket, post);
+        q.take(tasks, ticket, post.stand);
+        if let Some(home) = post.home {
+            self.homed.remove(&(home, queue, ticket, slot));
+        }
         if q.len() == 0 {
-            (q.reserved, q.clock) = ([None; 2], Clock::default());
+            (q.reserved, q.passed_over, q.clock) = ([None; 2], 0, Clock::default());
             self.active.remove(&(Reverse(q.class.priority), queue));
         }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Queue)> {
         self.queues.iter()
+    }
+
+    /// Panics unless those that have a home are listed there, and nobody else.
+    pub(super) fn check_homes(&self, tasks: &Slab<Task>) {
+        let listed = |(slot, task): (u32, &Task)| task.home().map(|home| (home, task.queue, task.ticket, slot));
+        let homed: BTreeSet<_> = tasks.iter().filter_map(listed).collect();
+        assert_eq!(homed, self.homed, "who has a home is listed there");
     }
 }

@@ -173,7 +173,8 @@ impl Scheduler {
     /// Puts a task into its ready queue.
     pub(super) fn make_ready(&mut self, slot: u32) {
         self.counts.ready += 1;
-        self.ready.push(&mut self.tasks, slot);
+        let home = self.home_of(slot);
+        self.ready.push(&mut self.tasks, slot, home);
     }
 
     fn cancel(&mut self, session: u32, seq: Seq, cancel: Cancel) {

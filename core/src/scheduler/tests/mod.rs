@@ -1,6 +1,7 @@
 //! The scheduler in small worlds: scripted, random, and hostile.
 
 mod folds;
+mod homes;
 mod scenario;
 mod soup;
 mod world;

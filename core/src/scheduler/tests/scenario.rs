@@ -456,6 +456,7 @@ scenarios!(
     balance,
     cancels,
     functions,
+    homes,
     inputs,
     misbehaviour,
     objects,

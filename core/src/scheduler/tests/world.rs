@@ -66,6 +66,8 @@ pub(super) struct Rig {
     notices: BTreeMap<SessionId, u64>,
     pub(super) pending: Vec<Event>,
     pub(super) log: Vec<Action>,
+    /// Objects that workers fetched from others.
+    pub(super) fetched: usize,
 }
 
 impl Rig {
@@ -80,6 +82,7 @@ impl Rig {
             notices: BTreeMap::new(),
             pending: Vec::new(),
             log: Vec::new(),
+            fetched: 0,
         }
     }
 
@@ -184,10 +187,12 @@ impl Rig {
             }
             Action::FenceWorker { worker } | Action::DismissWorker { worker } => drop(self.hands.remove(worker)),
             Action::Notify { session, notices } => notices.iter().for_each(|notice| self.hear(*session, notice)),
-            Action::FetchObject { .. }
-            | Action::GiveObject { .. }
-            | Action::ShowObject { .. }
-            | Action::DropObjects { .. } => panic!("no value here is with a worker: {action:?}"),
+            Action::FetchObject { worker, object, .. } => {
+                self.fetched += 1;
+                self.pending.push(Event::ObjectsHeld { worker: *worker, objects: vec![*object] });
+            }
+            Action::DropObjects { .. } => {}
+            Action::GiveObject { .. } | Action::ShowObject { .. } => panic!("all reach each other here: {action:?}"),
             Action::AcknowledgeReports { worker, cost } => self.hand(*worker).reported -= cost,
             Action::Welcome { .. } | Action::AcknowledgeRequests { .. } | Action::EndSession { .. } => {}
         }
