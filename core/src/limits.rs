@@ -102,6 +102,11 @@ pub const SPILL_AT_ONCE: usize = 2;
 /// A disk that did not take an object is left alone this long: what fills it may be gone by then.
 pub const SPILL_PAUSE: Duration = Duration::from_secs(5);
 
+/// What could not be brought back from disk for want of memory is tried again after this: somebody else may need less then.
+pub const MEMORY_PAUSE: Duration = Duration::from_secs(2);
+/// So often in a row memory may be wanting, for half a minute or less; then what was to be brought back is given up as lost.
+pub const MEMORY_REFUSALS: u32 = 15;
+
 /// Attempts that an executor holds at the most, the running one included: its ring in the shared page.
 pub const EXECUTOR_QUEUE: usize = 64;
 /// Attempts that a worker offers to hold per slot: covers a round trip to the coordinator at full speed.

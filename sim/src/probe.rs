@@ -33,6 +33,8 @@ pub(crate) const PROBES: &[&str] = &[
     "item crashed in place",
     "item run again alone",
     "link reset with messages on the way",
+    "no memory for an object on disk",
+    "no memory for an object to be shown",
     "no space for a result",
     "object back from disk",
     "object made again",

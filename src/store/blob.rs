@@ -109,7 +109,7 @@ impl Store {
     }
 
     #[cfg(test)]
-    fn with_limit(descriptors_limit: usize) -> Arc<Self> {
+    pub(super) fn with_limit(descriptors_limit: usize) -> Arc<Self> {
         Self::with(descriptors_limit, None)
     }
 
@@ -175,31 +175,31 @@ impl Store {
         copies.push_back(Copied { from, blob: Arc::downgrade(blob) });
     }
 
-    /// A segment of so many bytes that `read` fills in pieces of `piece` bytes. Nothing if there is no descriptor or no memory
-    /// for it.
+    /// A segment of so many bytes that `read` fills in pieces of `piece` bytes, told where in it each begins. Nothing if there
+    /// is no descriptor, no mapping or no memory for it, which may be found out in the middle.
     ///
     /// # Errors
     /// If `read` fails.
-    pub fn fill_from(
+    pub fn fill_from<E>(
         self: &Arc<Self>,
         length: usize,
         piece: usize,
-        read: &mut dyn FnMut(&mut [u8]) -> io::Result<()>,
-    ) -> io::Result<Option<Bytes>> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let Ok(file) = memfd_create("plait-blob", flags).map_err(io::Error::from).and_then(|memory| self.hold(memory))
-        else {
-            return Ok(None);
-        };
-        let (mut buffer, mut offset) = (vec![0; piece.min(length)], 0);
+        mut read: impl FnMut(usize, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Option<Bytes>, E> {
+        let (Ok(file), Ok(mut buffer)) = (self.blank(), zeroed(piece.min(length))) else { return Ok(None) };
+        let mut offset = 0;
         while offset < length {
             let piece = &mut buffer[..piece.min(length - offset)];
-            read(piece)?;
-            write_all(file.descriptor.as_fd(), piece, offset as u64)?;
+            read(offset, piece)?;
+            if write_all(file.descriptor.as_fd(), piece, offset as u64).is_err() {
+                return Ok(None);
+            }
             offset += piece.len();
         }
-        seal(file.descriptor.as_fd())?;
-        let memory = Snapshot::map(file.descriptor.as_fd(), 0, length)?;
+        let sealed = seal(file.descriptor.as_fd());
+        let Ok(memory) = sealed.and_then(|()| Snapshot::map(file.descriptor.as_fd(), 0, length)) else {
+            return Ok(None);
+        };
         let blob = self.enter(memory, Some(Memory { file, offset: 0 }), None);
         Ok(Some(Bytes::from_owner(Shared(blob))))
     }
@@ -274,8 +274,7 @@ impl Store {
 
     /// Fills and seals a new blob; tells where in it each segment begins.
     fn fill(self: &Arc<Self>, segments: &[&[u8]]) -> io::Result<(Arc<File>, Vec<u64>)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = self.hold(memfd_create("plait-blob", flags)?)?;
+        let file = self.blank()?;
         let (mut offsets, mut end) = (Vec::with_capacity(segments.len()), 0_u64);
         for segment in segments {
             let offset = end.next_multiple_of(page_bytes());
@@ -285,6 +284,11 @@ impl Store {
         }
         seal(file.descriptor.as_fd())?;
         Ok((file, offsets))
+    }
+
+    /// Memory to be filled.
+    fn blank(self: &Arc<Self>) -> io::Result<Arc<File>> {
+        self.hold(memfd_create("plait-blob", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
     }
 
     /// Counts a descriptor. It is closed again if there are too many.
@@ -373,11 +377,17 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> io::Res
     Ok(())
 }
 
-/// Reads what cannot be mapped.
-fn read(file: BorrowedFd<'_>, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
+/// So many bytes, if there is memory for them.
+pub(super) fn zeroed(length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     bytes.resize(length, 0);
+    Ok(bytes)
+}
+
+/// Reads what cannot be mapped.
+fn read(file: BorrowedFd<'_>, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = zeroed(length)?;
     let mut rest = &mut bytes[..];
     while !rest.is_empty() {
         let got = retry_on_intr(|| pread(file, &mut *rest, offset))?;

@@ -4,7 +4,7 @@
 //! and nobody else can open them. What is not needed any more is given back to the file system at once, as holes.
 //! Everything here waits for the disk: it is called on threads that may.
 
-use super::blob::Store;
+use super::blob::{Store, zeroed};
 use bytes::Bytes;
 use plait_core::limits::{PASSED_BYTES, SPILL_FILE_BYTES};
 use plait_core::value::Value;
@@ -32,6 +32,17 @@ pub struct SpillError {
     pub source: io::Error,
 }
 
+/// Why an object is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is whole, but there is no memory for it at the moment.
+    #[error("there is no memory for {0} bytes")]
+    NoMemory(usize),
+    /// The disk does not give it back, or nobody wants it any more.
+    #[error(transparent)]
+    Lost(#[from] SpillError),
+}
+
 /// Where objects go.
 #[derive(Debug)]
 pub struct Folder {
@@ -43,6 +54,7 @@ pub struct Folder {
 #[derive(Debug)]
 struct Slab {
     file: File,
+    folder: PathBuf,
     /// Where the next object begins.
     end: Mutex<u64>,
 }
@@ -99,7 +111,8 @@ impl Folder {
         if let Some(slab) = current.as_ref().filter(|slab| slab.has_room()) {
             return Ok(Arc::clone(slab));
         }
-        let slab = Arc::new(Slab { file: nameless(&self.path)?, end: Mutex::new(0) });
+        let (file, folder) = (nameless(&self.path)?, self.path.clone());
+        let slab = Arc::new(Slab { file, folder, end: Mutex::new(0) });
         *current = Some(Arc::clone(&slab));
         Ok(slab)
     }
@@ -124,27 +137,37 @@ impl Spilled {
     ///
     /// # Errors
     /// If the disk fails, or there is no memory.
-    pub fn read(&self, blobs: &Arc<Store>, unwanted: &AtomicBool) -> io::Result<Value> {
-        let mut at = self.offset;
+    pub fn read(&self, blobs: &Arc<Store>, unwanted: &AtomicBool) -> Result<Value, ReadError> {
+        let mut start = self.offset;
         let segments = self.lengths.iter().map(|length| {
-            let mut read = |piece: &mut [u8]| {
-                wanted(unwanted)?;
-                self.slab.file.read_exact_at(piece, at)?;
-                at += piece.len() as u64;
-                Ok(())
-            };
-            if *length >= PASSED_BYTES
-                && let Some(segment) = blobs.fill_from(*length, PIECE_BYTES, &mut read)?
-            {
-                return Ok(segment);
-            }
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(*length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-            bytes.resize(*length, 0);
-            bytes.chunks_mut(PIECE_BYTES).try_for_each(read)?;
-            Ok(Bytes::from(bytes))
+            let segment = self.read_segment(start, *length, blobs, unwanted);
+            start += *length as u64;
+            segment
         });
-        segments.collect::<io::Result<_>>().map(Value::from_segments)
+        segments.collect::<Result<_, _>>().map(Value::from_segments)
+    }
+
+    /// Reads what is large into memory that can be passed on, if there is such memory.
+    fn read_segment(
+        &self,
+        start: u64,
+        length: usize,
+        blobs: &Arc<Store>,
+        unwanted: &AtomicBool,
+    ) -> Result<Bytes, ReadError> {
+        let mut read = |offset: usize, piece: &mut [u8]| {
+            let read = wanted(unwanted).and_then(|()| self.slab.file.read_exact_at(piece, start + offset as u64));
+            read.map_err(|source| SpillError { path: self.slab.folder.clone(), source })
+        };
+        if length >= PASSED_BYTES
+            && let Some(segment) = blobs.fill_from(length, PIECE_BYTES, &mut read)?
+        {
+            return Ok(segment);
+        }
+        let mut bytes = zeroed(length).map_err(|_| ReadError::NoMemory(length))?;
+        let mut pieces = bytes.chunks_mut(PIECE_BYTES).enumerate();
+        pieces.try_for_each(|(n, piece)| read(n * PIECE_BYTES, piece))?;
+        Ok(Bytes::from(bytes))
     }
 
     fn bytes(&self) -> u64 {
@@ -239,6 +262,25 @@ mod tests {
         let error = missing.write(&value(1), &WANTED).expect_err("there is none").to_string();
         assert!(error.starts_with("/no/such/folder: No such file"), "{error}");
         assert_eq!(missing.free_bytes(), 0);
+    }
+
+    #[test]
+    fn a_lack_of_memory_is_not_taken_for_a_disk_that_fails() {
+        let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::with_limit(0));
+        let spilled = folder.write(&value(1), &WANTED).expect("written");
+        let Spilled { slab, offset, .. } = &spilled;
+        let read = |offset: u64, length: usize| {
+            let part = Spilled { slab: Arc::clone(slab), offset, lengths: [length].into() };
+            part.read(&blobs, &WANTED)
+        };
+        assert!(read(*offset, PASSED_BYTES).is_ok());
+        assert!(matches!(read(*offset, usize::MAX / 2), Err(ReadError::NoMemory(_))));
+        let lost = read(1 << 40, PASSED_BYTES).expect_err("nothing lies there");
+        assert!(
+            matches!(lost, ReadError::Lost(_))
+                && lost.to_string().starts_with(&*std::env::temp_dir().to_string_lossy()),
+            "{lost}"
+        );
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! The worker's disk: objects are written and read on threads that may wait for it, a few at once; the driver never does.
 
 use crate::store::blob::Store;
-use crate::store::spill::{Folder, SpillError, Spilled};
+use crate::store::spill::{Folder, ReadError, SpillError, Spilled};
 use plait_core::id::ObjectId;
 use plait_core::limits::SPILL_AT_ONCE;
 use plait_core::value::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +35,8 @@ enum Job {
 #[derive(Debug)]
 enum Outcome {
     Written(Result<Spilled, SpillError>),
-    Restored(io::Result<Value>),
-    Shown(io::Result<Value>),
+    Restored(Result<Value, ReadError>),
+    Shown(Result<Value, ReadError>),
 }
 
 /// What has been done.
@@ -46,9 +45,9 @@ pub(super) enum Done {
     /// It is on disk, or is not.
     Written(ObjectId, Result<(), SpillError>),
     /// It is back in memory, or cannot be read.
-    Restored(ObjectId, io::Result<Value>),
+    Restored(ObjectId, Result<Value, ReadError>),
     /// It was read for somebody to see.
-    Shown(ObjectId, io::Result<Value>),
+    Shown(ObjectId, Result<Value, ReadError>),
 }
 
 impl Disk {

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::store::blob::Store;
 use crate::store::objects::Objects;
+use crate::store::spill::{ReadError, SpillError};
 use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
 use plait_core::limits::INLINE_VALUE_BYTES;
 use plait_core::outcome::Unfetched;
@@ -23,7 +24,7 @@ use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::value::Value;
 use plait_core::worker::{Action, Brain, Config as BrainConfig, Event, Supervision};
 use std::sync::Arc;
-use tracing::{trace, warn};
+use tracing::{info, trace, warn};
 
 /// Messages of executors taken in one turn.
 const EXECUTOR_BATCH: usize = 256;
@@ -165,7 +166,7 @@ impl Driver {
     }
 
     fn on_done(&mut self, done: Done) {
-        self.events.push(match done {
+        let event = match done {
             Done::Written(object, Ok(())) => Event::ObjectSpilled { object },
             Done::Written(object, Err(error)) => {
                 warn!(target: "plait::worker", %object, %error, "there is no room on disk");
@@ -175,13 +176,32 @@ impl Driver {
                 self.objects.store(object, value);
                 Event::ObjectRestored { object }
             }
-            Done::Restored(object, Err(error)) => {
-                warn!(target: "plait::worker", %object, %error, "an object cannot be read from disk");
-                self.disk.forget(object);
+            Done::Restored(object, Err(ReadError::Lost(error))) => {
+                self.give_up(object, &error);
                 Event::ObjectsDamaged { objects: vec![object] }
             }
-            Done::Shown(object, value) => Event::ObjectRead { object, value: value.ok() },
-        });
+            Done::Restored(object, Err(error @ ReadError::NoMemory(_))) => {
+                info!(target: "plait::worker", %object, %error, "an object stays on disk for now");
+                Event::RestoreFailed { object }
+            }
+            Done::Shown(object, Ok(value)) => Event::ObjectRead { object, value: Some(value) },
+            Done::Shown(object, Err(ReadError::Lost(error))) => {
+                self.give_up(object, &error);
+                Event::ObjectRead { object, value: None }
+            }
+            Done::Shown(object, Err(error @ ReadError::NoMemory(_))) => {
+                info!(target: "plait::worker", %object, %error, "an object is not shown for now");
+                Event::ReadFailed { object }
+            }
+        };
+        self.events.push(event);
+    }
+
+    /// What cannot be read any more is nowhere any more: the brain takes it for lost.
+    fn give_up(&mut self, object: ObjectId, error: &SpillError) {
+        warn!(target: "plait::worker", %object, %error, "an object cannot be read from disk");
+        self.disk.forget(object);
+        self.objects.forget(&[object]);
     }
 
     fn perform(&mut self, action: Action) {
@@ -259,7 +279,8 @@ impl Driver {
             Event::ObjectArrived { object, .. }
             | Event::ObjectSpilled { object }
             | Event::SpillFailed { object, .. }
-            | Event::ObjectRestored { object } => objects.contains(object),
+            | Event::ObjectRestored { object }
+            | Event::RestoreFailed { object } => objects.contains(object),
             _ => false,
         };
         self.events.retain(|event| !gone(event));

@@ -115,12 +115,13 @@ pub enum Action {
         /// Which.
         object: ObjectId,
     },
-    /// Bring an object back into memory, and leave it on disk; answered by `ObjectRestored` or `ObjectsDamaged`.
+    /// Bring an object back into memory, and leave it on disk; answered by `ObjectRestored`, `RestoreFailed` or
+    /// `ObjectsDamaged`.
     Restore {
         /// Which.
         object: ObjectId,
     },
-    /// Read an object from the store, wherever it lies; answered by `ObjectRead`.
+    /// Read an object from the store, wherever it lies; answered by `ObjectRead` or `ReadFailed`.
     Read {
         /// Which.
         object: ObjectId,

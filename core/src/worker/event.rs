@@ -121,12 +121,22 @@ pub enum Event {
         /// Which.
         object: ObjectId,
     },
+    /// The other answer: there is no memory for it at the moment. It is on disk still.
+    RestoreFailed {
+        /// Which.
+        object: ObjectId,
+    },
     /// The answer to `Read`.
     ObjectRead {
         /// Which object.
         object: ObjectId,
         /// All of it, if the store has it.
         value: Option<Value>,
+    },
+    /// The other answer: there is no memory to read it into at the moment. The store has it still.
+    ReadFailed {
+        /// Which.
+        object: ObjectId,
     },
     /// The coordinator's step has taken reports of this cost.
     ReportsTaken {

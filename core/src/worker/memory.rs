@@ -4,7 +4,9 @@
 //! here. What attempts need that are with executors is *pinned*: it stays. So is what those need that come next, as many as
 //! fit with their inputs, and one always, so that something goes on. An attempt whose inputs are on disk waits until they
 //! are back. While much more is here than may be and the disk is at work, nothing new begins, and executors give back what they
-//! have not begun. A disk that is full or fails is left alone for a while.
+//! have not begun. A disk that is full or fails is left alone for a while. What is to come back and
+//! finds no memory, because others have taken what there should be, is tried again a little later; it is lost only if that
+//! never ends.
 
 use super::attempt::{Place, Rank};
 use super::{Action, Brain};
@@ -108,6 +110,10 @@ pub(super) struct Memory {
     disk: Disk,
     /// Why the disk did not take something the last time.
     trouble: Option<Box<str>>,
+    /// Memory that there should be was not there, and is not asked for again before that.
+    scarce: Option<Time>,
+    /// How often in a row it was not.
+    refusals: u32,
 }
 
 /// What stays in memory, or has to come back, in the order in which it is needed.
@@ -131,6 +137,8 @@ impl Memory {
             tally,
             disk: Disk::Ready,
             trouble: None,
+            scarce: None,
+            refusals: 0,
         }
     }
 
@@ -163,18 +171,41 @@ impl Memory {
         self.is_short() || self.tally.away > 0
     }
 
-    /// When the disk is tried again.
-    pub(super) const fn due(&self) -> Option<Time> {
-        match self.disk {
+    /// When the disk is tried again, or memory.
+    pub(super) fn due(&self) -> Option<Time> {
+        let disk = match self.disk {
             Disk::Failed(until) => Some(until),
             Disk::Ready => None,
-        }
+        };
+        disk.into_iter().chain(self.scarce).min()
     }
 
     pub(super) fn fire(&mut self, now: Time) {
-        if self.due().is_some_and(|until| until <= now) {
+        if matches!(self.disk, Disk::Failed(until) if until <= now) {
             self.disk = Disk::Ready;
         }
+        self.scarce = self.scarce.filter(|until| now < *until);
+    }
+
+    /// Whether nothing is read from disk at the moment, because there is no memory for it.
+    pub(super) const fn is_scarce(&self) -> bool {
+        self.scarce.is_some()
+    }
+
+    /// There was no memory for what was to be read. True if that has been so for too long.
+    pub(super) fn refused(&mut self, now: Time) -> bool {
+        self.scarce = Some(now + limits::MEMORY_PAUSE);
+        self.refusals += 1;
+        let too_long = self.refusals > limits::MEMORY_REFUSALS;
+        if too_long {
+            self.refusals = 0;
+        }
+        too_long
+    }
+
+    /// There was memory for what was to be read.
+    pub(super) const fn granted(&mut self) {
+        self.refusals = 0;
     }
 
     /// An object has come into memory.
@@ -203,10 +234,10 @@ impl Memory {
         }
     }
 
-    /// Nothing is held any more. What is known of the disk stays known.
+    /// Nothing is held any more. What is known of disk and memory stays known.
     pub(super) fn clear(&mut self) {
-        let (disk, trouble) = (self.disk, self.trouble.take());
-        *self = Self { disk, trouble, ..Self::new(self.limit, self.disk_limit) };
+        let (disk, trouble, scarce) = (self.disk, self.trouble.take(), self.scarce);
+        *self = Self { disk, trouble, scarce, ..Self::new(self.limit, self.disk_limit) };
     }
 
     /// Whether it is on disk alone, or being read.
@@ -253,14 +284,21 @@ impl Memory {
     pub(super) fn restored(&mut self, object: ObjectId) -> bool {
         let back = self.shift(object, Site::Returning, Site::Both);
         self.touch(object);
+        self.granted();
         back
+    }
+
+    /// It is not, and still on disk. True if it was on its way.
+    pub(super) fn not_restored(&mut self, object: ObjectId) -> bool {
+        self.shift(object, Site::Returning, Site::Disk)
     }
 
     /// Moves what has to be moved. Returns what is in memory no more.
     fn settle(&mut self, pinned: &Pinned, actions: &mut Vec<Action>) -> BTreeSet<ObjectId> {
         let absent =
             |memory: &Self, object: &ObjectId| memory.held.get(object).is_some_and(|held| held.site == Site::Disk);
-        let wanted: Vec<ObjectId> = pinned.order.iter().copied().filter(|object| absent(self, object)).collect();
+        let awaited = if self.is_scarce() { &[][..] } else { &pinned.order };
+        let wanted: Vec<ObjectId> = awaited.iter().copied().filter(|object| absent(self, object)).collect();
         let next = wanted.first().map_or(0, |object| self.bytes(*object));
         let (evicted, at_work) = self.make_room(next, pinned, actions);
         for (n, object) in wanted.into_iter().enumerate() {

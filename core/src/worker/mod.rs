@@ -141,7 +141,7 @@ pub enum Wake {
     Cut,
     /// The end of a drain.
     Drain,
-    /// The disk, which may take something again.
+    /// The disk, which may take something again, or memory for what is on it.
     Disk,
 }
 
@@ -241,6 +241,7 @@ impl Brain {
         self.fleet.hush(begin, actions);
         self.fire(now, actions);
         self.objects.memory.fire(now);
+        self.read_again(actions);
         self.stop_failed(now, actions);
         self.fleet.send_forgets(actions);
         self.fill_seats(now, actions);
@@ -306,6 +307,8 @@ impl Brain {
             Event::ObjectSpilled { object } => self.objects.memory.spilled(object),
             Event::SpillFailed { object, reason } => self.objects.memory.not_spilled(now, object, reason),
             Event::ObjectRestored { object } => self.on_object_restored(object, actions),
+            Event::RestoreFailed { object } => self.on_restore_failed(now, object, actions),
+            Event::ReadFailed { object } => self.on_read_failed(now, object, actions),
             Event::FetchFailed { object, reason } => self.on_fetch_failed(object, reason),
             Event::ObjectsDamaged { objects } => self.on_objects_damaged(&objects),
             Event::ReportsTaken { cost } => self.reports.give_back(cost),

@@ -10,9 +10,11 @@ use super::{Action, Brain, Config};
 use crate::id::{AttemptId, ObjectId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::spec::Start;
+use crate::time::Time;
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// An object that is here, or is wanted here.
@@ -54,12 +56,14 @@ pub(super) struct Objects {
     pub(super) memory: Memory,
     /// What the store is to take.
     made: Vec<(ObjectId, Value)>,
+    /// What is to be shown once there is memory to read it into, as often as that was asked for.
+    unread: Vec<ObjectId>,
 }
 
 impl Objects {
     /// None yet.
     pub(super) const fn new(memory: Memory) -> Self {
-        Self { known: BTreeMap::new(), memory, made: Vec::new() }
+        Self { known: BTreeMap::new(), memory, made: Vec::new(), unread: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -132,6 +136,7 @@ impl Objects {
         self.flush(actions);
         let known = core::mem::take(&mut self.known);
         self.memory.clear();
+        self.unread.clear();
         let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
         take_out(stored.map(|(object, _)| object).collect(), actions);
     }
@@ -225,6 +230,19 @@ impl Brain {
         let known = self.objects.known.get_mut(&object).expect("what takes memory is known");
         known.stage = Stage::Here;
         self.serve_waiters(object, actions);
+    }
+
+    /// There was no memory for an object that was to come back.
+    pub(super) fn on_restore_failed(&mut self, now: Time, object: ObjectId, actions: &mut Vec<Action>) {
+        if self.objects.memory.not_restored(object) && self.objects.memory.refused(now) {
+            self.give_up(object, actions);
+        }
+    }
+
+    /// An object is on disk, and there is never memory for it.
+    fn give_up(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
+        take_out(vec![object], actions);
+        self.on_objects_damaged(&[object]);
     }
 
     fn serve_waiters(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
@@ -325,7 +343,25 @@ impl Brain {
         if value.is_none() {
             self.on_objects_damaged(&[object]);
         }
+        self.objects.memory.granted();
         self.reports.push_shown(object, value);
+    }
+
+    /// There was no memory for an object that was to be shown.
+    pub(super) fn on_read_failed(&mut self, now: Time, object: ObjectId, actions: &mut Vec<Action>) {
+        if self.objects.is_held(object) && self.objects.memory.refused(now) {
+            self.give_up(object, actions);
+        }
+        self.objects.unread.push(object);
+    }
+
+    /// Has objects read for which there was no memory, if it may be tried again.
+    pub(super) fn read_again(&mut self, actions: &mut Vec<Action>) {
+        if !self.objects.memory.is_scarce() {
+            for object in core::mem::take(&mut self.objects.unread) {
+                self.on_show_requested(object, actions);
+            }
+        }
     }
 
     pub(super) fn check_objects(&self) {

@@ -1,4 +1,5 @@
-//! The simulated disks of workers: they take their time, fill up, fail to write and lose what was written.
+//! The simulated disks of workers: they take their time, fill up, fail to write and lose what was written;
+//! and what is to come back from them may find no memory.
 
 use super::{Input, World};
 use crate::agenda::{Happening, Node};
@@ -84,6 +85,10 @@ impl World {
             probe!("disk lost an object");
             self.workers[n].disk.written.remove(&object);
             return Event::ObjectsDamaged { objects: vec![object] };
+        }
+        if self.rng.chance(self.plan.disk_trouble, 50) {
+            probe!("no memory for an object on disk");
+            return Event::RestoreFailed { object };
         }
         probe!("object back from disk");
         let mut value = self.workers[n].disk.written[&object].clone();

@@ -84,8 +84,15 @@ impl World {
     }
 
     pub(super) fn read(&mut self, n: usize, object: ObjectId) {
-        let value = self.workers[n].held(object).cloned();
-        self.post(Node::Worker(n), Input::Brain(Event::ObjectRead { object, value }));
+        let host = &self.workers[n];
+        let (value, on_disk_alone) = (host.held(object).cloned(), !host.store.contains_key(&object));
+        let event = if value.is_some() && on_disk_alone && self.rng.chance(self.plan.disk_trouble, 200) {
+            probe!("no memory for an object to be shown");
+            Event::ReadFailed { object }
+        } else {
+            Event::ObjectRead { object, value }
+        };
+        self.post(Node::Worker(n), Input::Brain(event));
     }
 
     /// Takes objects out of a store; of those on their way nothing is heard any more.
@@ -101,7 +108,8 @@ impl World {
                 Event::ObjectArrived { object, .. }
                 | Event::ObjectSpilled { object }
                 | Event::SpillFailed { object, .. }
-                | Event::ObjectRestored { object },
+                | Event::ObjectRestored { object }
+                | Event::RestoreFailed { object },
             ) => objects.contains(object),
             _ => false,
         };

@@ -110,6 +110,8 @@ fn event(text: &str) -> Event {
         "spilled" => Event::ObjectSpilled { object: object(rest[0]) },
         "unspilled" => Event::SpillFailed { object: object(rest[0]), reason: "full".into() },
         "restored" => Event::ObjectRestored { object: object(rest[0]) },
+        "unrestored" => Event::RestoreFailed { object: object(rest[0]) },
+        "unread" => Event::ReadFailed { object: object(rest[0]) },
         "unreachable" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Unreachable },
         "gone" => Event::FetchFailed { object: object(rest[0]), reason: Unfetched::Gone },
         "damaged" => Event::ObjectsDamaged { objects: rest.iter().map(|word| object(word)).collect() },

@@ -246,7 +246,12 @@ impl World {
             }
             Action::Read { object } => {
                 let value = self.held(object).cloned();
-                self.events.push_back(Event::ObjectRead { object, value });
+                let on_disk_alone = !self.store.contains_key(&object) && value.is_some();
+                self.events.push_back(if on_disk_alone && self.rng.chance(1, 6) {
+                    Event::ReadFailed { object }
+                } else {
+                    Event::ObjectRead { object, value }
+                });
             }
             Action::Drop { objects } => {
                 for object in objects {
@@ -589,8 +594,12 @@ impl World {
             if self.rng.chance(1, 6) {
                 return self.damage(object);
             }
-            self.store.insert(object, self.disk[&object].clone());
-            self.events.push_back(Event::ObjectRestored { object });
+            self.events.push_back(if self.rng.chance(1, 6) {
+                Event::RestoreFailed { object }
+            } else {
+                self.store.insert(object, self.disk[&object].clone());
+                Event::ObjectRestored { object }
+            });
         }
     }
 
@@ -724,7 +733,8 @@ fn news_of(event: &Event) -> Option<ObjectId> {
         Event::ObjectArrived { object, .. }
         | Event::ObjectSpilled { object }
         | Event::SpillFailed { object, .. }
-        | Event::ObjectRestored { object } => Some(*object),
+        | Event::ObjectRestored { object }
+        | Event::RestoreFailed { object } => Some(*object),
         _ => None,
     }
 }
