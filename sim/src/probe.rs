@@ -26,6 +26,7 @@ pub(crate) const PROBES: &[&str] = &[
     "executor never became ready",
     "executor spawn failed",
     "fetch failed",
+    "fetch waited for memory",
     "finished result lost with its executor",
     "fold retried after a crash",
     "function forgotten",

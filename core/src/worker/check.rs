@@ -14,6 +14,7 @@ impl Brain {
         self.check_places();
         self.check_objects();
         self.check_memory();
+        self.check_fetches();
         self.check_resources();
         self.check_parts();
         if !self.linked {

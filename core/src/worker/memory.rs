@@ -2,13 +2,14 @@
 //!
 //! Objects may take so much memory. Beyond that, what has been of no use longest is written to disk and then forgotten
 //! here. What attempts need that are with executors is *pinned*: it stays. So is what those need that come next, as many as
-//! fit with their inputs, and one always, so that something goes on. An attempt whose inputs are on disk waits until they
-//! are back. While much more is here than may be and the disk is at work, nothing new begins, and executors give back what they
-//! have not begun. A disk that is full or fails is left alone for a while. What is to come back and
-//! finds no memory, because others have taken what there should be, is tried again a little later; it is lost only if that
-//! never ends.
+//! fit with their inputs, and one always, so that something goes on; then, as far as there is room left, what those have that
+//! lack something that others have. An attempt whose inputs are on disk waits until they are back. While much more is here than
+//! may be and the disk is at work, nothing new begins, and executors give back what they have not begun. A disk that is full or
+//! fails is left alone for a while. What is to come back and finds no memory, because others have taken what there should be, is
+//! tried again a little later; it is lost only if that never ends.
 
 use super::attempt::{Place, Rank};
+use super::object::Objects;
 use super::{Action, Brain};
 use crate::id::ObjectId;
 use crate::limits;
@@ -23,6 +24,8 @@ use alloc::vec::Vec;
 /// Where an object lies that this worker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Site {
+    /// On its way into memory, from elsewhere.
+    Coming,
     Memory,
     /// In memory, and being written to disk.
     Leaving,
@@ -56,26 +59,28 @@ struct Tally {
     memory: u64,
     /// Bytes on disk, or on their way there.
     disk: u64,
-    /// Objects that are on disk alone, that are being written, that are being read.
+    /// Objects that are on disk alone, that are being written, that are being read, that come from elsewhere.
     away: usize,
     leaving: usize,
     returning: usize,
+    coming: usize,
 }
 
 impl Tally {
     const fn of(site: Site, bytes: u64) -> Self {
         let (memory, disk) = match site {
-            Site::Memory => (bytes, 0),
+            Site::Coming | Site::Memory => (bytes, 0),
             Site::Disk => (0, bytes),
             Site::Leaving | Site::Both | Site::Returning => (bytes, bytes),
         };
-        let [away, leaving, returning] = match site {
-            Site::Disk => [1, 0, 0],
-            Site::Leaving => [0, 1, 0],
-            Site::Returning => [0, 0, 1],
-            Site::Memory | Site::Both => [0; 3],
+        let [away, leaving, returning, coming] = match site {
+            Site::Disk => [1, 0, 0, 0],
+            Site::Leaving => [0, 1, 0, 0],
+            Site::Returning => [0, 0, 1, 0],
+            Site::Coming => [0, 0, 0, 1],
+            Site::Memory | Site::Both => [0; 4],
         };
-        Self { total: bytes, memory, disk, away, leaving, returning }
+        Self { total: bytes, memory, disk, away, leaving, returning, coming }
     }
 
     const fn add(&mut self, more: Self) {
@@ -85,6 +90,7 @@ impl Tally {
         self.away += more.away;
         self.leaving += more.leaving;
         self.returning += more.returning;
+        self.coming += more.coming;
     }
 
     const fn take(&mut self, less: Self) {
@@ -94,6 +100,7 @@ impl Tally {
         self.away -= less.away;
         self.leaving -= less.leaving;
         self.returning -= less.returning;
+        self.coming -= less.coming;
     }
 }
 
@@ -122,12 +129,14 @@ pub(super) struct Pinned {
     order: Vec<ObjectId>,
     known: BTreeSet<ObjectId>,
     bytes: u64,
+    /// What is to be fetched of it, in bytes.
+    ordered: u64,
 }
 
 impl Memory {
     /// Room for so many bytes, and for so many on disk.
     pub(super) const fn new(limit: u64, disk_limit: u64) -> Self {
-        let tally = Tally { total: 0, memory: 0, disk: 0, away: 0, leaving: 0, returning: 0 };
+        let tally = Tally { total: 0, memory: 0, disk: 0, away: 0, leaving: 0, returning: 0, coming: 0 };
         Self {
             limit,
             disk_limit,
@@ -208,12 +217,42 @@ impl Memory {
         self.refusals = 0;
     }
 
-    /// An object has come into memory.
+    /// An object was made here.
     pub(super) fn insert(&mut self, object: ObjectId, bytes: u64) {
-        let before = self.held.insert(object, Held { bytes, used: 0, site: Site::Memory });
-        assert!(before.is_none(), "an object comes once");
-        self.tally.add(Tally::of(Site::Memory, bytes));
+        self.put(object, bytes, Site::Memory);
         self.touch(object);
+    }
+
+    /// An object is on its way here: its room is taken.
+    pub(super) fn reserve(&mut self, object: ObjectId, bytes: u64) {
+        self.put(object, bytes, Site::Coming);
+    }
+
+    /// It has come, and takes so much.
+    pub(super) fn arrived(&mut self, object: ObjectId, bytes: u64) {
+        self.remove(object);
+        self.insert(object, bytes);
+    }
+
+    fn put(&mut self, object: ObjectId, bytes: u64, site: Site) {
+        let before = self.held.insert(object, Held { bytes, used: 0, site });
+        assert!(before.is_none(), "an object comes once");
+        self.tally.add(Tally::of(site, bytes));
+    }
+
+    /// Whether so much more finds room.
+    pub(super) const fn fits(&self, bytes: u64) -> bool {
+        self.tally.memory.saturating_add(bytes) <= self.limit
+    }
+
+    /// Whether something comes from elsewhere.
+    pub(super) const fn is_receiving(&self) -> bool {
+        self.tally.coming > 0
+    }
+
+    /// Whether something is being written.
+    pub(super) const fn is_writing(&self) -> bool {
+        self.tally.leaving > 0
     }
 
     /// It is nowhere any more.
@@ -245,7 +284,12 @@ impl Memory {
         self.held.get(&object).is_some_and(|held| matches!(held.site, Site::Disk | Site::Returning))
     }
 
-    /// Objects that are held.
+    /// Whether it is on its way from elsewhere.
+    pub(super) fn is_coming(&self, object: ObjectId) -> bool {
+        self.held.get(&object).is_some_and(|held| held.site == Site::Coming)
+    }
+
+    /// Objects that are held, or coming.
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }
@@ -261,7 +305,7 @@ impl Memory {
         self.tally.add(Tally::of(to, held.bytes));
         held.site = to;
         match to {
-            Site::Disk | Site::Returning => self.recent.remove(&held.used),
+            Site::Coming | Site::Disk | Site::Returning => self.recent.remove(&held.used),
             Site::Memory | Site::Leaving | Site::Both => self.recent.insert(held.used, object),
         };
         true
@@ -300,9 +344,9 @@ impl Memory {
         let awaited = if self.is_scarce() { &[][..] } else { &pinned.order };
         let wanted: Vec<ObjectId> = awaited.iter().copied().filter(|object| absent(self, object)).collect();
         let next = wanted.first().map_or(0, |object| self.bytes(*object));
-        let (evicted, at_work) = self.make_room(next, pinned, actions);
+        let (evicted, at_work) = self.make_room(next.saturating_add(pinned.ordered), pinned, actions);
         for (n, object) in wanted.into_iter().enumerate() {
-            let fits = self.tally.memory.saturating_add(self.bytes(object)) <= self.limit;
+            let fits = self.fits(self.bytes(object));
             // The one that must come back comes, where nothing can make room for it.
             let must = n == 0 && !at_work && self.tally.returning == 0;
             if !fits && !must {
@@ -340,14 +384,15 @@ impl Memory {
                     actions.push(Action::Spill { object });
                     at_work = true;
                 }
-                Site::Memory | Site::Disk | Site::Returning => continue,
+                Site::Coming | Site::Memory | Site::Disk | Site::Returning => continue,
             }
             excess = excess.saturating_sub(bytes);
         }
         (evicted, at_work)
     }
 
-    fn can_spill(&self, bytes: u64) -> bool {
+    /// Whether the disk would take so much more.
+    pub(super) fn can_spill(&self, bytes: u64) -> bool {
         self.disk == Disk::Ready && self.tally.disk.saturating_add(bytes) <= self.disk_limit
     }
 
@@ -372,11 +417,29 @@ impl Pinned {
         self.known.contains(&object)
     }
 
-    fn add(&mut self, object: ObjectId, bytes: u64) {
-        if self.known.insert(object) {
+    /// It is needed here now.
+    fn add(&mut self, object: ObjectId, objects: &Objects) {
+        if self.keep(object, objects) {
             self.order.push(object);
-            self.bytes += bytes;
         }
+    }
+
+    /// It is to stay, but need not come back yet. True if it was not to before.
+    fn keep(&mut self, object: ObjectId, objects: &Objects) -> bool {
+        let new = self.known.insert(object);
+        if new {
+            let bytes = objects.bytes(object);
+            self.bytes = self.bytes.saturating_add(bytes);
+            let ordered = if objects.orders.has(object) { bytes } else { 0 };
+            self.ordered = self.ordered.saturating_add(ordered);
+        }
+        new
+    }
+
+    /// What it takes to add all that an attempt needs.
+    fn with(&self, start: &Start, of: &Objects) -> u64 {
+        let more: BTreeSet<ObjectId> = objects(start).filter(|object| !self.has(*object)).collect();
+        more.iter().fold(self.bytes, |sum, object| sum.saturating_add(of.bytes(*object)))
     }
 }
 
@@ -385,37 +448,53 @@ fn objects(start: &Start) -> impl Iterator<Item = ObjectId> {
 }
 
 impl Brain {
-    /// Has objects written, forgotten and read, as memory and what waits for it ask.
+    /// Has objects written, forgotten, read and fetched, as memory and what waits for it ask.
     pub(super) fn settle_memory(&mut self, actions: &mut Vec<Action>) {
-        if self.objects.memory.is_stirred() {
-            let pinned = self.pinned();
-            let evicted = self.objects.memory.settle(&pinned, actions);
-            self.await_again(&evicted);
+        loop {
+            if self.objects.memory.is_stirred() || !self.objects.have_room_for_orders() {
+                let pinned = self.pinned();
+                let evicted = self.objects.memory.settle(&pinned, actions);
+                self.await_again(&evicted);
+            }
+            // What comes though there is no room for it has others make room.
+            if self.fetch_ordered(actions) == 0 || !self.objects.memory.is_short() {
+                return;
+            }
         }
     }
 
     /// What attempts need that are with executors, and that those need whose turn comes next.
     fn pinned(&self) -> Pinned {
-        let memory = &self.objects.memory;
+        let limit = self.objects.memory.limit;
         let (mut pinned, mut waiting) = (Pinned::default(), Vec::<(Rank, &Start)>::new());
+        let mut lacking = Vec::<(Rank, &Start)>::new();
         for (_, attempt) in self.attempts.iter().filter(|(_, attempt)| objects(&attempt.start).next().is_some()) {
             match attempt.place {
                 Place::Given { .. } | Place::Split => {
-                    objects(&attempt.start).for_each(|object| pinned.add(object, memory.bytes(object)));
+                    objects(&attempt.start).for_each(|object| pinned.add(object, &self.objects));
                 }
                 // What comes from elsewhere comes first.
-                Place::Awaiting { .. } if !self.objects.has_all(&attempt.start) => {}
+                Place::Awaiting { .. } if !self.objects.has_all(&attempt.start) => {
+                    lacking.push((attempt.rank(), &attempt.start));
+                }
                 Place::Awaiting { .. } | Place::Queued(_) => waiting.push((attempt.rank(), &attempt.start)),
             }
         }
         waiting.sort_unstable_by_key(|(rank, _)| *rank);
         for (_, start) in waiting {
-            let more: BTreeSet<ObjectId> = objects(start).filter(|object| !pinned.has(*object)).collect();
-            let bytes: u64 = more.iter().map(|object| memory.bytes(*object)).sum();
-            if !pinned.known.is_empty() && pinned.bytes.saturating_add(bytes) > memory.limit {
+            if !pinned.known.is_empty() && pinned.with(start, &self.objects) > limit {
                 break;
             }
-            more.into_iter().for_each(|object| pinned.add(object, memory.bytes(object)));
+            objects(start).for_each(|object| pinned.add(object, &self.objects));
+        }
+        lacking.sort_unstable_by_key(|(rank, _)| *rank);
+        for (_, start) in lacking {
+            if pinned.with(start, &self.objects) > limit {
+                break;
+            }
+            for object in objects(start) {
+                pinned.keep(object, &self.objects);
+            }
         }
         pinned
     }

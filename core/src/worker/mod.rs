@@ -14,7 +14,7 @@
 //! third kind needs its place.
 //!
 //! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store;
-//!   `memory`: which of those lie on disk.
+//!   `fetch`: which of those to come are fetched now; `memory`: which of those here lie on disk.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
 //! - `part`: chunks that were cut, for an idle executor or around an item that kills.
 //! - `place`, `cancel`, `drain`: who gets what, and how it is taken back.
@@ -27,6 +27,7 @@ mod check;
 mod drain;
 mod event;
 mod executor;
+mod fetch;
 mod function;
 mod hand;
 mod input;
@@ -299,7 +300,7 @@ impl Brain {
             Event::AttemptsRecalled { attempts } => self.on_recalled(&attempts),
             Event::FunctionsForgotten { functions } => self.on_functions_forgotten(&functions),
             Event::SessionForgotten { session } => self.on_session_forgotten(session, actions),
-            Event::FetchOrdered { object, from, at } => self.bring(object, Action::Fetch { object, from, at }, actions),
+            Event::FetchOrdered { object, from, at } => self.on_fetch_ordered(object, from, at),
             Event::ObjectGiven { object, value } => self.on_object_given(object, value, actions),
             Event::ShowRequested { object } => self.on_show_requested(object, actions),
             Event::ObjectsDropped { objects } => self.objects.drop(&objects, actions),

@@ -5,11 +5,12 @@
 //! parts of an attempt come to has no name and is none. Whether an object lies in memory or on disk is for `memory` to say.
 
 use super::attempt::{Handle, Place};
+use super::fetch::Orders;
 use super::memory::Memory;
 use super::{Action, Brain, Config};
-use crate::id::{AttemptId, ObjectId};
+use crate::id::{AttemptId, ObjectId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
-use crate::spec::Start;
+use crate::spec::{Peer, Start};
 use crate::time::Time;
 use crate::value::Value;
 use alloc::boxed::Box;
@@ -19,22 +20,26 @@ use alloc::vec::Vec;
 
 /// An object that is here, or is wanted here.
 #[derive(Debug)]
-struct Object {
-    stage: Stage,
+pub(super) struct Object {
+    pub(super) stage: Stage,
+    /// What it takes, in bytes; nothing as long as nobody has said so.
+    pub(super) bytes: u64,
     /// Attempts that wait for it, each as often as it names it, and parts of attempts.
-    waiters: Vec<Handle>,
+    pub(super) waiters: Vec<Handle>,
 }
 
 impl Object {
     /// One of which nothing is known but its name.
-    const WANTED: Self = Self { stage: Stage::Wanted, waiters: Vec::new() };
+    const WANTED: Self = Self { stage: Stage::Wanted, bytes: 0, waiters: Vec::new() };
 }
 
 /// How far an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Nobody has said yet where it is to be had.
     Wanted,
+    /// It will be fetched once there is room for it.
+    Ordered,
     /// It is being fetched, or put into the store.
     Coming,
     Here,
@@ -47,12 +52,18 @@ impl Stage {
     const fn is_held(self) -> bool {
         matches!(self, Self::Here | Self::Away)
     }
+
+    /// Whether it is in the store, or on its way there.
+    const fn takes_store(self) -> bool {
+        matches!(self, Self::Coming | Self::Here | Self::Away)
+    }
 }
 
 /// All objects of which this worker knows.
 #[derive(Debug)]
 pub(super) struct Objects {
-    known: BTreeMap<ObjectId, Object>,
+    pub(super) known: BTreeMap<ObjectId, Object>,
+    pub(super) orders: Orders,
     pub(super) memory: Memory,
     /// What the store is to take.
     made: Vec<(ObjectId, Value)>,
@@ -63,7 +74,7 @@ pub(super) struct Objects {
 impl Objects {
     /// None yet.
     pub(super) const fn new(memory: Memory) -> Self {
-        Self { known: BTreeMap::new(), memory, made: Vec::new(), unread: Vec::new() }
+        Self { known: BTreeMap::new(), orders: Orders::new(), memory, made: Vec::new(), unread: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -83,6 +94,11 @@ impl Objects {
         self.known.get(&object).is_some_and(|known| known.stage.is_held())
     }
 
+    /// What an object takes that is here, or that is to come and that an attempt has named.
+    pub(super) fn bytes(&self, object: ObjectId) -> u64 {
+        self.known.get(&object).filter(|known| known.stage != Stage::Wanted).map_or(0, |known| known.bytes)
+    }
+
     /// Whether this worker has all inputs of an attempt, in memory or on disk.
     pub(super) fn has_all(&self, start: &Start) -> bool {
         start.inputs.iter().filter_map(Outcome::stored).all(|stored| self.is_held(stored.object))
@@ -95,7 +111,7 @@ impl Objects {
             return value;
         }
         let (told, bytes) = (value.referred_to_as(object), value.carried());
-        self.known.insert(object, Object { stage: Stage::Here, waiters: Vec::new() });
+        self.known.insert(object, Object { stage: Stage::Here, bytes, waiters: Vec::new() });
         self.memory.insert(object, bytes);
         self.made.push((object, value));
         told
@@ -107,10 +123,11 @@ impl Objects {
         let mut dropped = Vec::new();
         for object in objects {
             let Some(known) = self.known.get_mut(object) else { continue };
-            if known.stage != Stage::Wanted {
+            if known.stage.takes_store() {
                 dropped.push(*object);
             }
             known.stage = Stage::Wanted;
+            self.orders.remove(*object);
             self.memory.remove(*object);
             if known.waiters.is_empty() {
                 self.known.remove(object);
@@ -135,9 +152,10 @@ impl Objects {
     pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
         self.flush(actions);
         let known = core::mem::take(&mut self.known);
+        self.orders = Orders::new();
         self.memory.clear();
         self.unread.clear();
-        let stored = known.into_iter().filter(|(_, known)| known.stage != Stage::Wanted);
+        let stored = known.into_iter().filter(|(_, known)| known.stage.takes_store());
         take_out(stored.map(|(object, _)| object).collect(), actions);
     }
 
@@ -175,6 +193,9 @@ impl Brain {
         let mut missing = 0;
         for stored in start.inputs[from..].iter().filter_map(Outcome::stored) {
             let known = self.objects.known.entry(stored.object).or_insert(Object::WANTED);
+            if !known.stage.takes_store() {
+                known.bytes = stored.len();
+            }
             if known.stage != Stage::Here {
                 known.waiters.push(handle);
                 missing += 1;
@@ -193,18 +214,29 @@ impl Brain {
         missing == 0
     }
 
-    pub(super) fn on_object_given(&mut self, object: ObjectId, value: Value, actions: &mut Vec<Action>) {
-        self.reports.take(value.carried());
-        self.bring(object, Action::Keep { object, value }, actions);
-    }
-
-    /// Has an object brought here by `action`, unless it is here or on its way.
-    pub(super) fn bring(&mut self, object: ObjectId, action: Action, actions: &mut Vec<Action>) {
+    /// The coordinator says who has an object: it is fetched at the end of this step, or later.
+    pub(super) fn on_fetch_ordered(&mut self, object: ObjectId, from: WorkerId, at: Peer) {
         let known = self.objects.known.entry(object).or_insert(Object::WANTED);
         match known.stage {
             Stage::Wanted => {
-                known.stage = Stage::Coming;
-                actions.push(action);
+                known.stage = Stage::Ordered;
+                self.objects.orders.insert(object, from, at);
+            }
+            Stage::Ordered | Stage::Coming => {}
+            Stage::Here | Stage::Away => self.reports.push_held(object),
+        }
+    }
+
+    /// The coordinator sends an object itself. It takes memory already, so there is nothing to wait for.
+    pub(super) fn on_object_given(&mut self, object: ObjectId, value: Value, actions: &mut Vec<Action>) {
+        self.reports.take(value.carried());
+        let known = self.objects.known.entry(object).or_insert(Object::WANTED);
+        match known.stage {
+            Stage::Wanted | Stage::Ordered => {
+                (known.stage, known.bytes) = (Stage::Coming, value.carried());
+                self.objects.orders.remove(object);
+                self.objects.memory.reserve(object, value.carried());
+                actions.push(Action::Keep { object, value });
             }
             Stage::Coming => {}
             Stage::Here | Stage::Away => self.reports.push_held(object),
@@ -216,8 +248,8 @@ impl Brain {
         let Some(known) = self.objects.known.get_mut(&object).filter(|known| known.stage == Stage::Coming) else {
             return;
         };
-        known.stage = Stage::Here;
-        self.objects.memory.insert(object, bytes);
+        (known.stage, known.bytes) = (Stage::Here, bytes);
+        self.objects.memory.arrived(object, bytes);
         self.reports.push_held(object);
         self.serve_waiters(object, actions);
     }
@@ -265,6 +297,7 @@ impl Brain {
         if known.waiters.is_empty() {
             self.objects.known.remove(&object);
         }
+        self.objects.memory.remove(object);
         self.reports.push_unfetched(object, reason);
     }
 
@@ -310,8 +343,9 @@ impl Brain {
                 Place::Split => continue,
                 Place::Queued(_) | Place::Awaiting { .. } => 0,
             };
-            let of_lost = attempt.start.inputs[from..].iter().filter_map(Outcome::stored).map(|stored| stored.object);
-            let of_lost: Vec<ObjectId> = of_lost.filter(|object| lost.contains(object)).collect();
+            let of_lost = attempt.start.inputs[from..].iter().filter_map(Outcome::stored);
+            let of_lost = of_lost.filter(|stored| lost.contains(&stored.object));
+            let of_lost: Vec<(ObjectId, u64)> = of_lost.map(|stored| (stored.object, stored.len())).collect();
             match attempt.place {
                 Place::Given { .. } | Place::Split => {}
                 Place::Queued(_) => {
@@ -322,8 +356,9 @@ impl Brain {
                     self.attempts.get_mut(handle).place = Place::Awaiting { missing: missing + of_lost.len() };
                 }
             }
-            for object in of_lost {
-                self.objects.known.entry(object).or_insert(Object::WANTED).waiters.push(handle);
+            for (object, bytes) in of_lost {
+                let wanted = Object { bytes, ..Object::WANTED };
+                self.objects.known.entry(object).or_insert(wanted).waiters.push(handle);
             }
         }
     }
@@ -366,9 +401,11 @@ impl Brain {
 
     pub(super) fn check_objects(&self) {
         assert!(self.objects.made.is_empty(), "what was made is told");
-        let held = self.objects.known.values().filter(|known| known.stage.is_held()).count();
-        assert_eq!(held, self.objects.memory.len(), "what is held lies somewhere");
+        let stored = self.objects.known.values().filter(|known| known.stage.takes_store()).count();
+        assert_eq!(stored, self.objects.memory.len(), "what is held or coming is counted");
         for (object, known) in &self.objects.known {
+            assert_eq!(known.stage == Stage::Coming, self.objects.memory.is_coming(*object), "what comes takes memory");
+            assert_eq!(known.stage == Stage::Ordered, self.objects.orders.has(*object), "what is ordered is listed");
             assert_eq!(known.stage == Stage::Away, self.objects.memory.is_away(*object), "what is away is on disk");
             assert!(known.stage != Stage::Here || known.waiters.is_empty(), "nobody waits for what is here");
             assert!(known.stage != Stage::Wanted || !known.waiters.is_empty(), "what is wanted is waited for");

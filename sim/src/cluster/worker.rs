@@ -61,6 +61,14 @@ impl WorkerHost {
     }
 }
 
+/// What the coordinator tells a worker to fetch.
+const fn ordered(event: &Event) -> Option<ObjectId> {
+    match event {
+        Event::FetchOrdered { object, .. } => Some(*object),
+        _ => None,
+    }
+}
+
 /// How others would reach a machine.
 fn peer(n: usize) -> Peer {
     Peer { address: ([10, 0, 0, n as u8], 9_000).into(), key: Fingerprint([n as u8; 16]) }
@@ -203,6 +211,7 @@ impl World {
         for event in &events {
             self.note(Node::Worker(n), format_args!("< {event:?}"));
         }
+        let ordered: Vec<ObjectId> = events.iter().filter_map(ordered).collect();
         let mut actions = Vec::new();
         self.workers[n].brain.step(now, events, &mut actions);
         if checked {
@@ -214,6 +223,12 @@ impl World {
             }
             self.note(Node::Worker(n), format_args!("> {action:?}"));
             self.perform_for_brain(n, action);
+        }
+        let host = &self.workers[n];
+        if host.opened
+            && ordered.iter().any(|object| !host.fetching.contains_key(object) && host.held(*object).is_none())
+        {
+            probe!("fetch waited for memory");
         }
         self.workers[n].brain.deadline().map(|(at, _)| at)
     }

@@ -42,6 +42,7 @@ scenarios! {
     reports_wait_for_credit
     a_result_that_would_not_be_kept_is_not_sent
     inputs_that_are_with_other_workers_come_first
+    inputs_from_elsewhere_wait_for_memory
     a_large_result_stays_with_its_worker
     what_memory_cannot_hold_goes_to_disk
     inputs_on_disk_come_back_first

@@ -230,12 +230,13 @@ fn object(word: &str) -> ObjectId {
     ObjectId(attempt(word))
 }
 
-/// An input that is with workers, if it is named `s0t1`; a small value if it is a number.
+/// An input that is with workers, if it is named `s0t1` or `s0t1@4MiB`; a small value if it is a number.
 fn stored(word: &str) -> Outcome {
     if word.parse::<u64>().is_ok() {
         return Outcome::Value(Value::empty());
     }
-    Outcome::Value(Stored { object: object(word), lengths: [1 << 20].into() }.into())
+    let (name, bytes) = word.split_once('@').map_or((word, 1 << 20), |(name, bytes)| (name, size(bytes)));
+    Outcome::Value(Stored { object: object(name), lengths: [bytes].into() }.into())
 }
 
 fn bytes_of(word: &str) -> Value {
