@@ -37,16 +37,18 @@ impl Scheduler {
 
     /// Nothing is left half done, and nothing that is due was left.
     fn check_between_steps(&self) {
-        assert!(self.stirred.is_empty() && self.touched.is_empty(), "a step ends settled");
+        assert!(self.touched.is_empty(), "a step leaves no session to look at");
         assert!(self.unwanted.is_empty() && self.stirred_objects.is_empty(), "a step leaves no object to look at");
         assert!(self.stirred_workers.is_empty(), "a step leaves no worker to look at");
         assert!(self.farewells.is_empty(), "a step hands out all its actions");
         assert!(self.unfolded.iter().all(|run| self.runs.get(*run).is_some()), "what may be folded is a run's");
+        assert!(self.unordered.iter().all(|run| self.runs.get(*run).is_some()), "what is put in order is a run's");
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
         assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
-        let settled = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
-        assert!(cut || settled, "nothing is left over without need");
+        let ended = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
+        let settled = self.stirred.is_empty() && self.unordered.is_empty();
+        assert!(cut || (ended && settled), "nothing is left over without need");
     }
 
     fn check_counts(&self) {
@@ -155,8 +157,12 @@ impl Scheduler {
         let shelved = if missing >= SHELVED { SHELVED as usize } else { 0 };
         assert!(shelved == 0 || self.is_leftover_task(slot), "only what is nobody's is shelved");
         let expected = match task.role {
-            Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_complete() => 1,
-            Role::Result { run, .. } if task.object == NONE && !self.runs[run].is_combine() => 1,
+            Role::Result { run, .. } if task.object == NONE && task.inputs.is_empty() && shelved == 0 => {
+                let late = self.runs[run].is_complete() && self.runs[run].is_combine();
+                let turn = self.stirred.contains(&run) || self.unordered.contains(&run);
+                assert!(!late || turn, "a combine begins once all is there");
+                1
+            }
             Role::Result { .. }
             | Role::Plain(_)
             | Role::Put(_)
@@ -297,7 +303,7 @@ impl Scheduler {
         let live = self.tasks.iter().filter(|(_, task)| ours(task) && !task.is_done()).count();
         assert_eq!(live as u64, run.live, "pieces and folds that are not over");
         assert_eq!(self.over.contains(&slot), run.is_over(), "a run that is over is cleared away");
-        if run.is_over() {
+        if run.is_over() || run.has_failed() {
             return;
         }
         assert_eq!(self.sessions[run.session].runs.get(&run.id), Some(&slot), "a run is known to its session");

@@ -1,7 +1,7 @@
 //! Combine: one last call over all outcomes of a run, in order.
 
 use super::Scheduler;
-use super::run::Gather;
+use super::run::{Gather, Phase, Run};
 use super::task::State;
 use crate::outcome::Outcome;
 use crate::spec::{Call, Span};
@@ -19,7 +19,7 @@ pub(super) struct Combine {
     stored: u64,
     /// What those of them were given that came to no value.
     given: BTreeMap<u64, Given>,
-    /// All of it in order, once every piece is over.
+    /// All of it in order, once every piece is over; those that are not there yet follow.
     inputs: Vec<Outcome>,
 }
 
@@ -55,16 +55,21 @@ impl Combine {
         some.iter().filter_map(Outcome::value).filter(|value| value.stored().is_some())
     }
 
-    /// Every piece is over: failures are followed by what they were given.
-    fn close_ranks(&mut self) {
-        let given = core::mem::take(&mut self.given);
-        let mut given = given.into_iter().peekable();
-        for (at, outcome) in core::mem::take(&mut self.ended) {
+    /// Every piece is over: puts up to so many outcomes in order, failures followed by what they were given. How many.
+    fn close_ranks(&mut self, most: usize) -> usize {
+        if self.inputs.is_empty() {
+            // Growing would copy them again and again.
+            self.inputs.reserve_exact(self.ended.len());
+        }
+        let ended = core::iter::from_fn(|| self.ended.pop_first()).take(most);
+        let before = self.inputs.len();
+        for (at, outcome) in ended {
             self.inputs.push(outcome);
-            if let Some((_, given)) = given.next_if(|(of, _)| *of == at) {
+            if let Some(given) = self.given.remove(&at) {
                 self.inputs.extend(given.into_inputs());
             }
         }
+        self.inputs.len() - before
     }
 
     /// Takes up to so many outcomes out, and what failed pieces were given.
@@ -99,7 +104,6 @@ impl Combine {
         assert!(self.given.keys().eq(failed), "what failed pieces were given is kept, no other");
         let stored = self.outcomes().filter(|outcome| outcome.stored().is_some()).count() as u64;
         assert_eq!(stored, self.stored, "values with workers are counted");
-        assert!(self.inputs.is_empty() || self.ended.is_empty(), "all of it is in order, or none");
     }
 }
 
@@ -121,18 +125,30 @@ impl Given {
 }
 
 impl Scheduler {
-    /// Starts a run's result once all pieces are over.
+    /// Has a run's outcomes put in order once all pieces are over.
     pub(super) fn call_combine(&mut self, run: u32) {
-        let r = &mut self.runs[run];
-        if !r.is_complete() {
-            return;
+        if self.runs[run].is_complete() {
+            self.unordered.insert(run);
         }
-        let Gather::Combine(combine) = &mut r.gather else { return };
-        combine.close_ranks();
-        let result = r.result;
-        let task = &self.tasks[result];
-        if matches!(task.state, State::Waiting { .. }) && task.inputs.is_empty() {
-            self.await_values(result);
+    }
+
+    /// Puts outcomes of runs whose pieces are all over in order, as many as this step may, then starts their results.
+    pub(super) fn order_combines(&mut self) {
+        while self.slice.trifles > 0
+            && let Some(run) = self.unordered.first().copied()
+        {
+            if let Run { phase: Phase::Open, result, gather: Gather::Combine(combine), .. } = &mut self.runs[run] {
+                self.slice.trifles -= combine.close_ranks(self.slice.trifles).min(self.slice.trifles);
+                if !combine.ended.is_empty() {
+                    return;
+                }
+                let result = *result;
+                let task = &self.tasks[result];
+                if matches!(task.state, State::Waiting { .. }) && task.inputs.is_empty() {
+                    self.await_values(result);
+                }
+            }
+            self.unordered.remove(&run);
         }
     }
 }

@@ -9,7 +9,7 @@
 use super::request::Work;
 use super::run::{Gather, Phase, Run};
 use super::task::Role;
-use super::{Action, Scheduler};
+use super::{Action, Scheduler, Slice};
 use crate::id::Seq;
 use crate::limits;
 use crate::outcome::Outcome;
@@ -307,6 +307,7 @@ impl Scheduler {
     }
 
     fn start_fold(&mut self, run: u32, set: &[(u64, u64)]) {
+        self.slice.chores = self.slice.chores.saturating_sub(Slice::CHORES_PER_FOLD);
         let Run { session, function, options, .. } = self.runs[run];
         let Gather::Fold(fold) = &mut self.runs[run].gather else { return };
         let start = fold.begin(set);

@@ -53,10 +53,11 @@ impl Scheduler {
             let before = self.slice;
             self.run_fallout();
             self.settle_runs();
+            self.order_combines();
             self.clear_runs();
             self.clear_sessions();
-            let ended = self.fallout.is_empty() || self.slice.chores == 0;
-            if self.slice == before && self.stirred.is_empty() && ended {
+            let ended = (self.fallout.is_empty() && self.stirred.is_empty()) || self.slice.chores == 0;
+            if self.slice == before && ended {
                 return;
             }
         }
@@ -92,6 +93,7 @@ impl Scheduler {
             } else if !self.clear_values(run) {
                 self.runs.remove(run);
                 self.unfolded.remove(&run);
+                self.unordered.remove(&run);
                 self.over.pop_front();
             }
         }

@@ -170,8 +170,10 @@ pub struct Scheduler {
     over: VecDeque<u32>,
     /// Sessions that are left and not cleared away.
     remains: VecDeque<Remains>,
-    /// Runs to look at before this step ends.
-    stirred: Vec<u32>,
+    /// Runs to look at.
+    stirred: VecDeque<u32>,
+    /// Runs whose pieces are all over and whose outcomes are not in order yet.
+    unordered: BTreeSet<u32>,
     /// Runs of which slots with nothing better to do may fold something.
     unfolded: BTreeSet<u32>,
     /// Sessions to look at before this step ends.
@@ -203,15 +205,19 @@ pub struct Scheduler {
 struct Slice {
     /// Attempts to start.
     starts: usize,
-    /// Tasks to fail and to clear away.
+    /// Tasks to fail and to clear away, runs to end, folds to begin.
     chores: usize,
-    /// Tasks to tell that a value is there, values to let go of, inputs to send on.
+    /// Tasks to tell that a value is there, values to let go of or to put in order, inputs to send on.
     trifles: usize,
 }
 
 impl Slice {
     /// Trifles that take as long as a chore.
     const TRIFLES: usize = 4;
+    /// A run that ends takes as long as so many chores.
+    const CHORES_PER_RUN: usize = 4;
+    /// The same of a fold that begins.
+    const CHORES_PER_FOLD: usize = 4;
 
     const fn new(size: usize) -> Self {
         Self { starts: size, chores: size, trifles: size.saturating_mul(Self::TRIFLES) }
@@ -247,7 +253,8 @@ impl Scheduler {
             tellings: Tellings::default(),
             over: VecDeque::new(),
             remains: VecDeque::new(),
-            stirred: Vec::new(),
+            stirred: VecDeque::new(),
+            unordered: BTreeSet::new(),
             unfolded: BTreeSet::new(),
             touched: Vec::new(),
             unwanted: Vec::new(),

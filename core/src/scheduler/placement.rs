@@ -27,7 +27,7 @@ const QUEUE_MIN: u64 = 2;
 /// The same at the most while it is not known how long they take.
 const QUEUE_UNMEASURED: u64 = 16;
 /// Inputs that take as long to send as one more start.
-const INPUTS_PER_START: usize = 8;
+const INPUTS_PER_START: usize = 2;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
 

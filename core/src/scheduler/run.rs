@@ -4,12 +4,12 @@
 //! A run's result is a task that its client named. It waits for the run as for one more input. A combine becomes that
 //! task's call; a fold's last value becomes its outcome. Pieces are freed as soon as their outcome has gone to the run.
 
-use super::Scheduler;
 use super::combine::Combine;
 use super::fold::Fold;
 use super::request::{Misbehaved, Work};
 use super::slab::NONE;
 use super::task::{Place, Role, State, compact};
+use super::{Scheduler, Slice};
 use crate::id::{FunctionId, OptionsId, RunId, Seq};
 use crate::outcome::{Outcome, Progress};
 use crate::spec::{Call, Cancel, Errors, Finish, Retention, RunSpec};
@@ -61,6 +61,11 @@ pub(super) enum Gather {
 }
 
 impl Run {
+    /// Whether its end is known and not told yet.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Whether every piece is over and no other will come.
     pub(super) const fn is_complete(&self) -> bool {
         self.sealed && self.progress.items == self.items
@@ -256,9 +261,11 @@ impl Scheduler {
         true
     }
 
-    /// Looks at every run to which something has happened.
+    /// Looks at runs to which something has happened, as many as this step may.
     pub(super) fn settle_runs(&mut self) {
-        while let Some(run) = self.stirred.pop() {
+        while self.slice.chores > 0
+            && let Some(run) = self.stirred.pop_front()
+        {
             let Some(r) = self.runs.get_mut(run) else { continue };
             r.stirred = false;
             if r.is_over() {
@@ -283,6 +290,7 @@ impl Scheduler {
 
     /// Gives the result of a run its outcome.
     pub(super) fn finish_run(&mut self, run: u32, outcome: Outcome) {
+        self.slice.chores = self.slice.chores.saturating_sub(Slice::CHORES_PER_RUN);
         let result = self.runs[run].result;
         self.withdraw(result, Cancel::Running);
         self.conclude(result, outcome, Place::default());
@@ -305,10 +313,10 @@ impl Scheduler {
         }
     }
 
-    /// Has a run looked at before this step ends.
+    /// Has a run looked at soon.
     fn stir(&mut self, run: u32) {
         if !core::mem::replace(&mut self.runs[run].stirred, true) {
-            self.stirred.push(run);
+            self.stirred.push_back(run);
         }
     }
 }

@@ -43,8 +43,8 @@ impl Scheduler {
 
     /// The inputs from the n-th on that fit into one message, at least one if there is one, and their bytes.
     pub(super) fn input_batch(&self, slot: u32, from: usize) -> (Vec<Outcome>, u64) {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
         let until = self.input_count(slot).min(from + limits::STREAMED_INPUTS);
+        let (mut batch, mut bytes) = (Vec::with_capacity(until - from), 0);
         for n in from..until {
             let input = self.input(slot, n);
             if !batch.is_empty() && bytes + input.len() > limits::INLINE_FRAME_BYTES as u64 {
