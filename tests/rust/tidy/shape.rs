@@ -10,7 +10,7 @@ const FUNCTION_LINES: usize = 70;
 /// Functions that are longer for a reason, as `path name`. The list may only shrink.
 const LONG_FUNCTIONS: &[&str] = &[];
 /// The two doors through which `unsafe` comes in.
-const UNSAFE_DOORS: &[&str] = &["src/store/shm.rs", "src/python/buffer.rs"];
+const UNSAFE_DOORS: &[&str] = &["src/store/shm/", "src/python/buffer.rs"];
 
 /// The functions of a file formatted by rustfmt, with their lengths.
 fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
@@ -87,7 +87,9 @@ fn strays(word: &str, rooms: &[&str]) -> Vec<String> {
 fn unsafe_has_two_doors() {
     assert_none("unsafe outside its doors", &strays("unsafe", UNSAFE_DOORS));
     let mut silent = Vec::new();
-    for file in source::files("src", "rs").iter().filter(|file| UNSAFE_DOORS.contains(&file.path.as_str())) {
+    for file in
+        source::files("src", "rs").iter().filter(|file| UNSAFE_DOORS.iter().any(|door| file.path.starts_with(door)))
+    {
         let lines: Vec<&str> = file.text.lines().collect();
         for (at, _) in lines.iter().enumerate().filter(|(_, line)| line.contains("unsafe {")) {
             let says_why = lines[at.saturating_sub(6)..=at].iter().any(|line| line.contains("SAFETY"));

@@ -1,6 +1,6 @@
-//! Memory shared between processes: the page of a worker and one executor, and snapshots of sealed memory.
+//! The page of a worker and one executor: who may begin what, and what runs.
 //!
-//! The page says who may begin what, and what runs. The worker *offers* an entry before it sends it. The executor *claims* it before it begins; the worker *revokes* it to
+//! The worker *offers* an entry before it sends it. The executor *claims* it before it begins; the worker *revokes* it to
 //! take it back. Both are one compare-and-swap on the same word, so each entry is won by exactly one side, and neither
 //! has to ask the other. A word says which entry runs, so that a death is blamed on the right one and "started" needs no
 //! message; another says which entry an interrupt is meant for.
@@ -10,16 +10,13 @@
 //! what was there is over, so no side ever mistakes an old word for a new one.
 //!
 //! Neither side trusts what it reads: a word that makes no sense is an entry that was not won, or nothing that runs. A
-//! page that lies costs the executor that wrote it and nobody else. This is one of the two files where `unsafe` may stand.
-#![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
+//! page that lies costs the executor that wrote it and nobody else.
 
-use super::spare::{Origin, Spares};
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 use plait_core::limits::EXECUTOR_QUEUE;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BYTES: usize = 4096;
@@ -239,94 +236,6 @@ impl ExecutorPage {
             0 => Interrupt::Foreign,
             meant if meant == layout.running.load(Ordering::Acquire) => Interrupt::Running,
             _ => Interrupt::Stale,
-        }
-    }
-}
-
-/// The seals of memory that never changes again.
-const FROZEN: SealFlags = SEALS.union(SealFlags::WRITE);
-/// What `stat` counts memory in.
-const BLOCK_BYTES: u64 = 512;
-
-/// Makes memory that was filled unchangeable, for everybody.
-pub(super) fn seal(memory: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(fcntl_add_seals(memory, FROZEN)?)
-}
-
-/// Whether memory is unchangeable, has at least `length` bytes, and all of them are there: what lies in holes would be
-/// taken from whoever reads it.
-pub(super) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Result<bool> {
-    let stat = fstat(memory)?;
-    let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
-    let whole = length <= size && size <= blocks.saturating_mul(BLOCK_BYTES);
-    Ok(whole && fcntl_get_seals(memory)?.contains(FROZEN))
-}
-
-/// A part of sealed memory, mapped privately: writes to it stay here.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Empty only while it is dropped.
-    map: Option<MmapMut>,
-    /// Where the mapping goes then.
-    home: Option<(Arc<Spares>, Origin)>,
-}
-
-impl Snapshot {
-    /// Maps `length` bytes at `offset`.
-    pub(super) fn map(memory: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
-        let end = offset.checked_add(length as u64).ok_or(io::ErrorKind::InvalidInput)?;
-        if !is_sealed(memory, end)? {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
-        // shrinking and has no holes, so no access faults. The mapping is private: what is written goes nowhere else.
-        let map = unsafe { MmapOptions::new().offset(offset).len(length).map_copy(&memory)? };
-        Ok(Self { map: Some(map), home: None })
-    }
-
-    /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
-    pub(super) fn at_home(mut self, used: Option<MmapMut>, spares: Arc<Spares>, origin: Origin) -> Self {
-        Self { map: used.or_else(|| self.map.take()), home: Some((spares, origin)) }
-    }
-
-    fn map_ref(&self) -> &MmapMut {
-        self.map.as_ref().expect("it is not being dropped")
-    }
-
-    /// Where it begins.
-    #[must_use]
-    pub fn start(&self) -> *const u8 {
-        self.map_ref().as_ptr()
-    }
-
-    /// How long it is, in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.map_ref().len()
-    }
-
-    /// Whether it has no bytes; never so.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.map_ref().is_empty()
-    }
-
-    /// What is in it.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.map_ref()
-    }
-
-    /// The same, to be written to.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.map.as_mut().expect("it is not being dropped")
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        if let (Some(map), Some((spares, origin))) = (self.map.take(), self.home.take()) {
-            spares.keep(origin, map);
         }
     }
 }

@@ -1,0 +1,96 @@
+//! Snapshots of sealed memory: mapped privately, and never changed by anybody else.
+
+use crate::store::spare::{Origin, Spares};
+use memmap2::{MmapMut, MmapOptions};
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// The seals of memory that never changes again.
+const FROZEN: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL).union(SealFlags::WRITE);
+/// What `stat` counts memory in.
+const BLOCK_BYTES: u64 = 512;
+
+/// Makes memory that was filled unchangeable, for everybody.
+pub(in crate::store) fn seal(memory: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(fcntl_add_seals(memory, FROZEN)?)
+}
+
+/// Whether memory is unchangeable, has at least `length` bytes, and all of them are there: what lies in holes would be
+/// taken from whoever reads it.
+pub(in crate::store) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Result<bool> {
+    let stat = fstat(memory)?;
+    let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
+    let whole = length <= size && size <= blocks.saturating_mul(BLOCK_BYTES);
+    Ok(whole && fcntl_get_seals(memory)?.contains(FROZEN))
+}
+
+/// A part of sealed memory, mapped privately: writes to it stay here.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Empty only while it is dropped.
+    map: Option<MmapMut>,
+    /// Where the mapping goes then.
+    home: Option<(Arc<Spares>, Origin)>,
+}
+
+impl Snapshot {
+    /// Maps `length` bytes at `offset`.
+    pub(in crate::store) fn map(memory: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
+        let end = offset.checked_add(length as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        if !is_sealed(memory, end)? {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
+        // shrinking and has no holes, so no access faults. The mapping is private: what is written goes nowhere else.
+        let map = unsafe { MmapOptions::new().offset(offset).len(length).map_copy(&memory)? };
+        Ok(Self { map: Some(map), home: None })
+    }
+
+    /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
+    pub(in crate::store) fn at_home(mut self, used: Option<MmapMut>, spares: Arc<Spares>, origin: Origin) -> Self {
+        Self { map: used.or_else(|| self.map.take()), home: Some((spares, origin)) }
+    }
+
+    fn map_ref(&self) -> &MmapMut {
+        self.map.as_ref().expect("it is not being dropped")
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn start(&self) -> *const u8 {
+        self.map_ref().as_ptr()
+    }
+
+    /// How long it is, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map_ref().len()
+    }
+
+    /// Whether it has no bytes; never so.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map_ref().is_empty()
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.map_ref()
+    }
+
+    /// The same, to be written to.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.map.as_mut().expect("it is not being dropped")
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let (Some(map), Some((spares, origin))) = (self.map.take(), self.home.take()) {
+            spares.keep(origin, map);
+        }
+    }
+}

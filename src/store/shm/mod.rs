@@ -1,0 +1,11 @@
+//! Memory shared between processes: the page of a worker and one executor, and snapshots of sealed memory.
+//!
+//! This is one of the two rooms where `unsafe` may stand: a mapping is reached through a raw pointer.
+#![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
+
+mod memory;
+mod page;
+
+pub use memory::Snapshot;
+pub(super) use memory::{is_sealed, seal};
+pub use page::{ExecutorPage, Interrupt, WorkerPage};
