@@ -8,12 +8,12 @@
 //! What this must never do: trust memory that somebody else filled (its seals and its size are looked at first), or fail
 //! where a copy would do. Without descriptors, mappings or memory for one more blob, bytes travel as bytes.
 
-use super::shm::{Snapshot, is_sealed, seal};
+use super::shm::{Snapshot, fill, is_sealed, seal, write_all};
 use super::spare::{Origin, Spares};
 use bytes::Bytes;
 use plait_core::limits;
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::{Errno, pread, retry_on_intr};
 use rustix::process::{Pid, Resource, getpid, getrlimit};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -278,9 +278,12 @@ impl Store {
         let (mut offsets, mut end) = (Vec::with_capacity(segments.len()), 0_u64);
         for segment in segments {
             let offset = end.next_multiple_of(page_bytes());
-            write_all(file.descriptor.as_fd(), segment, offset)?;
             offsets.push(offset);
             end = offset + segment.len() as u64;
+        }
+        ftruncate(&file.descriptor, end)?;
+        for (segment, offset) in segments.iter().zip(&offsets) {
+            fill(file.descriptor.as_fd(), *offset, segment)?;
         }
         seal(file.descriptor.as_fd())?;
         Ok((file, offsets))
@@ -366,17 +369,6 @@ fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = retry_on_intr(|| pwrite(file, bytes, offset))?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        (bytes, offset) = (&bytes[written..], offset + written as u64);
-    }
-    Ok(())
-}
-
 /// So many bytes, if there is memory for them.
 pub(super) fn zeroed(length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -402,7 +394,7 @@ fn read(file: BorrowedFd<'_>, mut offset: u64, length: usize) -> io::Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{SealFlags, fcntl_add_seals, ftruncate};
+    use rustix::fs::{SealFlags, fcntl_add_seals};
     use std::os::fd::OwnedFd;
 
     const LENGTH: usize = 300_000;

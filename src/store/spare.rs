@@ -8,8 +8,7 @@
 //! What this must never do: give anybody a page that somebody wrote to, or keep memory for longer than that. An executor
 //! that gets no order lets go too: see [`Store::drop_spares`](super::blob::Store::drop_spares).
 
-use super::shm::Snapshot;
-use memmap2::MmapMut;
+use super::shm::{Mapping, Snapshot};
 use rustix::fs::fstat;
 use std::fs::File;
 use std::io;
@@ -47,7 +46,7 @@ impl Origin {
 /// Mappings that nobody holds.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
-    kept: Mutex<Vec<(Origin, MmapMut)>>,
+    kept: Mutex<Vec<(Origin, Mapping)>>,
     /// Whether there are any, to be read without the lock.
     any: AtomicBool,
 }
@@ -60,7 +59,7 @@ impl Spares {
     }
 
     /// Nobody holds this mapping any more.
-    pub(super) fn keep(&self, origin: Origin, map: MmapMut) {
+    pub(super) fn keep(&self, origin: Origin, map: Mapping) {
         // Never waits: in a forked child the lock may be held by a thread that is not there.
         if let Ok(mut kept) = self.kept.try_lock()
             && kept.len() < SPARES
@@ -84,21 +83,21 @@ impl Spares {
         }
     }
 
-    fn take(&self, origin: Origin, length: usize) -> Option<MmapMut> {
+    fn take(&self, origin: Origin, length: usize) -> Option<Mapping> {
         let mut kept = self.lock();
         let found = kept.iter().position(|(other, map)| *other == origin && map.len() == length)?;
         Some(kept.swap_remove(found).1)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Origin, MmapMut)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Origin, Mapping)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether every page of a private mapping is still that of its file.
-fn is_untouched(map: &MmapMut) -> io::Result<bool> {
+fn is_untouched(map: &Mapping) -> io::Result<bool> {
     let page = rustix::param::page_size();
-    let (mut next, pages) = (map.as_ptr() as usize / page, map.len().div_ceil(page));
+    let (mut next, pages) = (map.address() / page, map.len().div_ceil(page));
     let end = next + pages;
     let said = File::open("/proc/self/pagemap")?;
     let mut words = vec![0; PAGES_READ.min(pages) * PAGE_WORD];

@@ -11,7 +11,7 @@ use plait_core::time::Time;
 use rustix::io::{pwrite, retry_on_intr};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::thread::{Builder, available_parallelism, scope};
 use std::time::Duration;
 
@@ -85,25 +85,88 @@ impl<'a> Canvas<'a> {
 
     /// Copies a range, step by step.
     fn paint(&self, range: Range<usize>) -> io::Result<()> {
-        let mut at = range.start;
+        let (mut at, mut large) = (range.start, true);
         while at < range.end {
-            let step = at..range.end.min(self.border(at) + STEP);
-            if !self.paint_large(&step)? {
-                return self.write(at..range.end);
-            }
+            let (clock, step) = (Clock::start(), at..range.end.min(self.border(at) + STEP));
             at = step.end;
+            let pages = self.pages(&step);
+            large = large && self.enlarge(&pages)?;
+            if large {
+                self.write(step.start..pages.start)?;
+                self.copy(pages.clone());
+                self.write(pages.end..step.end)?;
+            } else {
+                self.write(step)?;
+            }
+            large = large && clock.now() < Time::ZERO + SLOW;
         }
         Ok(())
     }
 
-    /// Copies a range, if its pages can be made large: otherwise no more than a byte of each has been written.
-    fn paint_large(&self, range: &Range<usize>) -> io::Result<bool> {
-        let pages = self.pages(range);
+    /// Has these pages be large ones. False if the kernel has none.
+    fn enlarge(&self, pages: &Range<usize>) -> io::Result<bool> {
         for page in pages.clone().step_by(LARGE_PAGE) {
             self.write(page..page + 1)?;
         }
-        let clock = Clock::start();
-        let large = pages.is_empty() || self.enlarge(&pages);
-        ...
+        Ok(pages.is_empty() || self.map.collapse(pages.clone()))
+    }
+
+    /// Copies to pages that are there: without memory for one more the kernel could only kill who writes to it in place.
+    fn copy(&self, pages: Range<usize>) {
+        // SAFETY: the mapping is of this file alone, which nobody else has yet, and each range is one thread's.
+        unsafe { self.map.copy_in(pages.start, &self.bytes[pages]) }
+    }
+
+    fn write(&self, range: Range<usize>) -> io::Result<()> {
+        write_all(self.memory, &self.bytes[range.clone()], self.offset + range.start as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Snapshot, seal};
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use std::os::fd::AsFd;
+
+    /// Fills memory in two parts, of which the second begins behind a border of large pages, and looks at it.
+    fn check(first: usize, second: usize) {
+        let page = rustix::param::page_size();
+        let bytes: Vec<u8> = (0..first.max(second)).map(|n| (n % 251) as u8).collect();
+        let (parts, behind) = ([&bytes[..first], &bytes[..second]], first.next_multiple_of(page) as u64);
+        let file = memfd_create("plait-test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a memfd");
+        ftruncate(&file, behind + second as u64).expect("grown");
+        for (part, offset) in parts.iter().zip([0, behind]) {
+            fill(file.as_fd(), offset, part).expect("filled");
+        }
+        seal(file.as_fd()).expect("nobody can write to it any more");
+        for (part, offset) in parts.iter().zip([0, behind]) {
+            let mut seen = Snapshot::map(file.as_fd(), offset, part.len()).expect("it has no holes");
+            assert!(seen.bytes() == *part, "{} bytes at {offset}", part.len());
+            seen.bytes_mut().fill(0);
+            let again = Snapshot::map(file.as_fd(), offset, part.len()).expect("mapped");
+            assert!(again.bytes() == *part, "what is written stays with the writer");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_is_what_is_seen_wherever_it_begins() {
+        check(1, 1);
+        check(LARGE_FROM - 1, LARGE_FROM);
+        check(LARGE_FROM + 1, STEP + LARGE_FROM + 12_345);
+        check(SHARED_FROM + 4_097, SHARED_FROM);
+    }
+
+    #[test]
+    fn a_part_knows_which_large_pages_are_its_own() {
+        let bytes = vec![1; 5 * LARGE_PAGE];
+        let file = memfd_create("plait-test", MemfdFlags::CLOEXEC).expect("a memfd");
+        let at = |offset| Canvas::stretch(file.as_fd(), offset, &bytes).expect("mapped");
+        assert_eq!(at(0).pages(&(0..LARGE_PAGE)), 0..LARGE_PAGE);
+        assert_eq!(at(0).pages(&(1..LARGE_PAGE * 2 - 1)), LARGE_PAGE..LARGE_PAGE);
+        let behind = at(4_096);
+        assert_eq!(behind.pages(&(0..bytes.len())), LARGE_PAGE - 4_096..5 * LARGE_PAGE - 4_096);
+        assert!(behind.pages(&(0..LARGE_PAGE - 4_096)).is_empty());
+        assert_eq!([behind.map.address() % LARGE_PAGE, at(0).map.address() % LARGE_PAGE], [4_096, 0]);
     }
 }

@@ -7,6 +7,7 @@ use super::fill::LARGE_PAGE;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, null_mut};
 
@@ -74,6 +75,24 @@ impl Mapping {
         std::mem::forget(self);
         drop(head);
         part
+    }
+
+    /// Has the kernel put what lies in a range of large pages on such ones. False if it has none, or does not know of them.
+    pub(super) fn collapse(&self, range: Range<usize>) -> bool {
+        assert!(range.start <= range.end && range.end <= self.length, "a part of the mapping");
+        let start = self.start.as_ptr().wrapping_add(range.start);
+        // SAFETY: the range is mapped. Whatever the kernel does, its bytes stay what they are.
+        unsafe { libc::madvise(start.cast(), range.len(), libc::MADV_COLLAPSE) == 0 }
+    }
+
+    /// Copies bytes to a place in it.
+    ///
+    /// # Safety
+    /// Nobody reads or writes there meanwhile, and there is memory behind it.
+    pub(super) unsafe fn copy_in(&self, at: usize, bytes: &[u8]) {
+        assert!(at <= self.length && bytes.len() <= self.length - at, "a part of the mapping");
+        // SAFETY: all of it is mapped and may be written to; the rest is the caller's word.
+        unsafe { self.start.add(at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
     }
 
     /// Where it begins.

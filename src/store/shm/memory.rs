@@ -1,7 +1,7 @@
 //! Snapshots of sealed memory: mapped privately, and never changed by anybody else.
 
+use super::mapping::{Mapping, Sharing};
 use crate::store::spare::{Origin, Spares};
-use memmap2::{MmapMut, MmapOptions};
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -30,7 +30,7 @@ pub(in crate::store) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Re
 #[derive(Debug)]
 pub struct Snapshot {
     /// Empty only while it is dropped.
-    map: Option<MmapMut>,
+    map: Option<Mapping>,
     /// Where the mapping goes then.
     home: Option<(Arc<Spares>, Origin)>,
 }
@@ -42,25 +42,22 @@ impl Snapshot {
         if !is_sealed(memory, end)? {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
-        // shrinking and has no holes, so no access faults. The mapping is private: what is written goes nowhere else.
-        let map = unsafe { MmapOptions::new().offset(offset).len(length).map_copy(&memory)? };
-        Ok(Self { map: Some(map), home: None })
+        Ok(Self { map: Some(Mapping::new(memory, offset, length, Sharing::Private)?), home: None })
     }
 
     /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
-    pub(in crate::store) fn at_home(mut self, used: Option<MmapMut>, spares: Arc<Spares>, origin: Origin) -> Self {
+    pub(in crate::store) fn at_home(mut self, used: Option<Mapping>, spares: Arc<Spares>, origin: Origin) -> Self {
         Self { map: used.or_else(|| self.map.take()), home: Some((spares, origin)) }
     }
 
-    fn map_ref(&self) -> &MmapMut {
+    fn map_ref(&self) -> &Mapping {
         self.map.as_ref().expect("it is not being dropped")
     }
 
     /// Where it begins.
     #[must_use]
     pub fn start(&self) -> *const u8 {
-        self.map_ref().as_ptr()
+        self.map_ref().start().as_ptr()
     }
 
     /// How long it is, in bytes.
@@ -72,18 +69,23 @@ impl Snapshot {
     /// Whether it has no bytes; never so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.map_ref().is_empty()
+        self.len() == 0
     }
 
     /// What is in it.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.map_ref()
+        let map = self.map_ref();
+        // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
+        // shrinking and has no holes, so no access faults. The mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(map.start().as_ptr(), map.len()) }
     }
 
     /// The same, to be written to.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.map.as_mut().expect("it is not being dropped")
+        let map = self.map_ref();
+        // SAFETY: as above. The mapping is private, so what is written goes nowhere else, and it is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(map.start().as_ptr(), map.len()) }
     }
 }
 

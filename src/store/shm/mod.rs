@@ -3,9 +3,13 @@
 //! This is one of the two rooms where `unsafe` may stand: a mapping is reached through a raw pointer.
 #![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
 
+mod fill;
+mod mapping;
 mod memory;
 mod page;
 
+pub(super) use fill::{fill, write_all};
+pub(super) use mapping::Mapping;
 pub use memory::Snapshot;
 pub(super) use memory::{is_sealed, seal};
 pub use page::{ExecutorPage, Interrupt, WorkerPage};
