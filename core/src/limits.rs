@@ -87,6 +87,9 @@ pub const PEER_RETRY_AFTER: Duration = Duration::from_secs(30);
 pub const PEER_CONNECTIONS: usize = 256;
 /// Objects that a worker fetches at a time; others wait. Each takes a connection, and its bytes twice until it is stored.
 pub const PEER_FETCHES: usize = 16;
+/// A transfer between workers of which nothing moves for this long has failed, though both are alive: no part of it comes, or
+/// none is taken. Long enough for a record of TLS to come at one kilobyte a second.
+pub const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// Other workers that a worker remembers to have been introduced; the oldest is forgotten first.
 pub const PEERS_REMEMBERED: usize = 16_384;
 /// What is kept so that objects can be made again takes one part in this many of what may live with the coordinator;

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tokio_rustls::TlsStream;
 
 /// Chunks handed to one vectored write; the kernel takes no more than 1,024.
@@ -38,6 +38,17 @@ pub struct Terms {
     pub linger: Duration,
     /// Most bytes of values in one message.
     pub message_bytes: u64,
+    /// A peer of which no part of a message comes for so long is lost, alive or not; nothing where it may be quiet.
+    pub mute: Option<Duration>,
+    /// A peer that takes no part of what it is sent for so long is lost, alive or not; nothing where others see to that.
+    pub deaf: Option<Duration>,
+}
+
+impl Terms {
+    /// Those of who takes what it is given.
+    pub(super) fn upwards() -> Self {
+        Self { message_bytes: limits::MESSAGE_BYTES, ..Self::default() }
+    }
 }
 
 impl Default for Terms {
@@ -47,6 +58,8 @@ impl Default for Terms {
             fence: limits::FENCE_AFTER,
             linger: limits::LINGER,
             message_bytes: *MESSAGE_BYTES,
+            mute: None,
+            deaf: None,
         }
     }
 }
@@ -61,7 +74,7 @@ pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<O
 /// here: to cut the link would only have it sent again.
 #[must_use]
 pub fn framed_up<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
-    framed_over(stream, Terms { message_bytes: limits::MESSAGE_BYTES, ..Terms::default() })
+    framed_over(stream, Terms::upwards())
 }
 
 /// The same over any stream and on any terms, for tests of what a socket can do.
@@ -150,17 +163,24 @@ async fn read<In: Message, S: AsyncRead>(
 ) -> Result<(), LossReason> {
     let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes), Vec::new());
     let mut buffer = vec![0; limits::READ_BYTES];
-    let mut check = ticks(terms.fence / 8);
-    let mut told = Instant::now();
+    let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
+    let (mut told, mut spoke) = (Instant::now(), Instant::now());
     loop {
+        let full = Instant::now();
         poll_fn(|cx| pipe.poll_room(cx)).await;
         // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
-        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence };
+        spoke += full.elapsed();
+        let mute = terms.mute.map(|mute| (spoke, mute));
+        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute };
         let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
         if length == 0 {
             return decoder.finish().map_err(LossReason::Protocol);
         }
+        let before = decoder.taken();
         let fed = decoder.feed(&buffer[..length], &mut messages);
+        if decoder.taken() > before {
+            spoke = Instant::now();
+        }
         if !messages.is_empty() || told.elapsed() >= limits::HEARD_EVERY.min(terms.heartbeat) {
             told = Instant::now();
             pipe.fill(&mut messages);
@@ -174,6 +194,8 @@ struct Waiting<'a> {
     since: Instant,
     check: &'a mut Interval,
     fence: Duration,
+    /// Since when it has said nothing but that it is alive, and for how long it may.
+    mute: Option<(Instant, Duration)>,
 }
 
 impl Waiting<'_> {
@@ -188,7 +210,8 @@ impl Waiting<'_> {
             return Poll::Ready(read.map(|()| filled.filled().len()).map_err(|error| cut(&error)));
         }
         while self.check.poll_tick(cx).is_ready() {
-            if self.since.elapsed() > self.fence {
+            let mute = self.mute.is_some_and(|(since, mute)| since.elapsed() > mute);
+            if mute || self.since.elapsed() > self.fence {
                 return Poll::Ready(Err(LossReason::Silent));
             }
         }
@@ -217,21 +240,32 @@ async fn write<Out: Message, S: AsyncWrite>(
             Some(Err(Closed::Ended)) => return writer.shutdown().await.map_err(|error| cut(&error)),
             Some(Err(Closed::Lost(reason))) => return Err(reason),
         }
-        drain(&mut writer, &mut encoder).await.map_err(|error| cut(&error))?;
+        drain(&mut writer, &mut encoder, terms.deaf).await.map_err(|error| cut(&error))?;
     }
 }
 
-async fn drain<S: AsyncWrite>(writer: &mut WriteHalf<S>, encoder: &mut Encoder) -> io::Result<()> {
+async fn drain<S: AsyncWrite>(
+    writer: &mut WriteHalf<S>,
+    encoder: &mut Encoder,
+    deaf: Option<Duration>,
+) -> io::Result<()> {
     let chunks = encoder.chunks();
     while !chunks.is_empty() {
         let slices: Vec<_> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
-        let written = writer.write_vectored(&slices).await?;
+        let written = in_time(deaf, writer.write_vectored(&slices)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         advance(chunks, written);
     }
-    writer.flush().await
+    in_time(deaf, writer.flush()).await
+}
+
+async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match limit {
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        None => work.await,
+    }
 }
 
 fn ticks(every: Duration) -> Interval {

@@ -3,7 +3,7 @@
 //! A worker has a key pair for as long as it lives. The coordinator tells who is where under which key, and to whom a guest
 //! will come: a connection whose key was not introduced in time is closed before a byte of it is read.
 
-use super::framed::{Terms, framed_over, framed_up};
+use super::framed::{Terms, framed_over};
 use super::greeting;
 use super::identity::{Identity, pin_of};
 use super::join::Pin;
@@ -17,6 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -109,16 +110,17 @@ pub struct Porch {
 }
 
 impl Porch {
-    /// Opens a free port at `here`. Must be called within a runtime.
+    /// Opens a free port at `here`. A guest that takes nothing of what it is sent for as long as `patience` is sent away. Must
+    /// be called within a runtime.
     ///
     /// # Errors
     /// If there is none.
-    pub fn open(here: IpAddr, identity: &Identity, guests: Arc<Guests>) -> io::Result<Self> {
+    pub fn open(here: IpAddr, identity: &Identity, guests: Arc<Guests>, patience: Duration) -> io::Result<Self> {
         let socket = std::net::TcpListener::bind((here, 0))?;
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket)?;
         let peer = Peer { address: socket.local_addr()?, key: fingerprint(identity) };
-        Ok(Self { socket, peer, door: Door { tls: holder_config(identity).into(), guests } })
+        Ok(Self { socket, peer, door: Door { tls: holder_config(identity).into(), guests, patience } })
     }
 
     /// Where that is, and whom one finds there.
@@ -181,6 +183,7 @@ impl Porch {
 struct Door {
     tls: TlsAcceptor,
     guests: Arc<Guests>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Door {
@@ -200,7 +203,7 @@ impl Door {
         };
         let stream = timeout(limits::HANDSHAKE_TIMEOUT, known).await.map_err(|_| Refusal::Slow)??;
         // A guest asks and brings nothing.
-        let terms = Terms { message_bytes: 0, ..Terms::default() };
+        let terms = Terms { message_bytes: 0, deaf: Some(self.patience), ..Terms::default() };
         Ok(framed_over(tokio_rustls::TlsStream::from(stream), terms))
     }
 }
@@ -215,11 +218,11 @@ fn key_of(stream: &TlsStream<TcpStream>) -> Result<Fingerprint, Refusal> {
     Ok(Fingerprint(pin_of(key).0))
 }
 
-/// Goes to another worker.
+/// Goes to another worker. The link is lost if no part of an answer comes for as long as `patience`.
 ///
 /// # Errors
 /// If it cannot be reached in time, or is somebody else.
-pub async fn visit(identity: &Identity, peer: Peer) -> io::Result<Link<ToHolder, FromHolder>> {
+pub async fn visit(identity: &Identity, peer: Peer, patience: Duration) -> io::Result<Link<ToHolder, FromHolder>> {
     let connect = async {
         let socket = TcpStream::connect(peer.address).await?;
         greeting::prepare(&socket)?;
@@ -227,5 +230,5 @@ pub async fn visit(identity: &Identity, peer: Peer) -> io::Result<Link<ToHolder,
         tls.connect(server_name(), socket).await
     };
     let stream = timeout(limits::HANDSHAKE_TIMEOUT, connect).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    Ok(framed_up(stream.into()))
+    Ok(framed_over(tokio_rustls::TlsStream::from(stream), Terms { mute: Some(patience), ..Terms::upwards() }))
 }

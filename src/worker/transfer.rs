@@ -15,6 +15,7 @@ use plait_core::value::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::timeout;
@@ -26,6 +27,7 @@ pub(super) struct Hall {
     identity: Identity,
     guests: Arc<Guests>,
     objects: Arc<Objects>,
+    patience: Duration,
     open: Mutex<Option<Open>>,
 }
 
@@ -38,7 +40,8 @@ struct Open {
 
 impl Hall {
     pub(super) fn new(objects: Arc<Objects>) -> Self {
-        Self { identity: Identity::draw(), guests: Arc::default(), objects, open: Mutex::default() }
+        let patience = limits::PEER_PATIENCE;
+        Self { identity: Identity::draw(), guests: Arc::default(), objects, patience, open: Mutex::default() }
     }
 
     /// Lets guests come to this address of ours. How they find it; nothing if it cannot be opened.
@@ -49,34 +52,35 @@ impl Hall {
         {
             return Some(*peer);
         }
-        let porch = Porch::open(here, &self.identity, Arc::clone(&self.guests)).inspect_err(|error| {
+        let guests = Arc::clone(&self.guests);
+        let porch = Porch::open(here, &self.identity, guests, self.patience).inspect_err(|error| {
             warn!(target: "plait::worker", %here, %error, "other workers cannot fetch from here");
         });
-        let (porch, objects) = (porch.ok()?, Arc::clone(&self.objects));
+        let (porch, objects, patience) = (porch.ok()?, Arc::clone(&self.objects), self.patience);
         let (peer, mut receiving) = (porch.peer(), JoinSet::new());
-        receiving.spawn(porch.receive(move |guest| serve(guest, Arc::clone(&objects))));
+        receiving.spawn(porch.receive(move |guest| serve(guest, Arc::clone(&objects), patience)));
         *open = Some(Open { peer, _receiving: receiving });
         Some(peer)
     }
 }
 
 /// Gives a guest what it asks for.
-async fn serve(mut guest: Guest, objects: Arc<Objects>) {
-    let mut asked = Vec::new();
-    while asked.is_empty() {
-        match timeout(limits::HANDSHAKE_TIMEOUT, guest.receiver.receive(&mut asked, 1)).await {
-            Ok(Ok(())) => {}
-            // It went, or has nothing to ask.
-            Ok(Err(_)) | Err(_) => return,
-        }
-    }
-    for ToHolder::Fetch(object) in asked {
-        let value = objects.read(object);
-        // A link that is lost by now says so to the one who waits.
-        let _ = guest.sender.send(FromHolder::Sent { object, value });
-    }
+async fn serve(mut guest: Guest, objects: Arc<Objects>, patience: Duration) {
+    let Ok(Some(ToHolder::Fetch(object))) = timeout(patience, asked(&mut guest)).await else { return };
+    let value = objects.read(object);
+    // A link that is lost by now says so to the one who waits.
+    let _ = guest.sender.send(FromHolder::Sent { object, value });
     guest.sender.finish();
     guest.sender.flushed().await;
+}
+
+/// What a guest asks for; nothing if it goes.
+async fn asked(guest: &mut Guest) -> Option<ToHolder> {
+    let mut asked = Vec::new();
+    while asked.is_empty() {
+        guest.receiver.receive(&mut asked, 1).await.ok()?;
+    }
+    asked.pop()
 }
 
 /// What is being fetched from other workers.
@@ -85,6 +89,7 @@ pub(super) struct Transfers {
     hall: Option<Arc<Hall>>,
     objects: Arc<Objects>,
     room: Arc<Semaphore>,
+    patience: Duration,
     under_way: BTreeMap<ObjectId, AbortHandle>,
     tasks: JoinSet<(ObjectId, Result<Value, Unfetched>)>,
 }
@@ -92,8 +97,8 @@ pub(super) struct Transfers {
 impl Transfers {
     /// Without a hall nobody is known to others, and nothing can be fetched from them.
     pub(super) fn new(hall: Option<Arc<Hall>>, objects: Arc<Objects>) -> Self {
-        let room = Arc::new(Semaphore::new(limits::PEER_FETCHES));
-        Self { hall, objects, room, under_way: BTreeMap::new(), tasks: JoinSet::new() }
+        let (room, patience) = (Arc::new(Semaphore::new(limits::PEER_FETCHES)), limits::PEER_PATIENCE);
+        Self { hall, objects, room, patience, under_way: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Somebody with this key will come.
@@ -113,10 +118,11 @@ impl Transfers {
     /// Begins to fetch; [`next`](Self::next) tells the end.
     pub(super) fn fetch(&mut self, object: ObjectId, at: Peer) {
         let (hall, objects, room) = (self.hall.clone(), Arc::clone(&self.objects), Arc::clone(&self.room));
+        let patience = self.patience;
         let task = self.tasks.spawn(async move {
             let Some(hall) = hall else { return (object, Err(Unfetched::Unreachable)) };
             let _room = room.acquire().await;
-            let fetched = fetch(&hall.identity, object, at).await;
+            let fetched = fetch(&hall.identity, object, at, patience).await;
             (object, seal(fetched, objects).await)
         });
         self.under_way.insert(object, task);
@@ -158,12 +164,12 @@ impl Transfers {
     }
 }
 
-async fn fetch(identity: &Identity, object: ObjectId, at: Peer) -> Result<Value, Unfetched> {
+async fn fetch(identity: &Identity, object: ObjectId, at: Peer, patience: Duration) -> Result<Value, Unfetched> {
     let unreachable = |why: &dyn std::fmt::Display| {
         debug!(target: "plait::worker", %object, holder = %at.address, "a fetch failed: {why}");
         Unfetched::Unreachable
     };
-    let mut link = visit(identity, at).await.map_err(|error| unreachable(&error))?;
+    let mut link = visit(identity, at, patience).await.map_err(|error| unreachable(&error))?;
     link.sender.send(ToHolder::Fetch(object)).map_err(|closed| unreachable(&closed))?;
     let mut answers = Vec::new();
     while answers.is_empty() {
@@ -196,6 +202,14 @@ mod tests {
     use crate::store::blob::Store;
     use bytes::Bytes;
     use plait_core::limits::PASSED_BYTES;
+    use tokio::io::{AsyncReadExt, copy};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
+
+    /// What must happen happens within this.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    /// What is cut short after a while is cut short after this.
+    const BRIEFLY: Duration = Duration::from_millis(200);
 
     /// A worker that has a large object, and one that may fetch from it.
     struct Pair {
@@ -223,7 +237,7 @@ mod tests {
         }
 
         async fn next(&mut self) -> Result<Value, Unfetched> {
-            let next = timeout(std::time::Duration::from_secs(60), self.fetcher.next()).await;
+            let next = timeout(PATIENCE, self.fetcher.next()).await;
             next.expect("it ends in time").1
         }
     }
@@ -244,7 +258,7 @@ mod tests {
     async fn a_transfer_that_is_cut_is_a_fetch_that_failed() {
         let mut pair = Pair::new();
         let guests = Arc::clone(&pair.holder.guests);
-        let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests).expect("a free port");
+        let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE).expect("a free port");
         let at = porch.peer();
         let cuts = tokio::spawn(porch.receive(|mut guest| async move {
             guest.receiver.receive(&mut Vec::new(), 1).await.expect("it asks");
@@ -259,6 +273,71 @@ mod tests {
         let closed = Peer { address: ([127, 0, 0, 1], 1).into(), ..at };
         pair.fetcher.fetch(ObjectId::default(), closed);
         assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
+    }
+
+    /// A way to a holder on which so many bytes come back and then no more, though nothing is closed and whatever the guest
+    /// says gets through.
+    async fn narrow(holder: Peer, bytes: u64) -> Peer {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            let (guest, _) = listener.accept().await.expect("it comes");
+            let (mut from_guest, mut to_guest) = guest.into_split();
+            let holder = TcpStream::connect(holder.address).await.expect("it listens");
+            let (from_holder, mut to_holder) = holder.into_split();
+            let mut some = from_holder.take(bytes);
+            let back = async { copy(&mut some, &mut to_guest).await.map(|_| ()) };
+            let _ = tokio::join!(back, copy(&mut from_guest, &mut to_holder));
+        });
+        Peer { address, ..holder }
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_stops_in_the_middle_is_given_up() {
+        let mut pair = Pair::new();
+        pair.fetcher.patience = BRIEFLY;
+        pair.fetcher.fetch(ObjectId::default(), narrow(pair.at, PASSED_BYTES as u64).await);
+        assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
+        assert_eq!(pair.fetcher.room.available_permits(), limits::PEER_FETCHES, "another one may be fetched");
+    }
+
+    /// A holder that tells when it is through with a guest.
+    fn brief(pair: &Pair, value: Value) -> (Peer, Arc<Notify>) {
+        let (objects, through) = (objects(), Arc::<Notify>::default());
+        objects.store(ObjectId::default(), value);
+        let (guests, tell) = (Arc::clone(&pair.holder.guests), Arc::clone(&through));
+        let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, BRIEFLY).expect("a free port");
+        let peer = porch.peer();
+        tokio::spawn(porch.receive(move |guest| {
+            let (objects, tell) = (Arc::clone(&objects), Arc::clone(&tell));
+            async move {
+                serve(guest, objects, BRIEFLY).await;
+                tell.notify_one();
+            }
+        }));
+        (peer, through)
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_stops_reading_is_sent_away() {
+        let mut pair = Pair::new();
+        // More than sockets hold on the way.
+        let (holder, through) = brief(&pair, Bytes::from(vec![7; 64 << 20]).into());
+        pair.fetcher.patience = 2 * PATIENCE;
+        pair.fetcher.fetch(ObjectId::default(), narrow(holder, PASSED_BYTES as u64).await);
+        timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_asks_nothing_is_sent_away() {
+        let pair = Pair::new();
+        let (holder, through) = brief(&pair, value());
+        let hall = pair.fetcher.hall.as_ref().expect("it has one");
+        let mut link = visit(&hall.identity, holder, PATIENCE).await.expect("it listens");
+        timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
+        let mut said = Vec::new();
+        while link.receiver.receive(&mut said, 1).await.is_ok() {}
+        assert!(said.is_empty(), "it is told nothing");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use plait_core::protocol::message::client::{FromClient, Status, ToClient, Worker
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::spec::PythonVersion;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
 type Near = Link<FromWorker, ToWorker>;
 type Far = Link<ToWorker, FromWorker>;
@@ -23,7 +23,12 @@ const QUICK: Terms = Terms {
     fence: Duration::from_secs(3),
     linger: Duration::from_millis(600),
     message_bytes: 1 << 30,
+    mute: None,
+    deaf: None,
 };
+
+/// What is cut short after a while is cut short after this.
+const BRIEFLY: Duration = Duration::from_millis(800);
 
 fn over(buffer: usize) -> (Near, Far) {
     let (a, b) = duplex(buffer);
@@ -235,6 +240,47 @@ async fn a_peer_that_speaks_slowly_is_not_silent() {
         slow.write_all(&[byte]).await.unwrap();
     }
     assert_eq!(next(&mut near.receiver).await, Ok(ToWorker::Fenced));
+}
+
+/// Says that it is alive, for as long as anybody is there.
+async fn beat(mut writer: impl AsyncWrite + Unpin) {
+    let mut encoder = Encoder::new();
+    encoder.heartbeat();
+    let beat: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    while writer.write_all(&beat).await.is_ok() {
+        tokio::time::sleep(QUICK.heartbeat).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_to_speak_and_only_is_alive_is_lost() {
+    let (a, far) = duplex(1 << 20);
+    let (_reader, mut writer) = tokio::io::split(far);
+    let mut near: Near = framed_over(a, Terms { mute: Some(BRIEFLY), ..QUICK });
+    let (mut encoder, message) = (Encoder::new(), ToWorker::Recall(vec![AttemptId::default(); 4]));
+    encoder.message(message.clone()).unwrap();
+    let bytes: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    let (header, body) = bytes.split_at(12);
+    writer.write_all(header).await.unwrap();
+    // However slowly, it speaks.
+    for byte in body {
+        tokio::time::sleep(BRIEFLY / 8).await;
+        writer.write_all(&[*byte]).await.unwrap();
+    }
+    assert_eq!(next(&mut near.receiver).await, Ok(message));
+    tokio::spawn(beat(writer));
+    assert_eq!(next(&mut near.receiver).await, Err(Closed::Lost(LossReason::Silent)));
+}
+
+#[tokio::test]
+async fn who_takes_nothing_and_only_is_alive_is_lost() {
+    let (a, far) = duplex(1 << 10);
+    let (_reader, writer) = tokio::io::split(far);
+    tokio::spawn(beat(writer));
+    let near: Near = framed_over(a, Terms { deaf: Some(BRIEFLY), ..QUICK });
+    near.sender.send(ended(1 << 20)).unwrap();
+    near.sender.finish();
+    soon(near.sender.flushed()).await;
 }
 
 async fn refused(mut bytes: Vec<u8>) -> Closed {

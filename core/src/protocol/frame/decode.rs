@@ -52,6 +52,8 @@ pub struct Decoder<M> {
     parts: Option<(M, usize)>,
     /// Most bytes of values in one message.
     message_bytes: u64,
+    /// Bytes of messages that have come.
+    taken: u64,
     failed: Option<FrameError>,
 }
 
@@ -103,6 +105,7 @@ impl<M: Message> Decoder<M> {
             data: Data { whole: VecDeque::new(), pieces: Pieces::new(), current: Vec::new(), bytes: 0 },
             parts: None,
             message_bytes,
+            taken: 0,
             failed: None,
         }
     }
@@ -144,6 +147,12 @@ impl<M: Message> Decoder<M> {
             None if idle => Ok(()),
             None => Err(FrameError::Truncated),
         }
+    }
+
+    /// Bytes of messages that have come so far, complete or not: what is no sign of life alone.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Bytes that it holds for messages that are not complete.
@@ -201,6 +210,7 @@ impl<M: Message> Decoder<M> {
 
     fn take_data(&mut self, frame: Header, bytes: &mut &[u8]) -> Result<(), FrameError> {
         let piece = take(bytes, self.data_left);
+        self.taken += piece.len() as u64;
         self.data.current.extend_from_slice(piece);
         self.data_left -= piece.len();
         if self.data_left > 0 {
@@ -214,6 +224,7 @@ impl<M: Message> Decoder<M> {
         let half = |place: &[u8], at: usize| place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
         if self.place_filled < PASSED_BODY_BYTES {
             let piece = take(bytes, PASSED_BODY_BYTES - self.place_filled);
+            self.taken += piece.len() as u64;
             self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
             self.place_filled += piece.len();
             if self.place_filled < PASSED_BODY_BYTES {
@@ -239,6 +250,7 @@ impl<M: Message> Decoder<M> {
 
     fn take_control(&mut self, frame: Header, bytes: &mut &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
         let piece = take(bytes, frame.body() - self.body.len());
+        self.taken += piece.len() as u64;
         let message = if self.body.is_empty() && piece.len() == frame.body() {
             self.message(frame, piece)?
         } else {
