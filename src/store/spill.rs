@@ -1,7 +1,7 @@
 //! Objects on disk, where memory is short.
 //!
 //! They lie one behind the other in few files that have no name, so that nothing is left of them however this process ends,
-//! and nobody else can open them. What is not needed any more is given back to the file system at once, as holes.
+//! and nobody else can open them. What is not needed any more is given back to the file system, as holes.
 //! Everything here waits for the disk: it is called on threads that may.
 
 use super::blob::{Store, zeroed};
@@ -59,7 +59,7 @@ struct Slab {
     end: Mutex<u64>,
 }
 
-/// An object on disk.
+/// An object on disk. Its place there is taken until it is [given back](Self::free), or all of them are gone.
 #[derive(Debug)]
 pub struct Spilled {
     slab: Arc<Slab>,
@@ -94,15 +94,14 @@ impl Folder {
         let slab = self.slab()?;
         let lengths = value.segments().map(<[u8]>::len).collect();
         let offset = slab.reserve(value.carried());
-        // From here on its place is given back whatever happens.
         let spilled = Spilled { slab, offset, lengths };
-        let mut at = offset;
-        for piece in value.segments().flat_map(|segment| segment.chunks(PIECE_BYTES)) {
-            wanted(unwanted)?;
-            spilled.slab.file.write_all_at(piece, at)?;
-            at += piece.len() as u64;
+        match spilled.fill(value, unwanted) {
+            Ok(()) => Ok(spilled),
+            Err(error) => {
+                spilled.free();
+                Err(error)
+            }
         }
-        Ok(spilled)
     }
 
     /// The file that has room.
@@ -133,6 +132,16 @@ impl Slab {
 }
 
 impl Spilled {
+    fn fill(&self, value: &Value, unwanted: &AtomicBool) -> io::Result<()> {
+        let mut at = self.offset;
+        for piece in value.segments().flat_map(|segment| segment.chunks(PIECE_BYTES)) {
+            wanted(unwanted)?;
+            self.slab.file.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Reads it, what is large into memory of `blobs`, unless `unwanted` is set meanwhile.
     ///
     /// # Errors
@@ -170,14 +179,10 @@ impl Spilled {
         Ok(Bytes::from(bytes))
     }
 
-    fn bytes(&self) -> u64 {
-        self.lengths.iter().map(|length| *length as u64).sum()
-    }
-}
-
-impl Drop for Spilled {
-    fn drop(&mut self) {
-        let pages = self.bytes().next_multiple_of(rustix::param::page_size() as u64);
+    /// Gives its place back to the file system, which may take a while.
+    pub fn free(self) {
+        let bytes: u64 = self.lengths.iter().map(|length| *length as u64).sum();
+        let pages = bytes.next_multiple_of(rustix::param::page_size() as u64);
         if pages == 0 {
             return; // Its place is the next one's.
         }
@@ -218,6 +223,15 @@ fn unlinked(folder: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
 }
 
 #[cfg(test)]
+impl Folder {
+    /// What its file takes, in the system's blocks.
+    pub(crate) fn blocks(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        self.slab().and_then(|slab| slab.file.metadata()).expect("a file").blocks()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
@@ -229,10 +243,6 @@ mod tests {
         Value::from_segments(sizes.iter().map(|size| Bytes::from(vec![byte; *size])).collect())
     }
 
-    fn blocks(folder: &Folder) -> u64 {
-        folder.slab().and_then(|slab| slab.file.metadata()).expect("a file").blocks()
-    }
-
     #[test]
     fn what_was_written_is_read_into_shared_memory_and_leaves_nothing() {
         let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::new());
@@ -242,9 +252,9 @@ mod tests {
         let read = spilled[1].read(&blobs, &WANTED).expect("read");
         assert_eq!(blobs.mapped_bytes(), PASSED_BYTES + 3 * PIECE_BYTES + 1, "what is large can be passed on");
         assert!(blobs.memory_of(&read.shared()[1]).is_some() && blobs.descriptors() == 2);
-        let full = blocks(&folder);
-        drop(spilled);
-        assert!(blocks(&folder) < full / 10, "its place is given back");
+        let full = folder.blocks();
+        spilled.into_iter().for_each(Spilled::free);
+        assert!(folder.blocks() < full / 10, "its place is given back");
         assert_eq!(read, value(1), "which nobody sees who has read it");
     }
 

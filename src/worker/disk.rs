@@ -1,4 +1,5 @@
-//! The worker's disk: objects are written and read on threads that may wait for it, a few at once; the driver never does.
+//! The worker's disk: objects are written, read and forgotten on threads that may wait for it, a few at once; the driver
+//! never does.
 
 use crate::store::blob::Store;
 use crate::store::spill::{Folder, ReadError, SpillError, Spilled};
@@ -18,9 +19,11 @@ pub(super) struct Disk {
     folder: Arc<Folder>,
     blobs: Arc<Store>,
     copies: BTreeMap<ObjectId, Arc<Spilled>>,
+    /// Whose places are to be given back, before anything else is done.
+    unneeded: Vec<Arc<Spilled>>,
     waiting: VecDeque<(ObjectId, Job)>,
-    /// What is at work, by the number of its job, and how to stop it.
-    at_work: BTreeMap<u64, (ObjectId, Arc<AtomicBool>)>,
+    /// What is at work, by the number of its job: with which object, and how to stop it.
+    at_work: BTreeMap<u64, (Option<ObjectId>, Arc<AtomicBool>)>,
     jobs: u64,
     tasks: JoinSet<(u64, Outcome)>,
 }
@@ -30,6 +33,8 @@ enum Job {
     Write(Value),
     Restore(Arc<Spilled>),
     Show(Arc<Spilled>),
+    /// Whoever holds a copy last gives its place back: this, or what reads it still.
+    Free(Vec<Arc<Spilled>>),
 }
 
 #[derive(Debug)]
@@ -37,6 +42,7 @@ enum Outcome {
     Written(Result<Spilled, SpillError>),
     Restored(Result<Value, ReadError>),
     Shown(Result<Value, ReadError>),
+    Freed,
 }
 
 /// What has been done.
@@ -57,6 +63,7 @@ impl Disk {
             folder: Arc::new(Folder::new(folder)),
             blobs,
             copies: BTreeMap::new(),
+            unneeded: Vec::new(),
             waiting: VecDeque::new(),
             at_work: BTreeMap::new(),
             jobs: 0,
@@ -87,30 +94,43 @@ impl Disk {
 
     /// Nobody needs it any more, nor hears of it.
     pub(super) fn forget(&mut self, object: ObjectId) {
-        self.copies.remove(&object);
         self.waiting.retain(|(of, job)| *of != object || matches!(job, Job::Show(_)));
-        for (_, unwanted) in self.at_work.values().filter(|(of, _)| *of == object) {
+        for (_, unwanted) in self.at_work.values().filter(|(of, _)| *of == Some(object)) {
             unwanted.store(true, Ordering::Relaxed);
         }
+        self.unneeded.extend(self.copies.remove(&object));
+        self.begin();
     }
 
     /// Waits for the next that is done. Cancel-safe.
     pub(super) async fn done(&mut self) -> Done {
         loop {
             let Some(joined) = self.tasks.join_next().await else { return pending().await };
-            let (number, done) = joined.expect("no job panics, and none is aborted");
+            let (number, outcome) = joined.expect("no job panics, and none is aborted");
             let (object, unwanted) = self.at_work.remove(&number).expect("it was at work");
+            let done = object.and_then(|object| self.news(object, outcome, unwanted.load(Ordering::Relaxed)));
             self.begin();
-            match (done, unwanted.load(Ordering::Relaxed)) {
-                (Outcome::Written(Ok(spilled)), false) => {
-                    self.copies.insert(object, Arc::new(spilled));
-                    return Done::Written(object, Ok(()));
-                }
-                (Outcome::Written(Err(error)), false) => return Done::Written(object, Err(error)),
-                (Outcome::Restored(value), false) => return Done::Restored(object, value),
-                (Outcome::Shown(value), _) => return Done::Shown(object, value),
-                (Outcome::Written(_) | Outcome::Restored(_), true) => {}
+            if let Some(done) = done {
+                return done;
             }
+        }
+    }
+
+    /// What is to be heard of a job, if that is still of interest.
+    fn news(&mut self, object: ObjectId, outcome: Outcome, is_unwanted: bool) -> Option<Done> {
+        match (outcome, is_unwanted) {
+            (Outcome::Written(Ok(spilled)), false) => {
+                self.copies.insert(object, Arc::new(spilled));
+                Some(Done::Written(object, Ok(())))
+            }
+            (Outcome::Written(Ok(spilled)), true) => {
+                self.unneeded.push(Arc::new(spilled));
+                None
+            }
+            (Outcome::Written(Err(error)), false) => Some(Done::Written(object, Err(error))),
+            (Outcome::Restored(value), false) => Some(Done::Restored(object, value)),
+            (Outcome::Shown(value), _) => Some(Done::Shown(object, value)),
+            (Outcome::Written(Err(_)) | Outcome::Restored(_), true) | (Outcome::Freed, _) => None,
         }
     }
 
@@ -122,7 +142,7 @@ impl Disk {
     /// Has threads do what waits, a few at once.
     fn begin(&mut self) {
         while self.at_work.len() < SPILL_AT_ONCE
-            && let Some((object, job)) = self.waiting.pop_front()
+            && let Some((object, job)) = self.next()
         {
             self.jobs += 1;
             let (number, unwanted) = (self.jobs, Arc::new(AtomicBool::new(false)));
@@ -133,15 +153,45 @@ impl Disk {
             self.tasks.spawn_blocking(move || (number, job.run(&folder, &blobs, &unwanted)));
         }
     }
+
+    fn next(&mut self) -> Option<(Option<ObjectId>, Job)> {
+        if self.unneeded.is_empty() {
+            return self.waiting.pop_front().map(|(object, job)| (Some(object), job));
+        }
+        Some((None, Job::Free(std::mem::take(&mut self.unneeded))))
+    }
 }
 
 impl Job {
     fn run(self, folder: &Folder, blobs: &Arc<Store>, unwanted: &AtomicBool) -> Outcome {
         match self {
             Self::Write(value) => Outcome::Written(folder.write(&value, unwanted)),
-            Self::Restore(copy) => Outcome::Restored(copy.read(blobs, unwanted)),
-            Self::Show(copy) => Outcome::Shown(copy.read(blobs, unwanted)),
+            Self::Restore(copy) => Outcome::Restored(read(copy, blobs, unwanted)),
+            Self::Show(copy) => Outcome::Shown(read(copy, blobs, unwanted)),
+            Self::Free(copies) => {
+                let mut copies = copies.into_iter();
+                // At the end of the worker the files give all back at once.
+                while !unwanted.load(Ordering::Relaxed)
+                    && let Some(copy) = copies.next()
+                {
+                    let_go(copy);
+                }
+                Outcome::Freed
+            }
         }
+    }
+}
+
+fn read(copy: Arc<Spilled>, blobs: &Arc<Store>, unwanted: &AtomicBool) -> Result<Value, ReadError> {
+    let value = copy.read(blobs, unwanted);
+    let_go(copy);
+    value
+}
+
+/// Gives a place back, if nobody else has it.
+fn let_go(copy: Arc<Spilled>) {
+    if let Some(spilled) = Arc::into_inner(copy) {
+        spilled.free();
     }
 }
 
@@ -149,5 +199,54 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // The runtime waits for its threads: they need not be long.
         self.at_work.values().for_each(|(_, unwanted)| unwanted.store(true, Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use plait_core::id::{Attempt, AttemptId, Seq, SessionId, TaskId};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const OBJECT: ObjectId = ObjectId(AttemptId { task: TaskId::new(SessionId(0), Seq(1)), attempt: Attempt(1) });
+
+    /// Waits until nothing is at work, of which nothing may be heard, and next to nothing is left of what took `full` blocks.
+    async fn freed(disk: &mut Disk, full: u64) {
+        while !disk.at_work.is_empty() || disk.folder.blocks() > full / 10 {
+            let pause = Duration::from_millis(1);
+            if let Ok(done) = tokio::time::timeout(pause, disk.done()).await {
+                panic!("{done:?} is of interest to nobody");
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_given_back_by_threads_that_may_wait_after_what_reads_them() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().max_blocking_threads(1).build().expect("a runtime");
+        let value = Value::from_segments(vec![Bytes::from(vec![7; 5 << 20])]);
+        let test = async {
+            let mut disk = Disk::new(std::env::temp_dir(), Store::new());
+            disk.write(OBJECT, value.clone());
+            assert!(matches!(disk.done().await, Done::Written(OBJECT, Ok(()))));
+            let full = disk.folder.blocks();
+            let (go, gate) = mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || gate.recv());
+            assert!(disk.show(OBJECT));
+            disk.forget(OBJECT);
+            assert!(!disk.show(OBJECT) && disk.folder.blocks() == full, "nothing is done on this thread");
+            go.send(()).expect("it waits");
+            assert!(busy.await.is_ok());
+            assert!(matches!(disk.done().await, Done::Shown(OBJECT, Ok(shown)) if shown == value));
+            freed(&mut disk, full).await;
+            disk.write(OBJECT, value.clone());
+            disk.forget(OBJECT);
+            freed(&mut disk, full).await;
+            assert!(disk.copies.is_empty());
+        };
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") });
     }
 }
