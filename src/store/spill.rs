@@ -3,8 +3,11 @@
 //! They lie one behind the other in few files that have no name, so that nothing is left of them however this process ends,
 //! and nobody else can open them. What is not needed any more is given back to the file system, as holes.
 //! Everything here waits for the disk: it is called on threads that may.
+//!
+//! What this must never do: give anybody bytes that are not those that were written. Their hash stays in memory.
 
 use super::blob::{Store, zeroed};
+use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use plait_core::limits::{PASSED_BYTES, SPILL_FILE_BYTES};
 use plait_core::value::Value;
@@ -65,6 +68,8 @@ pub struct Spilled {
     slab: Arc<Slab>,
     offset: u64,
     lengths: Box<[usize]>,
+    /// That of all its bytes.
+    hash: Hash,
 }
 
 impl Folder {
@@ -94,9 +99,12 @@ impl Folder {
         let slab = self.slab()?;
         let lengths = value.segments().map(<[u8]>::len).collect();
         let offset = slab.reserve(value.carried());
-        let spilled = Spilled { slab, offset, lengths };
+        let mut spilled = Spilled { slab, offset, lengths, hash: Hash::from_bytes([0; 32]) };
         match spilled.fill(value, unwanted) {
-            Ok(()) => Ok(spilled),
+            Ok(hash) => {
+                spilled.hash = hash;
+                Ok(spilled)
+            }
             Err(error) => {
                 spilled.free();
                 Err(error)
@@ -118,6 +126,10 @@ impl Folder {
 }
 
 impl Slab {
+    fn lost(&self, source: io::Error) -> SpillError {
+        SpillError { path: self.folder.clone(), source }
+    }
+
     fn has_room(&self) -> bool {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) < SPILL_FILE_BYTES
     }
@@ -132,41 +144,55 @@ impl Slab {
 }
 
 impl Spilled {
-    fn fill(&self, value: &Value, unwanted: &AtomicBool) -> io::Result<()> {
-        let mut at = self.offset;
+    fn fill(&self, value: &Value, unwanted: &AtomicBool) -> io::Result<Hash> {
+        let (mut at, mut hasher) = (self.offset, Hasher::new());
         for piece in value.segments().flat_map(|segment| segment.chunks(PIECE_BYTES)) {
             wanted(unwanted)?;
             self.slab.file.write_all_at(piece, at)?;
+            hasher.update(piece);
             at += piece.len() as u64;
         }
-        Ok(())
+        Ok(hasher.finalize())
     }
 
     /// Reads it, what is large into memory of `blobs`, unless `unwanted` is set meanwhile.
     ///
     /// # Errors
-    /// If the disk fails, or there is no memory.
+    /// If the disk fails, or has other bytes than those that were written; or if there is no memory.
     pub fn read(&self, blobs: &Arc<Store>, unwanted: &AtomicBool) -> Result<Value, ReadError> {
-        let mut start = self.offset;
+        let (mut start, mut hasher) = (self.offset, Hasher::new());
         let segments = self.lengths.iter().map(|length| {
-            let segment = self.read_segment(start, *length, blobs, unwanted);
+            let segment = self.read_segment((start, *length), &mut hasher, blobs, unwanted);
             start += *length as u64;
             segment
         });
-        segments.collect::<Result<_, _>>().map(Value::from_segments)
+        let segments = segments.collect::<Result<_, _>>()?;
+        if hasher.finalize() == self.hash {
+            Ok(Value::from_segments(segments))
+        } else {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "what is read is not what was written");
+            Err(self.slab.lost(source).into())
+        }
     }
 
     /// Reads what is large into memory that can be passed on, if there is such memory.
     fn read_segment(
         &self,
-        start: u64,
-        length: usize,
+        (start, length): (u64, usize),
+        hasher: &mut Hasher,
         blobs: &Arc<Store>,
         unwanted: &AtomicBool,
     ) -> Result<Bytes, ReadError> {
+        let before = hasher.clone();
         let mut read = |offset: usize, piece: &mut [u8]| {
             let read = wanted(unwanted).and_then(|()| self.slab.file.read_exact_at(piece, start + offset as u64));
-            read.map_err(|source| SpillError { path: self.slab.folder.clone(), source })
+            read.map_err(|source| self.slab.lost(source))?;
+            if offset == 0 {
+                // Perhaps again.
+                hasher.clone_from(&before);
+            }
+            hasher.update(piece);
+            Ok::<_, SpillError>(())
         };
         if length >= PASSED_BYTES
             && let Some(segment) = blobs.fill_from(length, PIECE_BYTES, &mut read)?
@@ -275,15 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_that_the_disk_has_changed_is_noticed() {
+        let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::new());
+        let spilled = folder.write(&value(1), &WANTED).expect("written");
+        let last = spilled.lengths.iter().sum::<usize>() as u64 - 1;
+        for at in [0, 100_000, last] {
+            let flip = |byte| spilled.slab.file.write_all_at(&[byte], spilled.offset + at).expect("written");
+            flip(0);
+            let lost = spilled.read(&blobs, &WANTED).expect_err("other bytes").to_string();
+            assert!(lost.ends_with("what is read is not what was written"), "{lost}");
+            flip(1);
+            assert_eq!(spilled.read(&blobs, &WANTED).expect("as it was"), value(1));
+        }
+    }
+
+    #[test]
     fn a_lack_of_memory_is_not_taken_for_a_disk_that_fails() {
         let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::with_limit(0));
         let spilled = folder.write(&value(1), &WANTED).expect("written");
         let Spilled { slab, offset, .. } = &spilled;
         let read = |offset: u64, length: usize| {
-            let part = Spilled { slab: Arc::clone(slab), offset, lengths: [length].into() };
-            part.read(&blobs, &WANTED)
+            let hash = blake3::hash(&[1; PASSED_BYTES]);
+            Spilled { slab: Arc::clone(slab), offset, lengths: [length].into(), hash }.read(&blobs, &WANTED)
         };
-        assert!(read(*offset, PASSED_BYTES).is_ok());
+        assert_eq!(read(*offset, PASSED_BYTES).expect("bytes"), Value::from(Bytes::from(vec![1; PASSED_BYTES])));
         assert!(matches!(read(*offset, usize::MAX / 2), Err(ReadError::NoMemory(_))));
         let lost = read(1 << 40, PASSED_BYTES).expect_err("nothing lies there");
         assert!(

@@ -145,6 +145,40 @@ def test_more_results_than_memory_holds_are_kept_on_disk(group: Group, tmp_path:
     assert group.run(SPILLED, spill=tmp_path).splitlines() == ["True", "True", "[]"]
 
 
+SPOILED = """
+import os
+import numpy as np, plait
+
+def spoil():
+    folder = os.environ["PLAIT_SPILL_DIR"]
+    for entry in os.scandir("/proc/self/fd"):
+        if os.readlink(entry).startswith(folder):
+            with open(entry.path, "r+b", 0) as file:
+                for at in range(0, os.fstat(file.fileno()).st_size, 1 << 20):
+                    os.pwrite(file.fileno(), b"spoiled", at)
+            return True
+
+def make(n):
+    with open(os.environ["PLAIT_SPILL_DIR"] + "/log", "a") as log:
+        log.write(f"{n}\\n")
+    return np.full(4 << 20, n, np.uint8)
+
+with plait.Client(slots=2) as client:
+    made = [client.submit(make, n) for n in range(40)]
+    print(client.submit(len, made[-1]).result() == 4 << 20, spoil())
+    sums = [client.submit(np.sum, one) for one in made[:10]]
+    print([int(one.result()) >> 22 for one in sums] == list(range(10)))
+    print(all((one.result() == n).all() for n, one in enumerate(made)))
+"""
+
+
+def test_what_a_disk_has_spoiled_is_made_again_never_seen(group: Group, tmp_path: Path) -> None:
+    assert group.run(SPOILED, spill=tmp_path).splitlines() == ["True True", "True", "True"]
+    calls = (tmp_path / "log").read_text().split()
+    assert len(calls) > 40
+    assert len(set(calls)) == 40
+
+
 OVER = """
 import asyncio, threading
 from concurrent.futures import as_completed, wait
