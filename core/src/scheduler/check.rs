@@ -47,7 +47,7 @@ impl Scheduler {
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
         assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
         let ended = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
-        let settled = self.stirred.is_empty() && self.unordered.is_empty();
+        let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
         assert!(cut || (ended && settled), "nothing is left over without need");
     }
 

@@ -6,6 +6,7 @@ use super::run::Gather;
 use super::slab::NONE;
 use super::task::{Role, State};
 use super::transfer::Way;
+use super::worker::Worker;
 use crate::outcome::Outcome;
 use crate::spec::Retention;
 use crate::value::Value;
@@ -17,7 +18,8 @@ impl Scheduler {
         let owners = self.tasks.iter().filter(|(_, task)| task.object != NONE);
         assert_eq!(owners.count(), self.objects.len(), "each object has its task");
         self.objects.iter().for_each(|(slot, object)| self.check_object(slot, object));
-        for (slot, worker) in self.workers.iter() {
+        let gone = self.gone.iter().map(|slot| (*slot, &self.workers[*slot]));
+        for (slot, worker) in self.workers.iter().chain(gone) {
             let with = self.objects.iter().filter(|(_, object)| object.is_with(slot)).map(|(object, _)| object);
             assert!(with.eq(worker.objects.iter().copied()), "what is with {} is known", worker.id);
         }
@@ -87,9 +89,9 @@ impl Scheduler {
         let mut workers = BTreeSet::new();
         for copy in &object.copies {
             assert!(workers.insert(copy.worker), "a worker holds an object once");
-            let id = self.workers[copy.worker].id;
+            let Worker { id, gone, .. } = self.workers[copy.worker];
             let fetching = object.wants.iter().filter(|want| want.way == Way::Fetching(id)).count();
-            assert_eq!(copy.serving as usize, fetching, "who fetches is counted");
+            assert!(gone || copy.serving as usize == fetching, "who fetches is counted");
         }
         for want in &object.wants {
             assert!(workers.insert(want.worker), "a worker wants what it lacks, once");

@@ -1,6 +1,6 @@
 //! What clients ask to have: a value that is with workers is shown to the coordinator, and told inline.
 
-use super::object::{Claim, Show};
+use super::object::{Claim, Object, Show};
 use super::slab::NONE;
 use super::task::State;
 use super::worker::Health;
@@ -64,7 +64,8 @@ impl Scheduler {
     /// Has objects shown, as many as there is room for, and one in any case.
     pub(super) fn show_objects(&mut self, actions: &mut Vec<Action>) {
         while let Some(object) = self.to_show.front().copied() {
-            let Some(o) = self.objects.get(object).filter(|o| o.show == Show::Listed && !o.copies.is_empty()) else {
+            let listed = self.objects.get(object).filter(|o| o.show == Show::Listed);
+            let Some((o, worker)) = listed.and_then(|o| Some((o, self.best_holder(o)?))) else {
                 self.to_show.pop_front();
                 self.await_copy(object);
                 continue;
@@ -75,13 +76,17 @@ impl Scheduler {
                 return;
             }
             self.to_show.pop_front();
-            let holder = |copy: &&super::object::Copy| (self.workers[copy.worker].health != Health::Live, copy.serving);
-            let best = o.copies.iter().min_by_key(holder).expect("some worker has it");
-            let worker = self.workers[best.worker].id;
             actions.push(Action::ShowObject { worker, object: o.id() });
             self.objects[object].show = Show::Asked(worker);
             self.showing = self.showing.saturating_add(size);
         }
+    }
+
+    /// Who is to show an object, of those that have it.
+    fn best_holder(&self, object: &Object) -> Option<WorkerId> {
+        let there = object.copies.iter().filter(|copy| !self.workers[copy.worker].gone);
+        let best = there.min_by_key(|copy| (self.workers[copy.worker].health != Health::Live, copy.serving));
+        best.map(|copy| self.workers[copy.worker].id)
     }
 
     /// An object that waits to be shown has lost its copies: it is listed again once one is somewhere.

@@ -14,7 +14,7 @@
 //! 8. Actions name only attempts that exist.
 //! 9. No worker is given more than it offers.
 //! 10. Once `deadline` has passed, a `step` without events makes progress.
-//! 11. A lost worker's attempts are requeued or failed in the same step.
+//! 11. A lost worker's attempts are requeued or failed in the same step. (Its objects are lost one after the other.)
 //! 12. Memory is proportional to live tasks and objects, and to what the next steps clear away.
 //! 13. No step takes long: beside its events it does so much of each kind ([`Config::slice`], counted and never timed), leaves
 //!     the rest in order, and asks for the next step at once ([`Wake::Unfinished`]).
@@ -196,6 +196,8 @@ pub struct Scheduler {
     unfed: Vec<(WorkerId, u32)>,
     /// Workers that finish what they have.
     draining: Vec<u32>,
+    /// Workers that are there no more and are not forgotten by all objects yet.
+    gone: VecDeque<u32>,
     /// What this step may still do beside its events.
     slice: Slice,
 }
@@ -205,7 +207,7 @@ pub struct Scheduler {
 struct Slice {
     /// Attempts to start.
     starts: usize,
-    /// Tasks to fail and to clear away, runs to end, folds to begin.
+    /// Tasks to fail and to clear away, runs to end, folds to begin, objects of lost workers to look at.
     chores: usize,
     /// Tasks to tell that a value is there, values to let go of or to put in order, inputs to send on.
     trifles: usize,
@@ -267,6 +269,7 @@ impl Scheduler {
             stirred_workers: Vec::new(),
             unfed: Vec::new(),
             draining: Vec::new(),
+            gone: VecDeque::new(),
             slice: Slice::new(config.slice),
         }
     }

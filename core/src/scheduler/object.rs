@@ -400,7 +400,7 @@ impl Scheduler {
         let others = core::mem::take(&mut o.wants).into_iter().map(|want| (want.worker, want.is_coming()));
         for (worker, tell) in holders.chain(others).collect::<Vec<_>>() {
             self.workers[worker].objects.remove(&object);
-            if tell {
+            if tell && !self.workers[worker].gone {
                 self.stir_worker(worker);
                 self.workers[worker].drops.push(id);
             }

@@ -183,8 +183,18 @@ impl<T> Table<T> {
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> T {
-        self.slots.retain(|(_, s)| *s != slot);
+        self.retire(slot);
         self.items.remove(slot)
+    }
+
+    /// Has an item found under its id no more. It keeps its slot until [`Table::bury`].
+    pub(super) fn retire(&mut self, slot: u32) {
+        self.slots.retain(|(_, s)| *s != slot);
+    }
+
+    /// Removes an item that was retired.
+    pub(super) fn bury(&mut self, slot: u32) {
+        self.items.remove(slot);
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&T> {
@@ -316,5 +326,10 @@ mod tests {
         assert_eq!((table.insert(3, 'a'), table.insert(3, 'b'), table.insert(1, 'c')), (Some(0), None, None));
         assert_eq!((table.insert(9, 'd'), table.find(9), table.find(4)), (Some(1), Some(1), None));
         assert_eq!((table.remove(0), table.find(3), table.insert(3, 'e')), ('a', None, None));
+        table.retire(1);
+        assert_eq!((table.find(9), table.len(), table.get(1)), (None, 0, Some(&'d')));
+        assert_eq!(table.insert(10, 'f'), Some(0));
+        table.bury(1);
+        assert_eq!((table.get(1).copied(), table.insert(11, 'g')), (None, Some(1)));
     }
 }

@@ -29,7 +29,7 @@ impl Scheduler {
         let cut = self.slice.starts == 0 && !self.ready.is_empty();
         let told = self.fallout.is_empty() && self.tellings.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
-        let settled = self.stirred.is_empty() && self.unordered.is_empty();
+        let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
         cut || unfolded || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
     }
 

@@ -15,7 +15,6 @@ use crate::spec::{Fingerprint, Peer};
 use crate::time::Time;
 use crate::value::Value;
 use crate::window;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A worker that lacks an object.
@@ -55,7 +54,7 @@ pub(super) struct Gift {
 
 /// How one worker may fetch from another: where that is, and as whom it comes.
 fn road(fetcher: &Worker, holder: &Worker, now: Time) -> Option<(Peer, Fingerprint)> {
-    let (at, guest) = (holder.offer.peer?, fetcher.offer.peer?.key);
+    let (at, guest) = (holder.offer.peer.filter(|_| !holder.gone)?, fetcher.offer.peer?.key);
     let shut = fetcher.unreachable.get(&holder.id).is_some_and(|until| *until > now);
     (!shut).then_some((at, guest))
 }
@@ -195,8 +194,9 @@ impl Scheduler {
         }
     }
 
-    /// A worker is gone, and what it had with it.
-    pub(super) fn forget_holder(&mut self, worker: u32, id: WorkerId, objects: BTreeSet<u32>) {
+    /// A worker is gone, and these objects with it.
+    pub(super) fn forget_holder(&mut self, worker: u32, objects: Vec<u32>) {
+        let id = self.workers[worker].id;
         for object in &objects {
             if let Some(Way::Fetching(from)) = self.way_of(*object, worker)
                 && let Some(holder) = self.workers.find(from.0)
@@ -253,10 +253,11 @@ impl Scheduler {
         let Self { objects, workers, now, .. } = self;
         let o = &mut objects[object];
         let id = o.id();
+        let there = o.copies.iter().any(|copy| !workers[copy.worker].gone);
         for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting) {
             let fetcher = &workers[want.worker];
             let reached = |copy: &&mut Copy| road(fetcher, &workers[copy.worker], *now).is_some();
-            if !o.copies.is_empty() && !o.copies.iter_mut().any(|copy| reached(&copy)) {
+            if there && !o.copies.iter_mut().any(|copy| reached(&copy)) {
                 want.way = Way::Relayed;
                 continue;
             }
@@ -270,7 +271,7 @@ impl Scheduler {
             actions.push(Action::FetchObject { worker: fetcher.id, object: id, from: holder.id, at, guest });
         }
         let through_here = !o.fetchers.is_empty() || o.wants.iter().any(|want| want.way == Way::Relayed);
-        if through_here && o.show == Show::Idle && !o.copies.is_empty() {
+        if through_here && o.show == Show::Idle && there {
             o.show = Show::Listed;
             self.to_show.push_back(object);
         }

@@ -54,6 +54,8 @@ pub(super) struct Worker {
     pub(super) roomy: bool,
     /// In the list of workers to look at before this step ends.
     stirred: bool,
+    /// It is there no more: kept until it is known of none of its objects that they are with it.
+    pub(super) gone: bool,
     pub(super) starts: Vec<Start>,
     /// Objects that it has, waits for or is about to have.
     pub(super) objects: BTreeSet<u32>,
@@ -242,6 +244,7 @@ impl Scheduler {
             choked: false,
             roomy: false,
             stirred: false,
+            gone: false,
             starts: Vec::new(),
             objects: BTreeSet::new(),
             unreachable: BTreeMap::new(),
@@ -338,15 +341,20 @@ impl Scheduler {
 
     /// A worker is gone: what it held is ready again, at once, and its loss counts against no task.
     pub(super) fn remove_worker(&mut self, slot: u32) {
-        let worker = self.workers.remove(slot);
+        let worker = &mut self.workers[slot];
+        self.force.take(worker.force());
+        (worker.gone, worker.health) = (true, Health::Draining);
+        let (id, judged, first) = (worker.id, worker.judged, worker.first);
+        let gifts = core::mem::take(&mut worker.gifts);
+        self.held -= gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
         self.slice.chores = self.slice.chores.saturating_sub(worker.held as usize);
         self.worker_set += 1;
-        self.force.take(worker.force());
+        self.workers.retire(slot);
         self.strike_roomy(slot);
-        self.stirred_workers.retain(|(id, _)| *id != worker.id);
+        self.stirred_workers.retain(|(other, _)| *other != id);
         self.draining.retain(|other| *other != slot);
-        if let Some(time) = worker.judged {
-            self.timers.remove(&(time, Timer::JudgeWorker(worker.id)));
+        if let Some(time) = judged {
+            self.timers.remove(&(time, Timer::JudgeWorker(id)));
         }
         let sessions: Vec<u32> = self.sessions.iter().map(|(slot, _)| slot).collect();
         for session in sessions {
@@ -354,17 +362,37 @@ impl Scheduler {
         }
         for n in 0..self.workers.len() {
             let other = self.workers.slot_at(n);
-            self.workers[other].unreachable.remove(&worker.id);
+            self.workers[other].unreachable.remove(&id);
         }
-        let mut task = worker.first;
+        let mut task = first;
         while task != NONE {
             let next = self.tasks[task].lease().expect("what a worker lists is assigned").next;
             self.counts.assigned -= 1;
+            self.unwant_inputs(task, slot);
             self.make_ready(task);
             task = next;
         }
-        self.held -= worker.gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
-        self.forget_holder(slot, worker.id, worker.objects);
+        self.gone.push_back(slot);
+        self.forget_gone();
+    }
+
+    /// Forgets what workers that are gone had, as much as this step may. Until then it is as if the news came late.
+    pub(super) fn forget_gone(&mut self) {
+        while let Some(slot) = self.gone.front().copied() {
+            let mut objects = Vec::new();
+            while objects.len() < self.slice.chores
+                && let Some(object) = self.workers[slot].objects.pop_first()
+            {
+                objects.push(object);
+            }
+            self.slice.chores -= objects.len();
+            self.forget_holder(slot, objects);
+            if !self.workers[slot].objects.is_empty() {
+                return;
+            }
+            self.workers.bury(slot);
+            self.gone.pop_front();
+        }
     }
 
     /// Gives an attempt a seat at a worker and a place in its list.
