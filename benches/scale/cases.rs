@@ -182,13 +182,17 @@ pub(crate) fn runs(size: Size) -> Vec<Phase> {
         finish(cluster, 1);
         cluster.come_to_rest();
     });
-    let small = size.tasks / 100;
-    recorder.phase("runs of ten", small * 10, |cluster| {
-        for n in 0..small {
-            open(cluster, session, 4 + n as u32, 10, reduce());
-        }
-        finish(cluster, small);
-    });
+    let mut next = 4;
+    for (name, pieces) in [("runs of ten", 10), ("runs of one", 1)] {
+        let many = size.tasks / 100;
+        recorder.phase(name, many * pieces, |cluster| {
+            for n in 0..many {
+                open(cluster, session, next + n as u32, pieces, reduce());
+            }
+            finish(cluster, many);
+        });
+        next += many as u32;
+    }
     recorder.phases
 }
 
@@ -212,7 +216,7 @@ pub(crate) fn classes(size: Size) -> Vec<Phase> {
     recorder.phases
 }
 
-/// Values that stay with workers; the loss of one that has some.
+/// Values that stay with workers: needed each by one, needed one by all; the loss of a worker that has some.
 pub(crate) fn objects(size: Size) -> Vec<Phase> {
     let mut recorder = Recorder::new(Cluster::new(1));
     let session = SessionId(0);
@@ -221,6 +225,12 @@ pub(crate) fn objects(size: Size) -> Vec<Phase> {
     recorder.phase("objects are made", size.tasks, |cluster| {
         cluster.submit(session, size.tasks, |_, task| task.retention = Retention::Release);
         finish(cluster, size.tasks);
+    });
+    recorder.phase("each is needed by one", size.tasks, |cluster| {
+        cluster.results = Results::Sent;
+        cluster.submit(session, size.tasks, |n, task| task.inputs = [Seq(n)].into());
+        finish(cluster, size.tasks);
+        cluster.results = Results::Stored;
     });
     recorder.phase("one is needed by all", size.tasks / 10, |cluster| {
         cluster.submit(session, size.tasks / 10, |_, task| task.inputs = [Seq(0)].into());
