@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use sysinfo::System;
 
 /// The settings that come from the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `PLAIT_ADDRESS`: a join line, or a file that holds one.
     pub address: Option<String>,
@@ -12,22 +12,67 @@ pub struct Settings {
     pub home: PathBuf,
     /// `PLAIT_LOG`: the tracing filter of plait's own processes.
     pub log: Option<String>,
-    /// `PLAIT_SPILL_DIR`: where objects go for which there is no memory.
-    pub spill_dir: PathBuf,
+    /// Where objects go for which there is no memory.
+    pub spill_dir: SpillDir,
+}
+
+/// Where objects go for which there is no memory: to `PLAIT_SPILL_DIR`, wherever that is; else into the temporary folder, or
+/// into `/var/tmp`, but not into one that is memory itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpillDir {
+    /// Into this one.
+    Folder(PathBuf),
+    /// Nowhere: there is only this one, which is memory itself.
+    Memory(PathBuf),
+}
+
+impl SpillDir {
+    fn choose(temporary: PathBuf, is_memory: impl Fn(&Path) -> Option<bool>) -> Self {
+        let spacious = PathBuf::from("/var/tmp");
+        match is_memory(&temporary) {
+            Some(false) => Self::Folder(temporary),
+            _ if is_memory(&spacious) == Some(false) => Self::Folder(spacious),
+            Some(true) => Self::Memory(temporary),
+            // What is wrong with it is found out once it is used.
+            None => Self::Folder(temporary),
+        }
+    }
+
+    /// The folder in question.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Memory(path) => path,
+        }
+    }
+}
+
+/// What `statfs` calls the file systems that are memory.
+const MEMORY_FILE_SYSTEMS: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Whether what lies in a folder lies in memory; nothing if there is no such folder.
+fn is_memory(folder: &Path) -> Option<bool> {
+    let stat = rustix::fs::statfs(folder).ok()?;
+    // The kinds are numbers of 32 bits, with or without a sign.
+    Some(MEMORY_FILE_SYSTEMS.contains(&(stat.f_type as u32)))
 }
 
 impl Settings {
     /// Reads the environment.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self::read(|name| std::env::var(name).ok())
+        Self::read(|name| std::env::var(name).ok(), is_memory)
     }
 
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn read(variable: impl Fn(&str) -> Option<String>, is_memory: impl Fn(&Path) -> Option<bool>) -> Self {
         let set = |name: &str| variable(name).filter(|text| !text.is_empty());
         let default = || Path::new(set("HOME").as_deref().unwrap_or("/")).join(".config/plait/default");
         let home = set("PLAIT_HOME").map_or_else(default, PathBuf::from);
-        let spill_dir = set("PLAIT_SPILL_DIR").or_else(|| set("TMPDIR")).unwrap_or_else(|| "/tmp".into()).into();
+        let temporary = || set("TMPDIR").unwrap_or_else(|| "/tmp".into()).into();
+        let spill_dir = match set("PLAIT_SPILL_DIR") {
+            Some(folder) => SpillDir::Folder(folder.into()),
+            None => SpillDir::choose(temporary(), is_memory),
+        };
         Self { address: set("PLAIT_ADDRESS"), home, log: set("PLAIT_LOG"), spill_dir }
     }
 }
@@ -89,7 +134,8 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Settings {
-        Settings::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned()))
+        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned());
+        Settings::read(variable, |folder| (!folder.starts_with("/none")).then(|| folder.starts_with("/dev/shm")))
     }
 
     #[test]
@@ -98,9 +144,23 @@ mod tests {
         assert_eq!(settings.address, None);
         assert_eq!(settings.home, PathBuf::from("/home/ada/.config/plait/default"));
         assert_eq!(read(&[("PLAIT_HOME", "/keys"), ("HOME", "/home/ada")]).home, PathBuf::from("/keys"));
+    }
+
+    #[test]
+    fn objects_go_where_they_are_told_to_or_where_there_is_a_disk() {
+        let folder = |path: &str| SpillDir::Folder(path.into());
         let spill = |variables| read(variables).spill_dir;
-        assert_eq!(spill(&[("PLAIT_SPILL_DIR", "/big"), ("TMPDIR", "/small")]), PathBuf::from("/big"));
-        assert_eq!([spill(&[("TMPDIR", "/small")]), spill(&[])], ["/small", "/tmp"].map(PathBuf::from));
+        assert_eq!(spill(&[("PLAIT_SPILL_DIR", "/dev/shm"), ("TMPDIR", "/small")]), folder("/dev/shm"));
+        assert_eq!([spill(&[("TMPDIR", "/small")]), spill(&[])], ["/small", "/tmp"].map(folder));
+        assert_eq!([spill(&[("TMPDIR", "/dev/shm")]), spill(&[("TMPDIR", "/none")])], ["/var/tmp"; 2].map(folder));
+        let choose = |says| SpillDir::choose("/tmp".into(), |_| says);
+        assert_eq!([choose(Some(true)), choose(None)], [SpillDir::Memory("/tmp".into()), folder("/tmp")]);
+    }
+
+    #[test]
+    fn memory_is_told_from_a_disk() {
+        let is_memory = |folder: &str| is_memory(Path::new(folder));
+        assert_eq!([is_memory("/dev/shm"), is_memory("/proc"), is_memory("/none")], [Some(true), Some(false), None]);
     }
 
     #[test]

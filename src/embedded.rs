@@ -5,6 +5,7 @@
 
 use crate::client::{self, Close, Handle};
 use crate::clock::draw;
+use crate::config::SpillDir;
 use crate::coordinator::{self, JoinLines, Listen, Port, ServeError, World};
 use crate::net::link;
 use crate::net::listener::{Arrival, Watch};
@@ -13,7 +14,6 @@ use crate::worker::{self, Launch, Place, Upstream};
 use plait_core::limits;
 use plait_core::resource::Resources;
 use plait_core::spec::PythonVersion;
-use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -33,8 +33,8 @@ pub struct Config {
     pub name: Box<str>,
     /// The Python of client and executors.
     pub python: PythonVersion,
-    /// The folder for objects that find no room in memory.
-    pub spill_dir: PathBuf,
+    /// Where objects go that find no room in memory.
+    pub spill_dir: SpillDir,
 }
 
 /// Why it cannot be started.

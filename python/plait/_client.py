@@ -337,8 +337,7 @@ class Client(Executor):
 
 
 def _embed(slots: int, listen: str | None, name: str) -> Core:
-    folders = (_config.home(), _config.spill_dir())
-    runtime = _native.Runtime.embedded(slots, listen, folders, _config.launch(), name)
+    runtime = _native.Runtime.embedded(slots, listen, _config.home(), _config.launch(), name)
     return Core(runtime, slots, elsewhere=listen is not None)
 
 

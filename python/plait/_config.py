@@ -55,11 +55,6 @@ def home(environment: Mapping[str, str] = os.environ) -> str:
     return environment.get("PLAIT_HOME") or os.path.join(os.path.expanduser("~"), ".config/plait/default")
 
 
-def spill_dir(environment: Mapping[str, str] = os.environ) -> str:
-    """Return `PLAIT_SPILL_DIR`: where objects go for which there is no memory; else the system's temporary folder."""
-    return environment.get("PLAIT_SPILL_DIR") or environment.get("TMPDIR") or "/tmp"
-
-
 def progress_allowed(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether `PLAIT_PROGRESS` leaves progress bars on."""
     return environment.get("PLAIT_PROGRESS", "") != "0"

@@ -394,7 +394,7 @@ class Runtime:
     def embedded(
         slots: int,
         listen: str | None,
-        folders: tuple[str, str],
+        home: str,
         launch: tuple[str, Sequence[str], Sequence[str]],
         name: str,
     ) -> Runtime:
@@ -403,7 +403,7 @@ class Runtime:
         Args:
             slots: Of the worker; 0 for none.
             listen: `host:port` on which others may join, or None.
-            folders: Where keys are kept, and where objects go for which there is no memory.
+            home: Where keys are kept.
             launch: The interpreter of the executors, its flags, its `sys.path`.
             name: What people see of this client.
 

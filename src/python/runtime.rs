@@ -4,6 +4,7 @@ use super::client::Session;
 use super::error::{connect_error, line_error, start_error};
 use super::fork::Native;
 use crate::client::{ClientConfig, ConnectError, Connecting, Handle, Remote};
+use crate::config::Settings;
 use crate::coordinator::Listen;
 use crate::embedded::{self, Embedded};
 use crate::net::join::JoinLine;
@@ -50,15 +51,14 @@ impl Runtime {
         py: Python<'_>,
         slots: u32,
         listen: Option<String>,
-        folders: (String, String),
+        home: String,
         launch: LaunchParts,
         name: String,
     ) -> PyResult<Self> {
-        let (home, spill_dir) = folders;
         let listen = listen.map(|bind| Listen { bind, advertise: None, home: home.into() });
         let (name, python) = (name.into_boxed_str(), python_version(py));
         let capacity = Resources::cpus(slots);
-        let (launch, spill_dir) = (launch_from(launch), spill_dir.into());
+        let (launch, spill_dir) = (launch_from(launch), Settings::from_environment().spill_dir);
         let config = embedded::Config { capacity, listen, launch, name, python, spill_dir };
         let started = py.detach(|| embedded::start(config)).map_err(|error| start_error(py, &error))?;
         let worker_line = started.join_lines().map(|lines| lines.worker.clone());

@@ -79,12 +79,14 @@ impl Folder {
         Self { path, current: Mutex::new(None) }
     }
 
-    /// Bytes that are free on its file system; none if there is no such folder.
-    #[must_use]
-    pub fn free_bytes(&self) -> u64 {
-        let stat =
-            open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).and_then(fstatvfs);
-        stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// Bytes that are free on its file system.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let folder = open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = fstatvfs(folder)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Writes an object, unless `unwanted` is set meanwhile.
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_into_shared_memory_and_leaves_nothing() {
         let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::new());
-        assert!(folder.free_bytes() > 0);
+        assert!(folder.free_bytes().expect("it is there") > 0);
         let spilled: Vec<Spilled> = (0..3).map(|n| folder.write(&value(n), &WANTED).expect("written")).collect();
         assert!((0..3).zip(&spilled).all(|(n, spilled)| spilled.read(&blobs, &WANTED).expect("read") == value(n)));
         let read = spilled[1].read(&blobs, &WANTED).expect("read");
@@ -297,7 +299,7 @@ mod tests {
         let missing = Folder::new("/no/such/folder".into());
         let error = missing.write(&value(1), &WANTED).expect_err("there is none").to_string();
         assert!(error.starts_with("/no/such/folder: No such file"), "{error}");
-        assert_eq!(missing.free_bytes(), 0);
+        assert!(missing.free_bytes().is_err());
     }
 
     #[test]

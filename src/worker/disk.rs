@@ -1,6 +1,7 @@
 //! The worker's disk: objects are written, read and forgotten on threads that may wait for it, a few at once; the driver
 //! never does.
 
+use crate::config::SpillDir;
 use crate::store::blob::Store;
 use crate::store::spill::{Folder, ReadError, SpillError, Spilled};
 use plait_core::id::ObjectId;
@@ -8,7 +9,6 @@ use plait_core::limits::SPILL_AT_ONCE;
 use plait_core::value::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub(super) struct Disk {
     folder: Arc<Folder>,
+    /// Bytes that objects may take there, or why they may not.
+    room: Result<u64, Box<str>>,
     blobs: Arc<Store>,
     copies: BTreeMap<ObjectId, Arc<Spilled>>,
     /// Whose places are to be given back, before anything else is done.
@@ -57,10 +59,17 @@ pub(super) enum Done {
 }
 
 impl Disk {
-    /// Objects go to `folder`, and come back into memory of `blobs`.
-    pub(super) fn new(folder: PathBuf, blobs: Arc<Store>) -> Self {
+    /// Objects go to `spill_dir`, and come back into memory of `blobs`.
+    pub(super) fn new(spill_dir: &SpillDir, blobs: Arc<Store>) -> Self {
+        let folder = Folder::new(spill_dir.path().to_owned());
+        let room = match spill_dir {
+            // There are others who need some.
+            SpillDir::Folder(_) => folder.free_bytes().map(|free| free / 2).map_err(|error| error.to_string().into()),
+            SpillDir::Memory(_) => Err("this folder is memory itself".into()),
+        };
         Self {
-            folder: Arc::new(Folder::new(folder)),
+            folder: Arc::new(folder),
+            room,
             blobs,
             copies: BTreeMap::new(),
             unneeded: Vec::new(),
@@ -71,9 +80,9 @@ impl Disk {
         }
     }
 
-    /// Bytes that objects may take there: half of what is free now.
-    pub(super) fn limit(&self) -> u64 {
-        self.folder.free_bytes() / 2
+    /// Bytes that objects may take there, half of what was free at the beginning; or why they may not.
+    pub(super) const fn room(&self) -> &Result<u64, Box<str>> {
+        &self.room
     }
 
     pub(super) fn write(&mut self, object: ObjectId, value: Value) {
@@ -229,7 +238,7 @@ mod tests {
         let runtime = builder.enable_time().max_blocking_threads(1).build().expect("a runtime");
         let value = Value::from_segments(vec![Bytes::from(vec![7; 5 << 20])]);
         let test = async {
-            let mut disk = Disk::new(std::env::temp_dir(), Store::new());
+            let mut disk = Disk::new(&SpillDir::Folder(std::env::temp_dir()), Store::new());
             disk.write(OBJECT, value.clone());
             assert!(matches!(disk.done().await, Done::Written(OBJECT, Ok(()))));
             let full = disk.folder.blocks();

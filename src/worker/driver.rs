@@ -52,14 +52,14 @@ impl Driver {
         let offer = config.offer();
         let objects = config.objects.unwrap_or_else(|| Arc::new(Objects::new(Store::new())));
         let blobs = Arc::clone(objects.blobs());
-        let spill_dir = config.spill_dir.to_string_lossy().into();
-        let disk = Disk::new(config.spill_dir, Arc::clone(&blobs));
+        let spill_dir = config.spill_dir.path().to_string_lossy().into();
+        let disk = Disk::new(&config.spill_dir, Arc::clone(&blobs));
         let brain = Brain::new(BrainConfig {
             slots: config.capacity.cpus,
             capacity: config.capacity,
             store_above: INLINE_VALUE_BYTES as u64,
             memory_bytes: config::store_bytes_limit(),
-            spill_bytes: disk.limit(),
+            spill_bytes: disk.room().clone(),
             spill_dir,
             supervision: Supervision::default(),
         });

@@ -32,13 +32,13 @@ pub use control::{Stop, WorkerControl, control};
 pub use launch::Launch;
 pub use uplink::Upstream;
 
+use crate::config::SpillDir;
 use crate::net::dial::DialError;
 use crate::store::objects::Objects;
 use driver::Driver;
 use plait_core::limits::WORKER_QUEUE_PER_SLOT;
 use plait_core::resource::Resources;
 use plait_core::spec::{Offer, PythonVersion};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a worker is.
@@ -56,8 +56,8 @@ pub struct Config {
     pub place: Place,
     /// Where its objects are to be, if a client in the same process looks there for the values of its tasks.
     pub objects: Option<Arc<Objects>>,
-    /// The folder for objects that find no room in memory.
-    pub spill_dir: PathBuf,
+    /// Where objects go that find no room in memory.
+    pub spill_dir: SpillDir,
 }
 
 /// Whose process a worker lives in.

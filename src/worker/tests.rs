@@ -3,6 +3,7 @@
 use super::launch::tests::script;
 use super::supervisor::{Blame, Said, Supervisor};
 use super::{Config, Place, Stop, Upstream, WorkerExit, control};
+use crate::config::SpillDir;
 use crate::net::link;
 use crate::store::blob::Store;
 use bytes::Bytes;
@@ -211,7 +212,7 @@ fn hire(text: &str) -> (tokio::task::JoinHandle<WorkerExit>, Stop, link::Link<To
         launch: script(text),
         place: Place::Guest,
         objects: None,
-        spill_dir: std::env::temp_dir(),
+        spill_dir: SpillDir::Folder(std::env::temp_dir()),
     };
     assert_eq!(config.offer().queue, WORKER_QUEUE_PER_SLOT);
     let worker = tokio::spawn(super::run(config, Upstream::Memory(near), control));

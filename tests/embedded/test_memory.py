@@ -296,19 +296,60 @@ with plait.Client(slots=2) as client:
 """
 
 
-def test_without_a_folder_for_it_a_result_that_finds_no_room_says_so(group: Group, tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
-    told, after = group.run(NO_SPACE, spill=missing).splitlines()
-    assert told == str((4, str(missing), "0 of 0 bytes are taken there")) and after == "7"
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("missing", "No such file or directory (os error 2)"), ("file", "Not a directory (os error 20)")],
+)
+def test_without_a_folder_for_it_a_result_that_finds_no_room_says_so(
+    group: Group, tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    told, after = group.run(NO_SPACE, spill=tmp_path / name).splitlines()
+    assert told == str((4, str(tmp_path / name), reason))
+    assert after == "7"
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount a file system that lies in memory."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "plait-test", str(folder)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_may_only_be_read_fails_what_finds_no_room(group: Group, tmp_path: Path) -> None:
+    with mounted(tmp_path, "ro"):
+        *told, after = group.run(NO_SPACE, spill=tmp_path).splitlines()
+    assert set(told) == {str((4, str(tmp_path), "Read-only file system (os error 30)"))}
+    assert after == "7"
 
 
 def test_a_disk_that_fills_up_fails_what_finds_no_room_and_nothing_else(group: Group, tmp_path: Path) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "plait-test", str(tmp_path)], check=False)
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
+    with mounted(tmp_path, "size=64m"):
         *told, after = group.run(NO_SPACE, spill=tmp_path).splitlines()
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
     assert after == "7"
     assert str((4, str(tmp_path), "No space left on device (os error 28)")) in told
+
+
+WHERE = """
+import os
+import numpy as np, plait
+with plait.Client(slots=2) as client:
+    made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(40)]
+    print(client.submit(len, made[-1]).result())
+    links = [os.readlink(entry) for entry in os.scandir("/proc/self/fd")]
+    print(*{os.path.dirname(link) for link in links if link.startswith("/") and link.endswith(" (deleted)")} - {"/"})
+"""
+
+
+def test_a_temporary_folder_that_is_memory_is_passed_over(
+    group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PLAIT_SPILL_DIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert group.run(WHERE).splitlines() == [str(4 << 20), str(tmp_path)]
+    with mounted(tmp_path, "size=64m"):
+        assert group.run(WHERE).splitlines() == [str(4 << 20), "/var/tmp"]

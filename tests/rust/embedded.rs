@@ -3,6 +3,7 @@
 use super::remote::Server;
 use super::rig::*;
 use plait::client::{self, Handle, Loss};
+use plait::config::SpillDir;
 use plait::coordinator::Listen;
 use plait::embedded::{self, Embedded};
 use plait::net::link::memory;
@@ -21,7 +22,7 @@ fn embed(listen: Option<Listen>) -> Embedded {
         launch: Launch::python(PathBuf::from("/bin/false"), Vec::new(), &[]),
         name: "test".into(),
         python: PYTHON,
-        spill_dir: std::env::temp_dir(),
+        spill_dir: SpillDir::Folder(std::env::temp_dir()),
     };
     embedded::start(config).expect("it starts")
 }
@@ -77,7 +78,7 @@ fn a_port_that_is_taken_is_an_error_with_its_address() {
         launch: Launch::python(PathBuf::from("/bin/false"), Vec::new(), &[]),
         name: "test".into(),
         python: PYTHON,
-        spill_dir: std::env::temp_dir(),
+        spill_dir: SpillDir::Folder(std::env::temp_dir()),
     };
     let error = embedded::start(config).expect_err("somebody listens there");
     drop(std::fs::remove_dir_all(home));

@@ -115,7 +115,7 @@ pub(super) struct Memory {
     uses: u64,
     tally: Tally,
     disk: Disk,
-    /// Why the disk did not take something the last time.
+    /// Why the disk did not take something the last time, or never does.
     trouble: Option<Box<str>>,
     /// Memory that there should be was not there, and is not asked for again before that.
     scarce: Option<Time>,
@@ -134,8 +134,9 @@ pub(super) struct Pinned {
 }
 
 impl Memory {
-    /// Room for so many bytes, and for so many on disk.
-    pub(super) const fn new(limit: u64, disk_limit: u64) -> Self {
+    /// Room for so many bytes, and for so many on disk, or why there is none.
+    pub(super) fn new(limit: u64, disk: Result<u64, Box<str>>) -> Self {
+        let (disk_limit, trouble) = disk.map_or_else(|reason| (0, Some(reason)), |bytes| (bytes, None));
         let tally = Tally { total: 0, memory: 0, disk: 0, away: 0, leaving: 0, returning: 0, coming: 0 };
         Self {
             limit,
@@ -145,7 +146,7 @@ impl Memory {
             uses: 0,
             tally,
             disk: Disk::Ready,
-            trouble: None,
+            trouble,
             scarce: None,
             refusals: 0,
         }
@@ -160,7 +161,7 @@ impl Memory {
         if taken.saturating_add(bytes) <= room {
             return None;
         }
-        let trouble = self.trouble.clone().filter(|_| self.disk != Disk::Ready);
+        let trouble = self.trouble.clone().filter(|_| self.disk != Disk::Ready || self.disk_limit == 0);
         let full = || format!("{} of {} bytes are taken there", self.tally.disk, self.disk_limit).into();
         Some(NoSpace { size: bytes, path: folder.into(), reason: trouble.unwrap_or_else(full) })
     }
@@ -276,7 +277,7 @@ impl Memory {
     /// Nothing is held any more. What is known of disk and memory stays known.
     pub(super) fn clear(&mut self) {
         let (disk, trouble, scarce) = (self.disk, self.trouble.take(), self.scarce);
-        *self = Self { disk, trouble, scarce, ..Self::new(self.limit, self.disk_limit) };
+        *self = Self { disk, trouble, scarce, ..Self::new(self.limit, Ok(self.disk_limit)) };
     }
 
     /// Whether it is on disk alone, or being read.

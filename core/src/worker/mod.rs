@@ -86,8 +86,8 @@ pub struct Config {
     pub store_above: u64,
     /// Bytes of objects that may lie in memory; what is beyond goes to disk.
     pub memory_bytes: u64,
-    /// Bytes that may lie there. A result for which there is no room fails its attempt.
-    pub spill_bytes: u64,
+    /// Bytes that may lie there, or why none may. A result for which there is no room fails its attempt.
+    pub spill_bytes: Result<u64, Box<str>>,
     /// What that error names.
     pub spill_dir: Box<str>,
     /// How executors are watched over.
@@ -159,7 +159,7 @@ pub enum Wake {
 ///     capacity: Resources::cpus(2),
 ///     store_above: INLINE_VALUE_BYTES as u64,
 ///     memory_bytes: 1 << 30,
-///     spill_bytes: 1 << 30,
+///     spill_bytes: Ok(1 << 30),
 ///     spill_dir: "/tmp".into(),
 ///     supervision: Supervision::default(),
 /// });
@@ -210,7 +210,7 @@ impl Brain {
             attempts: Attempts::default(),
             queue: Queue::default(),
             functions: Functions::default(),
-            objects: Objects::new(Memory::new(config.memory_bytes, config.spill_bytes)),
+            objects: Objects::new(Memory::new(config.memory_bytes, config.spill_bytes.clone())),
             fleet: Fleet::new(config.slots as usize),
             free: Resources::default(),
             reports: Reports::default(),

@@ -105,7 +105,7 @@ fn new_brain(offer: &Offer, plan: &Plan) -> Brain {
         capacity: offer.capacity.clone(),
         store_above: plan.store_above,
         memory_bytes: plan.memory_bytes,
-        spill_bytes: plan.spill_bytes,
+        spill_bytes: Ok(plan.spill_bytes),
         spill_dir: "/spill".into(),
         supervision: brain::Supervision::default(),
     })

@@ -47,6 +47,7 @@ scenarios! {
     what_memory_cannot_hold_goes_to_disk
     inputs_on_disk_come_back_first
     a_disk_that_is_full_is_left_alone
+    without_a_disk_a_result_says_why
     what_finds_no_memory_comes_back_later
     an_object_is_shown_and_dropped
     late_and_unknown_events_are_harmless

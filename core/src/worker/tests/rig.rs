@@ -61,9 +61,9 @@ fn worker(line: &str) -> Brain {
     let bytes = |name: &str, default| {
         words[3..].iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map_or(default, size)
     };
-    let (store_above, memory_bytes, spill_bytes) =
-        (bytes("store", u64::MAX), bytes("memory", 8 << 20), bytes("disk", 0));
-    let named = words[3..].iter().filter(|word| !word.ends_with("iB")).map(|word| {
+    let (store_above, memory_bytes) = (bytes("store", u64::MAX), bytes("memory", 8 << 20));
+    let spill_bytes = if words.contains(&"disk=missing") { Err("missing".into()) } else { Ok(bytes("disk", 0)) };
+    let named = words[3..].iter().filter(|word| !word.ends_with("iB") && !word.starts_with("disk=")).map(|word| {
         let (name, amount) = word.split_once('=').expect("name=amount");
         (name.into(), Amount(number::<u64>(amount) * Amount::SCALE))
     });

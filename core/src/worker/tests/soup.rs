@@ -155,7 +155,7 @@ proptest! {
     ) {
         let capacity = Resources::new(slots, [("gpu".into(), Amount(2))]);
         let supervision = Supervision::default();
-        let mut brain = Brain::new(Config { slots, capacity, store_above: 4, memory_bytes: 20, spill_bytes: 40, spill_dir: "/spill".into(), supervision });
+        let mut brain = Brain::new(Config { slots, capacity, store_above: 4, memory_bytes: 20, spill_bytes: Ok(40), spill_dir: "/spill".into(), supervision });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         brain.step(now, [Event::LinkOpened { result_limit: 9 }], &mut actions);
         for (events, ms) in steps {

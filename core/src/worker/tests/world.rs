@@ -105,7 +105,7 @@ impl World {
                 capacity,
                 store_above,
                 memory_bytes,
-                spill_bytes,
+                spill_bytes: Ok(spill_bytes),
                 spill_dir: "/spill".into(),
                 supervision,
             }),
