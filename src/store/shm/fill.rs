@@ -1,6 +1,6 @@
 //! How memory is filled that is to be sealed.
 //!
-//! What is large is put on *large pages* (docs/decisions/011): they cost a fault each instead of one for every few of 512 small ones, to
+//! What is large is put on *large pages* (docs/decisions/012): they cost a fault each instead of one for every few of 512 small ones, to
 //! whoever maps the memory, and processors read them faster. The kernel makes one of whatever lies there already, so each
 //! gets a first byte, is made large while that is all there is, and is then copied to in place. Where the kernel has none to give, or takes
 //! long to find some, memory is filled as ever.
