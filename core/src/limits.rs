@@ -90,6 +90,12 @@ pub const PEER_FETCHES: usize = 16;
 /// A transfer between workers of which nothing moves for this long has failed, though both are alive: no part of it comes, or
 /// none is taken. Long enough for a record of TLS to come at one kilobyte a second.
 pub const PEER_PATIENCE: Duration = Duration::from_secs(30);
+/// Objects on disk that a worker reads for others at a time; those beyond wait. Each takes its bytes until it has been sent,
+/// beside what objects may take in memory.
+pub const PEER_DISK_READS: usize = 2;
+/// How often a holder may say that an object will come before it does: ten minutes, as it says so eight times in
+/// [`PEER_PATIENCE`]. Its disk may have much to do.
+pub const PEER_EXCUSES: u32 = 160;
 /// Other workers that a worker remembers to have been introduced; the oldest is forgotten first.
 pub const PEERS_REMEMBERED: usize = 16_384;
 /// What is kept so that objects can be made again takes one part in this many of what may live with the coordinator;

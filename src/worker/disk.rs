@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// The objects on disk, and what is being done with them.
@@ -34,16 +35,24 @@ pub(super) struct Disk {
 enum Job {
     Write(Value),
     Restore(Arc<Spilled>),
-    Show(Arc<Spilled>),
+    Show(Arc<Spilled>, Viewer),
     /// Whoever holds a copy last gives its place back: this, or what reads it still.
     Free(Vec<Arc<Spilled>>),
+}
+
+/// Who wants to see an object.
+#[derive(Debug)]
+pub(super) enum Viewer {
+    Coordinator,
+    /// Another worker, which is told what is read, or that there is nothing.
+    Guest(oneshot::Sender<Option<Value>>),
 }
 
 #[derive(Debug)]
 enum Outcome {
     Written(Result<Spilled, SpillError>),
     Restored(Result<Value, ReadError>),
-    Shown(Result<Value, ReadError>),
+    Shown(Viewer, Result<Value, ReadError>),
     Freed,
 }
 
@@ -55,7 +64,7 @@ pub(super) enum Done {
     /// It is back in memory, or cannot be read.
     Restored(ObjectId, Result<Value, ReadError>),
     /// It was read for somebody to see.
-    Shown(ObjectId, Result<Value, ReadError>),
+    Shown(ObjectId, Viewer, Result<Value, ReadError>),
 }
 
 impl Disk {
@@ -95,15 +104,23 @@ impl Disk {
         self.order(object, Job::Restore(copy));
     }
 
-    /// Reads an object for somebody to see; false if it is not on disk.
-    pub(super) fn show(&mut self, object: ObjectId) -> bool {
-        let copy = self.copies.get(&object).cloned();
-        copy.map(|copy| self.order(object, Job::Show(copy))).is_some()
+    /// Reads an object for somebody to see.
+    ///
+    /// # Errors
+    /// If it is not on disk; who wanted to see it is given back.
+    pub(super) fn show(&mut self, object: ObjectId, viewer: Viewer) -> Result<(), Viewer> {
+        match self.copies.get(&object).cloned() {
+            Some(copy) => {
+                self.order(object, Job::Show(copy, viewer));
+                Ok(())
+            }
+            None => Err(viewer),
+        }
     }
 
     /// Nobody needs it any more, nor hears of it.
     pub(super) fn forget(&mut self, object: ObjectId) {
-        self.waiting.retain(|(of, job)| *of != object || matches!(job, Job::Show(_)));
+        self.waiting.retain(|(of, job)| *of != object || matches!(job, Job::Show(..)));
         for (_, unwanted) in self.at_work.values().filter(|(of, _)| *of == Some(object)) {
             unwanted.store(true, Ordering::Relaxed);
         }
@@ -138,7 +155,7 @@ impl Disk {
             }
             (Outcome::Written(Err(error)), false) => Some(Done::Written(object, Err(error))),
             (Outcome::Restored(value), false) => Some(Done::Restored(object, value)),
-            (Outcome::Shown(value), _) => Some(Done::Shown(object, value)),
+            (Outcome::Shown(viewer, value), _) => Some(Done::Shown(object, viewer, value)),
             (Outcome::Written(Err(_)) | Outcome::Restored(_), true) | (Outcome::Freed, _) => None,
         }
     }
@@ -157,7 +174,7 @@ impl Disk {
             let (number, unwanted) = (self.jobs, Arc::new(AtomicBool::new(false)));
             self.at_work.insert(number, (object, Arc::clone(&unwanted)));
             // Who asked to see it hears of it in any case.
-            let unwanted = if matches!(job, Job::Show(_)) { Arc::default() } else { unwanted };
+            let unwanted = if matches!(job, Job::Show(..)) { Arc::default() } else { unwanted };
             let (folder, blobs) = (Arc::clone(&self.folder), Arc::clone(&self.blobs));
             self.tasks.spawn_blocking(move || (number, job.run(&folder, &blobs, &unwanted)));
         }
@@ -176,7 +193,7 @@ impl Job {
         match self {
             Self::Write(value) => Outcome::Written(folder.write(&value, unwanted)),
             Self::Restore(copy) => Outcome::Restored(read(copy, blobs, unwanted)),
-            Self::Show(copy) => Outcome::Shown(read(copy, blobs, unwanted)),
+            Self::Show(copy, viewer) => Outcome::Shown(viewer, read(copy, blobs, unwanted)),
             Self::Free(copies) => {
                 let mut copies = copies.into_iter();
                 // At the end of the worker the files give all back at once.
@@ -244,12 +261,13 @@ mod tests {
             let full = disk.folder.blocks();
             let (go, gate) = mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || gate.recv());
-            assert!(disk.show(OBJECT));
+            disk.show(OBJECT, Viewer::Coordinator).expect("it is on disk");
             disk.forget(OBJECT);
-            assert!(!disk.show(OBJECT) && disk.folder.blocks() == full, "nothing is done on this thread");
+            assert!(disk.show(OBJECT, Viewer::Coordinator).is_err());
+            assert_eq!(disk.folder.blocks(), full, "nothing is done on this thread");
             go.send(()).expect("it waits");
             assert!(busy.await.is_ok());
-            assert!(matches!(disk.done().await, Done::Shown(OBJECT, Ok(shown)) if shown == value));
+            assert!(matches!(disk.done().await, Done::Shown(OBJECT, _, Ok(shown)) if shown == value));
             freed(&mut disk, full).await;
             disk.write(OBJECT, value.clone());
             disk.forget(OBJECT);

@@ -4,10 +4,11 @@
 //! carries that out. Some actions are questions about the shared pages; their answers are the next turn's events.
 
 use super::control::Stage;
-use super::disk::{Disk, Done};
+use super::disk::{Disk, Done, Viewer};
+use super::hall::{Ask, Hall};
 use super::stderr;
 use super::supervisor::{Said, Supervisor};
-use super::transfer::{Hall, Transfers};
+use super::transfer::Transfers;
 use super::translate::{self, Meaning};
 use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
@@ -17,17 +18,21 @@ use crate::store::blob::Store;
 use crate::store::objects::Objects;
 use crate::store::spill::{ReadError, SpillError};
 use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
-use plait_core::limits::INLINE_VALUE_BYTES;
+use plait_core::limits::{INLINE_VALUE_BYTES, PEER_DISK_READS};
 use plait_core::outcome::Unfetched;
 use plait_core::protocol::message::executor::ToExecutor;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::value::Value;
 use plait_core::worker::{Action, Brain, Config as BrainConfig, Event, Supervision};
 use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, trace, warn};
 
 /// Messages of executors taken in one turn.
 const EXECUTOR_BATCH: usize = 256;
+
+/// Where what a guest wants is told.
+type Answer = oneshot::Sender<Option<Value>>;
 
 /// One worker at work.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Driver {
     objects: Arc<Objects>,
     disk: Disk,
     transfers: Transfers,
+    /// What guests want of what is not in memory.
+    asks: mpsc::Receiver<Ask>,
     uplink: Uplink,
     control: WorkerControl,
     clock: Clock,
@@ -64,12 +71,14 @@ impl Driver {
             supervision: Supervision::default(),
         });
         // Only one with a coordinator elsewhere has others to meet.
-        let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects))));
+        let (ask, asks) = mpsc::channel(PEER_DISK_READS);
+        let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects), ask)));
         Self {
             brain,
             supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
             transfers: Transfers::new(hall.clone(), Arc::clone(&objects)),
             objects,
+            asks,
             disk,
             uplink: Uplink::new(upstream, offer, hall),
             control,
@@ -120,6 +129,7 @@ impl Driver {
             () = self.supervisor.listen(&mut self.said, EXECUTOR_BATCH) => self.on_said(),
             done = self.disk.done() => self.on_done(done),
             (object, result) = self.transfers.next() => self.on_fetched(object, result),
+            Some(ask) = self.asks.recv() => self.on_asked(ask),
             () = self.clock.sleep_until(deadline) => {}
         }
     }
@@ -184,17 +194,46 @@ impl Driver {
                 info!(target: "plait::worker", %object, %error, "an object stays on disk for now");
                 Event::RestoreFailed { object }
             }
-            Done::Shown(object, Ok(value)) => Event::ObjectRead { object, value: Some(value) },
-            Done::Shown(object, Err(ReadError::Lost(error))) => {
+            Done::Shown(object, Viewer::Guest(answer), read) => return self.on_read_for(answer, object, read),
+            Done::Shown(object, Viewer::Coordinator, Ok(value)) => Event::ObjectRead { object, value: Some(value) },
+            Done::Shown(object, Viewer::Coordinator, Err(ReadError::Lost(error))) => {
                 self.give_up(object, &error);
                 Event::ObjectRead { object, value: None }
             }
-            Done::Shown(object, Err(error @ ReadError::NoMemory(_))) => {
+            Done::Shown(object, Viewer::Coordinator, Err(error @ ReadError::NoMemory(_))) => {
                 info!(target: "plait::worker", %object, %error, "an object is not shown for now");
                 Event::ReadFailed { object }
             }
         };
         self.events.push(event);
+    }
+
+    /// A guest wants an object. By now it may be back in memory; if it is on disk, it is read for that guest alone.
+    fn on_asked(&mut self, Ask { object, answer }: Ask) {
+        let viewer = Viewer::Guest(answer);
+        let here = self.objects.read(object);
+        let absent = if here.is_some() { Err(viewer) } else { self.disk.show(object, viewer) };
+        if let Err(Viewer::Guest(answer)) = absent {
+            // A guest that is gone by now needs no answer.
+            let _ = answer.send(here);
+        }
+    }
+
+    fn on_read_for(&mut self, answer: Answer, object: ObjectId, read: Result<Value, ReadError>) {
+        let value = match read {
+            Ok(value) => Some(value),
+            Err(error) => match (self.objects.read(object), error) {
+                (Some(value), _) => Some(value),
+                (None, ReadError::Lost(error)) => {
+                    self.give_up(object, &error);
+                    self.events.push(Event::ObjectsDamaged { objects: vec![object] });
+                    None
+                }
+                // The guest sees that it is not to be had now.
+                (None, ReadError::NoMemory(_)) => return,
+            },
+        };
+        let _ = answer.send(value);
     }
 
     /// What cannot be read any more is nowhere any more: the brain takes it for lost.
@@ -302,7 +341,7 @@ impl Driver {
 
     fn read(&mut self, object: ObjectId) {
         let value = self.objects.read(object);
-        if value.is_some() || !self.disk.show(object) {
+        if value.is_some() || self.disk.show(object, Viewer::Coordinator).is_err() {
             self.events.push(Event::ObjectRead { object, value });
         }
     }

@@ -17,6 +17,7 @@ mod disk;
 mod driver;
 mod ear;
 mod executor;
+mod hall;
 mod launch;
 mod process;
 pub mod standalone;

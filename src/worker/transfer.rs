@@ -1,10 +1,11 @@
-//! Objects on their way between this worker and others, without the coordinator.
+//! Objects on their way from other workers to this one, without the coordinator.
 //!
-//! [`Hall`] is where others come and take: it outlives links. [`Transfers`] goes and fetches what the brain wants. Each object
-//! takes a connection of its own: whatever cuts it short is a fetch that failed, and the coordinator's to repeat.
+//! [`Transfers`] goes and fetches what the brain wants, from the [`Hall`]s of others. Each object takes a connection of its own:
+//! whatever cuts it short is a fetch that failed, and the coordinator's to repeat.
 
+use super::hall::Hall;
 use crate::net::identity::Identity;
-use crate::net::peers::{Guest, Guests, Porch, visit};
+use crate::net::peers::visit;
 use crate::store::objects::Objects;
 use plait_core::id::ObjectId;
 use plait_core::limits;
@@ -13,75 +14,11 @@ use plait_core::protocol::message::peer::{FromHolder, ToHolder};
 use plait_core::spec::{Fingerprint, Peer};
 use plait_core::value::Value;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::timeout;
-use tracing::{debug, warn};
-
-/// Where other workers come to fetch.
-#[derive(Debug)]
-pub(super) struct Hall {
-    identity: Identity,
-    guests: Arc<Guests>,
-    objects: Arc<Objects>,
-    patience: Duration,
-    open: Mutex<Option<Open>>,
-}
-
-/// An open port. The task ends with this.
-#[derive(Debug)]
-struct Open {
-    peer: Peer,
-    _receiving: JoinSet<()>,
-}
-
-impl Hall {
-    pub(super) fn new(objects: Arc<Objects>) -> Self {
-        let patience = limits::PEER_PATIENCE;
-        Self { identity: Identity::draw(), guests: Arc::default(), objects, patience, open: Mutex::default() }
-    }
-
-    /// Lets guests come to this address of ours. How they find it; nothing if it cannot be opened.
-    pub(super) fn open(&self, here: IpAddr) -> Option<Peer> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Open { peer, .. }) = &*open
-            && peer.address.ip() == here
-        {
-            return Some(*peer);
-        }
-        let guests = Arc::clone(&self.guests);
-        let porch = Porch::open(here, &self.identity, guests, self.patience).inspect_err(|error| {
-            warn!(target: "plait::worker", %here, %error, "other workers cannot fetch from here");
-        });
-        let (porch, objects, patience) = (porch.ok()?, Arc::clone(&self.objects), self.patience);
-        let (peer, mut receiving) = (porch.peer(), JoinSet::new());
-        receiving.spawn(porch.receive(move |guest| serve(guest, Arc::clone(&objects), patience)));
-        *open = Some(Open { peer, _receiving: receiving });
-        Some(peer)
-    }
-}
-
-/// Gives a guest what it asks for.
-async fn serve(mut guest: Guest, objects: Arc<Objects>, patience: Duration) {
-    let Ok(Some(ToHolder::Fetch(object))) = timeout(patience, asked(&mut guest)).await else { return };
-    let value = objects.read(object);
-    // A link that is lost by now says so to the one who waits.
-    let _ = guest.sender.send(FromHolder::Sent { object, value });
-    guest.sender.finish();
-    guest.sender.flushed().await;
-}
-
-/// What a guest asks for; nothing if it goes.
-async fn asked(guest: &mut Guest) -> Option<ToHolder> {
-    let mut asked = Vec::new();
-    while asked.is_empty() {
-        guest.receiver.receive(&mut asked, 1).await.ok()?;
-    }
-    asked.pop()
-}
+use tracing::debug;
 
 /// What is being fetched from other workers.
 #[derive(Debug)]
@@ -171,20 +108,24 @@ async fn fetch(identity: &Identity, object: ObjectId, at: Peer, patience: Durati
     };
     let mut link = visit(identity, at, patience).await.map_err(|error| unreachable(&error))?;
     link.sender.send(ToHolder::Fetch(object)).map_err(|closed| unreachable(&closed))?;
-    let mut answers = Vec::new();
-    while answers.is_empty() {
+    let (mut answers, mut excuses) = (Vec::new(), 0);
+    loop {
         link.receiver.receive(&mut answers, 1).await.map_err(|closed| unreachable(&closed))?;
-    }
-    link.sender.finish();
-    match answers.pop() {
-        Some(FromHolder::Sent { object: sent, value: Some(value) }) if sent == object && value.stored().is_none() => {
-            Ok(value)
+        match answers.pop() {
+            // It is alive.
+            None => {}
+            Some(FromHolder::Soon { .. }) if excuses < limits::PEER_EXCUSES => excuses += 1,
+            Some(FromHolder::Soon { .. }) => return Err(unreachable(&"it keeps one waiting")),
+            Some(FromHolder::Sent { object: sent, value }) if sent == object => {
+                link.sender.finish();
+                return match value {
+                    Some(value) if value.stored().is_none() => Ok(value),
+                    Some(_) => Err(unreachable(&"it sent a reference")),
+                    None => Err(Unfetched::Gone),
+                };
+            }
+            Some(FromHolder::Sent { .. }) => return Err(unreachable(&"it sent something else")),
         }
-        // It may be on the holder's disk, from where the coordinator can have it.
-        Some(FromHolder::Sent { object: sent, value: None }) if sent == object => {
-            Err(unreachable(&"it is not at hand"))
-        }
-        Some(FromHolder::Sent { .. }) | None => Err(unreachable(&"it sent something else")),
     }
 }
 
@@ -197,14 +138,19 @@ async fn seal(fetched: Result<Value, Unfetched>, objects: Arc<Objects>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::{Disk, Done, Viewer};
+    use super::super::hall::{Ask, Host};
     use super::*;
-    use crate::net::peers::fingerprint;
+    use crate::config::SpillDir;
+    use crate::net::peers::{Porch, fingerprint};
     use crate::store::blob::Store;
     use bytes::Bytes;
+    use plait_core::id::{Attempt, AttemptId};
     use plait_core::limits::PASSED_BYTES;
     use tokio::io::{AsyncReadExt, copy};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, mpsc};
+    use tokio::time::timeout;
 
     /// What must happen happens within this.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -226,10 +172,20 @@ mod tests {
         Value::from_segments(vec![Bytes::from_static(b"stream"), Bytes::from(vec![7; 3 * PASSED_BYTES])])
     }
 
+    /// A hall, and what guests want there of what is not in memory.
+    fn hall() -> (Hall, mpsc::Receiver<Ask>) {
+        let (ask, asks) = mpsc::channel(1);
+        (Hall::new(objects(), ask), asks)
+    }
+
     impl Pair {
         fn new() -> Self {
-            let (holder, hall) = (Hall::new(objects()), Arc::new(Hall::new(objects())));
-            holder.objects.store(ObjectId::default(), value());
+            Self::with(hall().0)
+        }
+
+        fn with(holder: Hall) -> Self {
+            let hall = Arc::new(hall().0);
+            holder.host.objects.store(ObjectId::default(), value());
             holder.guests.introduce(fingerprint(&hall.identity));
             let at = holder.open([127, 0, 0, 1].into()).expect("a free port");
             assert_eq!(holder.open([127, 0, 0, 1].into()), Some(at), "it stays where it is");
@@ -249,9 +205,90 @@ mod tests {
         let fetched = pair.next().await;
         assert_eq!(fetched, Ok(value()));
         assert_eq!(pair.fetcher.objects.blobs().mapped_bytes(), 3 * PASSED_BYTES);
-        pair.holder.objects.forget(&[ObjectId::default()]);
+    }
+
+    /// Does for guests what a driver does.
+    async fn keep(mut disk: Disk, mut asks: mpsc::Receiver<Ask>) {
+        loop {
+            tokio::select! {
+                Some(Ask { object, answer }) = asks.recv() => {
+                    if let Err(Viewer::Guest(answer)) = disk.show(object, Viewer::Guest(answer)) {
+                        answer.send(None).expect("it is waited for");
+                    }
+                }
+                done = disk.done() => {
+                    let Done::Shown(_, Viewer::Guest(answer), read) = done else { panic!("{done:?}") };
+                    answer.send(Some(read.expect("it can be read"))).expect("it is waited for");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_memory_comes_from_disk_or_is_gone() {
+        let (holder, asks) = hall();
+        let folder = SpillDir::Folder(std::env::temp_dir());
+        let mut disk = Disk::new(&folder, Arc::clone(holder.host.objects.blobs()));
+        disk.write(ObjectId::default(), value());
+        let written = timeout(PATIENCE, disk.done()).await.expect("it ends in time");
+        assert!(matches!(written, Done::Written(_, Ok(()))), "{written:?}");
+        let mut pair = Pair::with(holder);
+        pair.holder.host.objects.forget(&[ObjectId::default()]);
+        let keeping = tokio::spawn(keep(disk, asks));
+        pair.fetcher.fetch(ObjectId::default(), pair.at);
+        assert_eq!(pair.next().await, Ok(value()));
+        let other = ObjectId(AttemptId { attempt: Attempt(9), ..AttemptId::default() });
+        pair.fetcher.fetch(other, pair.at);
+        assert_eq!(pair.next().await, Err(Unfetched::Gone));
+        // Nobody is there to read it.
+        keeping.abort();
+        assert!(keeping.await.is_err());
         pair.fetcher.fetch(ObjectId::default(), pair.at);
         assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_disk_hears_that_the_object_will_come() {
+        let pair = Pair::new();
+        let (holder, _, mut asks) = brief(&pair, None);
+        let hall = pair.fetcher.hall.as_ref().expect("it has one");
+        let mut link = visit(&hall.identity, holder, PATIENCE).await.expect("it listens");
+        link.sender.send(ToHolder::Fetch(ObjectId::default())).expect("linked");
+        let ask = timeout(PATIENCE, asks.recv()).await.expect("in time").expect("the holder has not got it");
+        let mut said = Vec::new();
+        while said.is_empty() {
+            timeout(PATIENCE, link.receiver.receive(&mut said, 1)).await.expect("in time").expect("linked");
+        }
+        assert_eq!(said, [FromHolder::Soon { object: ask.object }]);
+        ask.answer.send(Some(value())).expect("it is waited for");
+        let sent = FromHolder::Sent { object: ask.object, value: Some(value()) };
+        while said.last() != Some(&sent) {
+            timeout(PATIENCE, link.receiver.receive(&mut said, 1)).await.expect("in time").expect("linked");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_holder_is_believed_so_often_that_the_object_will_come() {
+        let mut pair = Pair::new();
+        for (excuses, fetched) in
+            [(limits::PEER_EXCUSES, Ok(value())), (limits::PEER_EXCUSES + 1, Err(Unfetched::Unreachable))]
+        {
+            let guests = Arc::clone(&pair.holder.guests);
+            let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE).expect("a port");
+            let at = porch.peer();
+            let receiving = tokio::spawn(porch.receive(move |guest| async move {
+                let object = ObjectId::default();
+                let soon = (0..excuses).map(|_| FromHolder::Soon { object });
+                let sent = FromHolder::Sent { object, value: Some(value()) };
+                // It may have gone by then.
+                let _ = soon.chain([sent]).try_for_each(|message| guest.sender.send(message));
+                guest.sender.finish();
+                guest.sender.flushed().await;
+            }));
+            pair.fetcher.fetch(ObjectId::default(), at);
+            assert_eq!(pair.next().await, fetched);
+            receiving.abort();
+        }
     }
 
     #[tokio::test]
@@ -301,28 +338,30 @@ mod tests {
         assert_eq!(pair.fetcher.room.available_permits(), limits::PEER_FETCHES, "another one may be fetched");
     }
 
-    /// A holder that tells when it is through with a guest.
-    fn brief(pair: &Pair, value: Value) -> (Peer, Arc<Notify>) {
+    /// A holder that tells when it is through with a guest, and what guests want of what is not in memory.
+    fn brief(pair: &Pair, value: Option<Value>) -> (Peer, Arc<Notify>, mpsc::Receiver<Ask>) {
         let (objects, through) = (objects(), Arc::<Notify>::default());
-        objects.store(ObjectId::default(), value);
+        value.into_iter().for_each(|value| objects.store(ObjectId::default(), value));
+        let (ask, asks) = mpsc::channel(1);
+        let host = Arc::new(Host::new(objects, ask, BRIEFLY));
         let (guests, tell) = (Arc::clone(&pair.holder.guests), Arc::clone(&through));
         let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, BRIEFLY).expect("a free port");
         let peer = porch.peer();
         tokio::spawn(porch.receive(move |guest| {
-            let (objects, tell) = (Arc::clone(&objects), Arc::clone(&tell));
+            let (host, tell) = (Arc::clone(&host), Arc::clone(&tell));
             async move {
-                serve(guest, objects, BRIEFLY).await;
+                host.serve(guest).await;
                 tell.notify_one();
             }
         }));
-        (peer, through)
+        (peer, through, asks)
     }
 
     #[tokio::test]
     async fn a_guest_that_stops_reading_is_sent_away() {
         let mut pair = Pair::new();
         // More than sockets hold on the way.
-        let (holder, through) = brief(&pair, Bytes::from(vec![7; 64 << 20]).into());
+        let (holder, through, _) = brief(&pair, Some(Bytes::from(vec![7; 64 << 20]).into()));
         pair.fetcher.patience = 2 * PATIENCE;
         pair.fetcher.fetch(ObjectId::default(), narrow(holder, PASSED_BYTES as u64).await);
         timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
@@ -331,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_asks_nothing_is_sent_away() {
         let pair = Pair::new();
-        let (holder, through) = brief(&pair, value());
+        let (holder, through, _) = brief(&pair, Some(value()));
         let hall = pair.fetcher.hall.as_ref().expect("it has one");
         let mut link = visit(&hall.identity, holder, PATIENCE).await.expect("it listens");
         timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
@@ -345,7 +384,7 @@ mod tests {
         let mut pair = Pair::new();
         pair.fetcher.fetch(ObjectId::default(), pair.at);
         pair.fetcher.cancel(&[ObjectId::default()]);
-        pair.holder.objects.forget(&[ObjectId::default()]);
+        pair.holder.host.objects.forget(&[ObjectId::default()]);
         pair.fetcher.fetch(ObjectId::default(), pair.at);
         assert_eq!(pair.next().await, Err(Unfetched::Unreachable), "the first one was cancelled");
     }

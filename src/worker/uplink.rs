@@ -4,7 +4,7 @@
 //! while the first time, then until it answers or refuses.
 
 use super::WorkerExit;
-use super::transfer::Hall;
+use super::hall::Hall;
 use crate::clock::draw_seed;
 use crate::net::dial::{Backoff, DialError, dial_worker};
 use crate::net::join::JoinLine;

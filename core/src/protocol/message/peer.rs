@@ -19,8 +19,13 @@ pub enum FromHolder {
     Sent {
         /// Which object.
         object: ObjectId,
-        /// All of it, if it is in memory there.
+        /// All of it, if it is there.
         value: Option<Value>,
+    },
+    /// The answer will come: the object has to be read first.
+    Soon {
+        /// Which object.
+        object: ObjectId,
     },
 }
 
@@ -32,12 +37,16 @@ impl Message for ToHolder {
 
 impl Message for FromHolder {
     fn each_value(&self, show: &mut dyn FnMut(&Value)) {
-        let Self::Sent { value, .. } = self;
-        value.iter().for_each(show);
+        match self {
+            Self::Sent { value, .. } => value.iter().for_each(show),
+            Self::Soon { .. } => {}
+        }
     }
 
     fn each_value_mut(&mut self, fill: &mut dyn FnMut(&mut Value)) {
-        let Self::Sent { value, .. } = self;
-        value.iter_mut().for_each(fill);
+        match self {
+            Self::Sent { value, .. } => value.iter_mut().for_each(fill),
+            Self::Soon { .. } => {}
+        }
     }
 }
