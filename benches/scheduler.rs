@@ -1,7 +1,7 @@
-//! One million tasks through the scheduler alone: lifecycles per second, bytes per pending task, and how long a step
-//! takes at the most while a session of so many is closed beside another at work.
+//! One million tasks through the scheduler alone: lifecycles per second, and bytes per pending task.
 //!
-//! `cargo bench --bench scheduler`. The clock is read here; the scheduler only sees made-up time.
+//! `cargo bench --bench scheduler`; how long its steps take, `make bench-scale` shows. The clock is read here; the scheduler
+//! only sees made-up time.
 
 use bytes::Bytes;
 use plait_core::id::{FunctionId, OptionsId, Seq, SessionId, WorkerId};
@@ -18,16 +18,11 @@ use std::time::{Duration, Instant};
 
 const TASKS: u64 = 1_000_000;
 const BATCH: u64 = 1_000;
-const SMALL_BATCH: u64 = 100;
 const WORKERS: u32 = 2;
 const SLOTS: u32 = 8;
 const QUEUE_PER_SLOT: u32 = 256;
 const ARGS_BYTES: usize = 32;
 const SESSION: SessionId = SessionId(0);
-/// The one that is closed.
-const OTHER: SessionId = SessionId(1);
-/// Steps that are looked at before that, and after it.
-const STEPS: u64 = 50;
 
 /// Both ends of the scheduler: clients and workers that answer at once.
 struct Bench {
@@ -35,10 +30,8 @@ struct Bench {
     now: Time,
     actions: Vec<Action>,
     events: VecDeque<Event>,
-    /// By session.
-    notices: [u64; 2],
+    notices: u64,
     done: u64,
-    longest: Duration,
 }
 
 impl Bench {
@@ -55,15 +48,15 @@ impl Bench {
             now: Time::ZERO,
             actions: Vec::new(),
             events: VecDeque::new(),
-            notices: [0; 2],
+            notices: 0,
             done: 0,
-            longest: Duration::ZERO,
         };
-        world.open(SESSION);
+        world.open();
         world
     }
 
-    fn open(&mut self, session: SessionId) {
+    fn open(&mut self) {
+        let session = SESSION;
         let body = Value::from(Bytes::from_static(b"body"));
         let function = FunctionSpec { id: FunctionId(0), hash: [0; 32], python: None, body };
         let options = Request::DefineOptions { id: OptionsId(0), options: Options::default() };
@@ -87,7 +80,7 @@ impl Bench {
         }
     }
 
-    fn submit(&mut self, session: SessionId, first: u64, count: u64) {
+    fn submit(&mut self, first: u64, count: u64) {
         // As it arrives: the arguments of a batch are slices of one buffer.
         let mut buffer = Bytes::from(vec![7; ARGS_BYTES * count as usize]);
         let task = |seq| TaskSpec {
@@ -101,15 +94,13 @@ impl Bench {
             retention: Retention::Delivery,
         };
         let request = Request::Submit((first..first + count).map(task).collect());
-        self.events.push_back(Event::Requested { session, request });
+        self.events.push_back(Event::Requested { session: SESSION, request });
     }
 
     /// One step, and the answers to what it wants done.
     fn step(&mut self) {
         self.now = self.now + Duration::from_micros(50);
-        let begin = Instant::now();
         self.scheduler.step(self.now, self.events.drain(..), &mut self.actions);
-        self.longest = self.longest.max(begin.elapsed());
         let result = Value::from(Bytes::from_static(b"result"));
         for action in self.actions.drain(..) {
             match action {
@@ -125,9 +116,8 @@ impl Bench {
                     self.events.push_back(Event::AttemptsEnded { worker, reports });
                 }
                 Action::Notify { session, notices } => {
-                    let taken = &mut self.notices[session.0 as usize];
-                    *taken += notices.len() as u64;
-                    self.events.push_back(Event::NoticesTaken { session, taken: *taken });
+                    self.notices += notices.len() as u64;
+                    self.events.push_back(Event::NoticesTaken { session, taken: self.notices });
                     for notice in notices {
                         if let Notice::Ended(deliveries) = notice {
                             self.done += deliveries.len() as u64;
@@ -148,7 +138,7 @@ fn lifecycles() -> f64 {
     let mut submitted = 0;
     while world.done < TASKS {
         if submitted < TASKS {
-            world.submit(SESSION, submitted, BATCH);
+            world.submit(submitted, BATCH);
             submitted += BATCH;
         }
         world.step();
@@ -161,7 +151,7 @@ fn pending() -> (f64, f64) {
     let mut world = Bench::new();
     let before = resident_bytes();
     for first in (0..TASKS).step_by(BATCH as usize) {
-        world.submit(SESSION, first, BATCH);
+        world.submit(first, BATCH);
         world.step();
     }
     let bytes = resident_bytes().saturating_sub(before) as f64 / TASKS as f64;
@@ -171,30 +161,6 @@ fn pending() -> (f64, f64) {
         world.step();
     }
     (bytes, TASKS as f64 / begin.elapsed().as_secs_f64())
-}
-
-/// The longest step while two sessions are at work, and while the one with a million tasks is then closed.
-fn closing() -> (Duration, Duration) {
-    let mut world = Bench::new();
-    world.open(OTHER);
-    // As many more as can be over before it is closed.
-    let done = STEPS * u64::from(WORKERS * SLOTS * (1 + QUEUE_PER_SLOT));
-    for first in (0..TASKS + done).step_by(BATCH as usize) {
-        world.submit(OTHER, first, BATCH);
-        world.step();
-    }
-    world.join_workers();
-    let longest = |world: &mut Bench, begin: u64| {
-        world.longest = Duration::ZERO;
-        for n in begin..begin + STEPS {
-            world.submit(SESSION, n * SMALL_BATCH, SMALL_BATCH);
-            world.step();
-        }
-        world.longest
-    };
-    let before = longest(&mut world, 0);
-    world.events.push_back(Event::SessionClosed { session: OTHER });
-    (before, longest(&mut world, STEPS))
 }
 
 /// Memory of this process that is in use, as the kernel counts it.
@@ -211,6 +177,4 @@ fn main() {
     println!("backlog: {drained:.0} lifecycles/s without submission");
     let best = (0..3).map(|_| lifecycles()).fold(0.0, f64::max);
     println!("steady:  {best:.0} lifecycles/s, submission included (best of three)");
-    let (work, close) = closing();
-    println!("closing: {close:.1?} at the most for a step while a session is closed, {work:.1?} before");
 }
