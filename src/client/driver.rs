@@ -11,7 +11,7 @@ use super::outgoing::{Alertness, Batch, Question};
 use super::translate::{Meaning, meaning};
 use crate::clock::Clock;
 use crate::net::link::{Closed, Link};
-use plait_core::client::{Action, Config, Event, Loss, References, Resume, Session};
+use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
 use plait_core::id::{Epoch, Seq, SessionId};
 use plait_core::limits;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
@@ -100,7 +100,7 @@ impl<U: Upstream> Driver<U> {
     pub(crate) fn new(handle: &Handle, upstream: U, seed: u64) -> Self {
         Self {
             shared: Arc::clone(&handle.0),
-            session: Session::new(Config { resume: U::RESUME, seed, references: References::PassedOn }),
+            session: Session::new(Config { resume: U::RESUME, seed }),
             upstream,
             clock: Clock::start(),
             link: None,

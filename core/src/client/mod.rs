@@ -9,14 +9,12 @@
 //! happens any more.
 //!
 //! - `submission`: requests on their way out, and admission.
-//! - `notice`: what the coordinator tells, counted and acknowledged.
-//! - `fetch`: values that are with workers.
+//! - `notice`: what the coordinator tells, counted and acknowledged. Of a value that is with workers that is a reference.
 //! - `link`: the connection: dialling, back-off, giving up.
 
 mod action;
 mod check;
 mod event;
-mod fetch;
 mod link;
 mod notice;
 mod submission;
@@ -29,7 +27,6 @@ pub use event::Event;
 use crate::time::Time;
 use crate::window::Tally;
 use alloc::vec::Vec;
-use fetch::Fetches;
 use link::Link;
 use notice::Notices;
 use submission::Submissions;
@@ -41,20 +38,6 @@ pub struct Config {
     pub resume: Resume,
     /// Where the back-off gets its chance from.
     pub seed: u64,
-    /// What the program gets of values that are with workers.
-    pub references: References,
-}
-
-/// What the program gets of a value that is with workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum References {
-    /// The value: it is fetched as soon as its task is over.
-    Followed,
-    /// The reference: whoever shares the store looks there, and asks for the value ([`Request::Fetch`]) when it is wanted
-    /// and is not there.
-    ///
-    /// [`Request::Fetch`]: crate::spec::Request::Fetch
-    PassedOn,
 }
 
 /// What a cut connection means.
@@ -80,10 +63,10 @@ pub enum Wake {
 /// One session. See the module for its contract.
 ///
 /// ```
-/// use plait_core::client::{Action, Config, References, Resume, Session};
+/// use plait_core::client::{Action, Config, Resume, Session};
 /// use plait_core::time::Time;
 ///
-/// let mut session = Session::new(Config { resume: Resume::Never, seed: 1, references: References::Followed });
+/// let mut session = Session::new(Config { resume: Resume::Never, seed: 1 });
 /// let mut actions = Vec::new();
 /// session.step(Time::ZERO, [], &mut actions);
 /// assert_eq!(actions, [Action::Dial { taken: 0 }]);
@@ -93,7 +76,6 @@ pub struct Session {
     link: Link,
     submissions: Submissions,
     notices: Notices,
-    fetches: Fetches,
     end: End,
 }
 
@@ -113,7 +95,6 @@ impl Session {
             link: Link::new(config),
             submissions: Submissions::default(),
             notices: Notices::default(),
-            fetches: Fetches::new(config.references),
             end: End::Open,
         }
     }
@@ -171,8 +152,7 @@ impl Session {
             Event::Noticed(notice) if self.link.is_open() => {
                 self.notices.count(now, &notice);
                 self.submissions.hear(&notice);
-                let notice = self.fetches.follow(notice, &mut self.submissions);
-                notice.into_iter().for_each(|notice| notice::pass_on(notice, begin, actions));
+                notice::pass_on(notice, begin, actions);
             }
             Event::RequestsTaken { taken } if self.link.is_open() => {
                 let known = self.submissions.acknowledge(taken);

@@ -7,7 +7,7 @@ use crate::network::{ConnectionId, End, Packet};
 use crate::options::{Canary, Shape};
 use crate::probe::probe;
 use crate::workload::{Program, Step};
-use plait_core::client::{Action, Config, Event, Loss, References, Resume, Session};
+use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
 use plait_core::id::{Epoch, SessionId};
 use plait_core::limits;
 use plait_core::outcome::Delivery;
@@ -70,11 +70,10 @@ impl World {
         self.network.add_path(Node::Client(n));
         let clock = Clock::draw(&mut self.rng, self.plan.drift_ppm);
         let resume = if self.plan.shape == Shape::Embedded { Resume::Never } else { Resume::Kept };
-        let references = if self.rng.chance(1, 2) { References::Followed } else { References::PassedOn };
         let token = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
         self.clients.push(ClientHost {
             machine: Machine::new(clock, State::Up),
-            session: Session::new(Config { resume, seed: self.rng.next_u64(), references }),
+            session: Session::new(Config { resume, seed: self.rng.next_u64() }),
             session_id: None,
             connection: None,
             program: Program::new(&self.plan, &mut self.rng),

@@ -22,6 +22,6 @@ scenarios! {
     notices_are_passed_on_and_acknowledged
     submitting_waits_while_too_much_is_unsent
     closing_sends_the_rest_and_says_goodbye
-    values_with_workers_are_fetched_at_once_or_on_demand
+    values_with_workers_are_fetched_on_demand
     late_and_unknown_events_are_harmless
 }

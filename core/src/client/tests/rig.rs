@@ -1,7 +1,7 @@
 //! Plays a scenario: each line at the margin is one step, or several events of one step divided by `;`; the indented
 //! lines below it are what the session wants done. `UPDATE_EXPECT=1` writes them anew.
 
-use crate::client::{Action, Config, Event, References, Resume, Session};
+use crate::client::{Action, Config, Event, Resume, Session};
 use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Admission, Delivery, Notice, Outcome, Progress, Story};
 use crate::spec::{Call, Options, Request, Retention, TaskSpec};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Plays the lines of `scenario` and compares all that follows with it.
 pub(super) fn play(scenario: &str, expected: &expect_test::ExpectFile) {
-    let mut rig = Rig { session: session(Resume::Kept, References::Followed), now: Time::ZERO, out: String::new() };
+    let mut rig = Rig { session: session(Resume::Kept), now: Time::ZERO, out: String::new() };
     for line in scenario.lines().filter(|line| !line.starts_with(' ')) {
         writeln!(rig.out, "{line}").expect("a string takes all");
         if !line.is_empty() && !line.starts_with('#') {
@@ -31,8 +31,8 @@ struct Rig {
 impl Rig {
     fn play(&mut self, line: &str) {
         match line {
-            "session kept" => self.session = session(Resume::Kept, References::Followed),
-            "session in memory" => self.session = session(Resume::Never, References::PassedOn),
+            "session kept" => self.session = session(Resume::Kept),
+            "session in memory" => self.session = session(Resume::Never),
             "next" => {
                 let next = self.session.deadline().map(|(at, wake)| format!("{at} {wake:?}"));
                 writeln!(self.out, "  {}", next.as_deref().unwrap_or("nothing")).expect("a string takes all");
@@ -55,8 +55,8 @@ impl Rig {
     }
 }
 
-fn session(resume: Resume, references: References) -> Session {
-    Session::new(Config { resume, seed: 1, references })
+fn session(resume: Resume) -> Session {
+    Session::new(Config { resume, seed: 1 })
 }
 
 /// One event, or as many as `× n` says.

@@ -1,7 +1,7 @@
 //! A coordinator that counts as it should, over connections that are cut at any time: each request arrives once and in
 //! order, each notice is passed on once and in order, and what is acknowledged has been taken.
 
-use crate::client::{Action, Config, Event, References, Resume, Session};
+use crate::client::{Action, Config, Event, Resume, Session};
 use crate::id::{RunId, SessionId};
 use crate::limits;
 use crate::outcome::{Admission, Notice, Progress};
@@ -42,7 +42,7 @@ enum Link {
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            session: Session::new(Config { resume: Resume::Kept, seed, references: References::Followed }),
+            session: Session::new(Config { resume: Resume::Kept, seed }),
             now: Time::ZERO,
             asked: 0,
             link: Link::Down,
@@ -175,7 +175,7 @@ proptest! {
         soup in prop::collection::vec((0..9_u8, 0..4_u64, 0..4_000_u64), 0..100),
     ) {
         let resume = if resumes { Resume::Kept } else { Resume::Never };
-        let mut session = Session::new(Config { resume, seed: 7, references: References::Followed });
+        let mut session = Session::new(Config { resume, seed: 7 });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         for (what, number, ms) in soup {
             now = now + Duration::from_millis(ms);
