@@ -29,6 +29,9 @@ pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DESCRIPTORS_PART: usize = 4;
 /// And never more than this: what is beyond them is mapped, or travels as bytes.
 pub const DESCRIPTORS: usize = 4_096;
+/// Most segments that a store maps at once: a quarter of what Linux lets a process map unless it is told otherwise (65,530). What is
+/// beyond is read, and kept as bytes.
+pub const MAPPINGS: usize = 1 << 14;
 /// Most segments of one value: the pickle stream and its out-of-band buffers.
 pub const VALUE_SEGMENTS: usize = 64 << 10;
 /// Most messages of one kind batched into one control message: keeps a message under [`CONTROL_BYTES`].

@@ -8,7 +8,7 @@
 //! What this must never do: trust memory that somebody else filled (its seals and its size are looked at first), or fail
 //! where a copy would do. Without descriptors, mappings or memory for one more blob, bytes travel as bytes.
 
-use super::shm::{Snapshot, fill, is_sealed, seal, write_all};
+use super::shm::{Counted, Snapshot, fill, is_sealed, seal, write_all};
 use super::spare::{Origin, Spares};
 use bytes::Bytes;
 use plait_core::limits;
@@ -30,6 +30,9 @@ pub struct Store {
     /// Descriptors that are held at the moment.
     descriptors: AtomicUsize,
     descriptors_limit: usize,
+    /// Mappings that are there at the moment, those included that were taken.
+    mappings: Arc<AtomicUsize>,
+    mappings_limit: usize,
     /// The process whose threads share this.
     process: Pid,
     /// In executors alone: mappings for the next order.
@@ -93,13 +96,13 @@ impl Store {
     /// A store that holds no more descriptors than this process can spare.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Self::with(Self::spare_descriptors(), None)
+        Self::with((Self::spare_descriptors(), limits::MAPPINGS), None)
     }
 
     /// The same for an executor, to which the same memory comes again and again.
     #[must_use]
     pub fn for_executor() -> Arc<Self> {
-        Self::with(Self::spare_descriptors(), Some(Arc::default()))
+        Self::with((Self::spare_descriptors(), limits::MAPPINGS), Some(Arc::default()))
     }
 
     fn spare_descriptors() -> usize {
@@ -110,13 +113,20 @@ impl Store {
 
     #[cfg(test)]
     pub(super) fn with_limit(descriptors_limit: usize) -> Arc<Self> {
-        Self::with(descriptors_limit, None)
+        Self::with((descriptors_limit, limits::MAPPINGS), None)
     }
 
-    fn with(descriptors_limit: usize, spares: Option<Arc<Spares>>) -> Arc<Self> {
-        let (mapped, copies) = (Mutex::default(), Mutex::default());
-        let process = getpid();
-        Arc::new(Self { mapped, copies, descriptors: AtomicUsize::new(0), descriptors_limit, process, spares })
+    fn with((descriptors_limit, mappings_limit): (usize, usize), spares: Option<Arc<Spares>>) -> Arc<Self> {
+        Arc::new(Self {
+            mapped: Mutex::default(),
+            copies: Mutex::default(),
+            descriptors: AtomicUsize::new(0),
+            descriptors_limit,
+            mappings: Arc::default(),
+            mappings_limit,
+            process: getpid(),
+            spares,
+        })
     }
 
     /// Whether mappings are kept for the next order.
@@ -134,7 +144,7 @@ impl Store {
     /// still the same, is not copied again.
     ///
     /// # Errors
-    /// If there is no descriptor or no memory for it: they are to travel as bytes.
+    /// If there is no descriptor, no mapping or no memory for it: they are to travel as bytes.
     pub fn write(self: &Arc<Self>, segments: &[&[u8]]) -> io::Result<Vec<Bytes>> {
         let again: Vec<Option<Bytes>> = segments.iter().map(|segment| self.written_before(segment)).collect();
         let missing = segments.iter().zip(&again).filter(|(_, found)| found.is_none());
@@ -146,14 +156,15 @@ impl Store {
         if segments.is_empty() {
             return Ok(Vec::new());
         }
+        let counted = segments.iter().map(|_| self.count()).collect::<io::Result<Vec<_>>>()?;
         let (file, offsets) = self.fill(segments)?;
-        let map = |(segment, offset): (&&[u8], u64)| {
-            let memory = Snapshot::map(file.descriptor.as_fd(), offset, segment.len())?;
+        let map = |((segment, offset), counted): ((&&[u8], u64), Counted)| {
+            let memory = Snapshot::map(file.descriptor.as_fd(), offset, segment.len(), counted)?;
             let blob = self.enter(memory, Some(Memory { file: Arc::clone(&file), offset }), None);
             self.remember(segment.as_ptr() as usize, &blob);
             Ok(Bytes::from_owner(Shared(blob)))
         };
-        segments.iter().zip(offsets).map(map).collect()
+        segments.iter().zip(offsets).zip(counted).map(map).collect()
     }
 
     /// The blob that was copied from this very place and is still somebody's, if its bytes are still those that lie there:
@@ -186,7 +197,9 @@ impl Store {
         piece: usize,
         mut read: impl FnMut(usize, &mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Bytes>, E> {
-        let (Ok(file), Ok(mut buffer)) = (self.blank(), zeroed(piece.min(length))) else { return Ok(None) };
+        let (Ok(counted), Ok(file), Ok(mut buffer)) = (self.count(), self.blank(), zeroed(piece.min(length))) else {
+            return Ok(None);
+        };
         let mut offset = 0;
         while offset < length {
             let piece = &mut buffer[..piece.min(length - offset)];
@@ -197,7 +210,7 @@ impl Store {
             offset += piece.len();
         }
         let sealed = seal(file.descriptor.as_fd());
-        let Ok(memory) = sealed.and_then(|()| Snapshot::map(file.descriptor.as_fd(), 0, length)) else {
+        let Ok(memory) = sealed.and_then(|()| Snapshot::map(file.descriptor.as_fd(), 0, length, counted)) else {
             return Ok(None);
         };
         let blob = self.enter(memory, Some(Memory { file, offset: 0 }), None);
@@ -231,7 +244,7 @@ impl Store {
         if !is_sealed(memory.as_fd(), end)? {
             return Err(untrusted());
         }
-        let Ok(mapping) = Snapshot::map(memory.as_fd(), offset, length) else {
+        let Ok(mapping) = self.map(memory.as_fd(), offset, length) else {
             return read(memory.as_fd(), offset, length).map(Bytes::from);
         };
         let origin = if self.spares.is_some() { Origin::of(memory.as_fd(), offset).ok() } else { None };
@@ -246,7 +259,7 @@ impl Store {
             return Err(segment);
         };
         let Some(Memory { file, offset }) = blob.source.clone() else { return self.alone(blob, segment) };
-        Snapshot::map(file.descriptor.as_fd(), offset, segment.len()).map_err(|_| segment)
+        self.map(file.descriptor.as_fd(), offset, segment.len()).map_err(|_| segment)
     }
 
     /// The very mapping of `segment`, if nobody else holds it.
@@ -292,6 +305,15 @@ impl Store {
     /// Memory to be filled.
     fn blank(self: &Arc<Self>) -> io::Result<Arc<File>> {
         self.hold(memfd_create("plait-blob", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+    }
+
+    fn map(&self, memory: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Snapshot> {
+        Snapshot::map(memory, offset, length, self.count()?)
+    }
+
+    /// Counts a mapping that is to be made, if there may be one more.
+    fn count(&self) -> io::Result<Counted> {
+        Counted::new(&self.mappings, self.mappings_limit).ok_or_else(|| Errno::NOMEM.into())
     }
 
     /// Counts a descriptor. It is closed again if there are too many.
@@ -493,6 +515,27 @@ mod tests {
         drop(first);
         assert_eq!(poor.write(&[&sent]).expect("there is room again")[0], sent);
         assert!(poor.memory_of(&Bytes::from(sent)).is_some(), "what is no blob becomes one");
+    }
+
+    #[test]
+    fn beyond_so_many_mappings_bytes_stay_bytes() {
+        let (rich, poor) = (Store::with_limit(10), Store::with((10, 2), None));
+        let sent = pattern(9, LENGTH);
+        let segment = rich.write(&[&sent]).expect("written").remove(0);
+        let memory = rich.memory_of(&segment).expect("a blob");
+        let mapped = adopt(&poor, &memory, LENGTH, Keep::Descriptor);
+        let taken = poor.take(mapped.clone()).expect("another mapping");
+        let read = adopt(&poor, &memory, LENGTH, Keep::Descriptor);
+        assert!(poor.has(&mapped) && !poor.has(&read) && read == sent);
+        assert!(poor.take(mapped.clone()).is_err_and(|same| same == sent) && poor.write(&[&sent]).is_err());
+        let unread = poor.fill_from(LENGTH, LENGTH, |_, _| Err(()));
+        assert!(unread == Ok(None), "nothing is read in vain");
+        assert_eq!(poor.descriptors(), 1, "what was made in vain is gone");
+        drop(taken);
+        let written = poor.write(&[&sent]).expect("there is room again");
+        assert!(poor.write(&[&sent[1..], &sent[2..]]).is_err());
+        drop((mapped, written));
+        assert_eq!(poor.mappings.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -124,10 +124,11 @@ impl<'a> Canvas<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Snapshot, seal};
+    use super::super::{Counted, Snapshot, seal};
     use super::*;
     use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
     use std::os::fd::AsFd;
+    use std::sync::Arc;
 
     /// Fills memory in two parts, of which the second begins behind a border of large pages, and looks at it.
     fn check(first: usize, second: usize) {
@@ -140,11 +141,12 @@ mod tests {
             fill(file.as_fd(), offset, part).expect("filled");
         }
         seal(file.as_fd()).expect("nobody can write to it any more");
+        let counted = || Counted::new(&Arc::default(), 1).expect("the first");
         for (part, offset) in parts.iter().zip([0, behind]) {
-            let mut seen = Snapshot::map(file.as_fd(), offset, part.len()).expect("it has no holes");
+            let mut seen = Snapshot::map(file.as_fd(), offset, part.len(), counted()).expect("it has no holes");
             assert!(seen.bytes() == *part, "{} bytes at {offset}", part.len());
             seen.bytes_mut().fill(0);
-            let again = Snapshot::map(file.as_fd(), offset, part.len()).expect("mapped");
+            let again = Snapshot::map(file.as_fd(), offset, part.len(), counted()).expect("mapped");
             assert!(again.bytes() == *part, "what is written stays with the writer");
         }
     }

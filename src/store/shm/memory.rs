@@ -6,6 +6,7 @@ use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The seals of memory that never changes again.
 const FROZEN: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL).union(SealFlags::WRITE);
@@ -33,21 +34,51 @@ pub struct Snapshot {
     map: Option<Mapping>,
     /// Where the mapping goes then.
     home: Option<(Arc<Spares>, Origin)>,
+    _counted: Counted,
+}
+
+/// One of the mappings of a store, as long as it is there.
+#[derive(Debug)]
+pub(in crate::store) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// One more, unless there are `limit` of them.
+    pub(in crate::store) fn new(all: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let before = all.fetch_add(1, Ordering::Relaxed);
+        let counted = Self(Arc::clone(all));
+        (before < limit).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Snapshot {
     /// Maps `length` bytes at `offset`.
-    pub(in crate::store) fn map(memory: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
+    pub(in crate::store) fn map(
+        memory: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+        counted: Counted,
+    ) -> io::Result<Self> {
         let end = offset.checked_add(length as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if !is_sealed(memory, end)? {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(Self { map: Some(Mapping::new(memory, offset, length, Sharing::Private)?), home: None })
+        let map = Some(Mapping::new(memory, offset, length, Sharing::Private)?);
+        Ok(Self { map, home: None, _counted: counted })
     }
 
     /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
     pub(in crate::store) fn at_home(mut self, used: Option<Mapping>, spares: Arc<Spares>, origin: Origin) -> Self {
-        Self { map: used.or_else(|| self.map.take()), home: Some((spares, origin)) }
+        if used.is_some() {
+            self.map = used;
+        }
+        self.home = Some((spares, origin));
+        self
     }
 
     fn map_ref(&self) -> &Mapping {

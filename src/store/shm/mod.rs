@@ -11,5 +11,5 @@ mod page;
 pub(super) use fill::{fill, write_all};
 pub(super) use mapping::Mapping;
 pub use memory::Snapshot;
-pub(super) use memory::{is_sealed, seal};
+pub(super) use memory::{Counted, is_sealed, seal};
 pub use page::{ExecutorPage, Interrupt, WorkerPage};
