@@ -262,7 +262,9 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::os::unix::fs::MetadataExt;
+    use std::process::Command;
 
     static WANTED: AtomicBool = AtomicBool::new(false);
 
@@ -334,6 +336,29 @@ mod tests {
                 && lost.to_string().starts_with(&*std::env::temp_dir().to_string_lossy()),
             "{lost}"
         );
+    }
+
+    #[test]
+    fn memory_that_gives_out_in_the_middle_leaves_bytes() {
+        let (test, name) = (std::env::current_exe().expect("this test"), "store::spill::tests::limited");
+        // Who is not deaf to this signal is killed by it.
+        let mut child = Command::new("sh");
+        let child = child.args(["-c", r#"trap '' XFSZ; exec "$0" --exact "$1" --ignored"#]);
+        let child = child.arg(test).arg(name).output().expect("the same tests again");
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "it limits what its process may write: the one above runs it in a process of its own"]
+    fn limited() {
+        let (folder, blobs) = (Folder::new(std::env::temp_dir()), Store::new());
+        let spilled = folder.write(&value(1), &WANTED).expect("written");
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        setrlimit(Resource::Fsize, Rlimit { current: Some(2 << 20), maximum }).expect("less");
+        let read = spilled.read(&blobs, &WANTED).expect("as bytes, from the beginning");
+        assert_eq!(read, value(1));
+        assert_eq!(blobs.mapped_bytes(), PASSED_BYTES, "what memory had room for");
     }
 
     #[test]
