@@ -59,6 +59,7 @@ def values() -> dict[str, Any]:
         "read-only": np.broadcast_to(ramp[:1], (LARGE,)),
         "of objects": np.array([{"n": n} for n in range(1000)] * 40, dtype=object),
         "empty": np.zeros((0, 7)),
+        "without dimensions": np.array(7.5),
         "structured": np.zeros(LARGE // 12, dtype=[("a", "i4"), ("b", "f8")]),
         "bytes": b"x" * LARGE,
         "bytearray": bytearray(b"y" * LARGE),
@@ -88,6 +89,14 @@ def test_a_large_value_comes_back_as_pickle_would_make_it(client: plait.Client, 
     plain = pickle.loads(pickle.dumps(value, 5))
     assert same(client.submit(echo, value).result(), plain)
     assert same(client.submit(echo, client.submit(echo, value)).result(), plain), "and through another task"
+
+
+@pytest.mark.parametrize("kind", sorted(values().keys() - {"buffer"}))
+def test_a_large_value_that_is_put_comes_back_as_pickle_would_make_it(client: plait.Client, kind: str) -> None:
+    value = values()[kind]
+    plain, shared = pickle.loads(pickle.dumps(value, 5)), client.put(value)
+    assert same(client.submit(echo, shared).result(), plain)
+    assert same(shared.result(), plain)
 
 
 def test_a_result_is_writable_and_nobody_elses(client: plait.Client) -> None:
