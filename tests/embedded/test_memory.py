@@ -270,6 +270,52 @@ def test_values_that_were_on_disk_are_those_of_plain_python(group: Group, tmp_pa
     assert group.run(GRAPH, seed, spill=tmp_path) == "[]\n"
 
 
+#: Values of all sizes, by every way to ask for them, while more are kept than memory holds.
+MIXED = """
+import functools, os, random, sys, time
+import numpy as np, plait
+
+rng = random.Random(int(sys.argv[1]))
+
+def make(size, pause):
+    time.sleep(pause)
+    return np.random.default_rng(size).integers(0, 255, size, np.uint8)
+
+def join(one, other):
+    return np.concatenate([one, other])
+
+def works(count, most):
+    sizes = [rng.choice([0, 1, rng.randrange(most), rng.randrange(most), most]) for _ in range(count)]
+    return sizes, [rng.choice([0, 0, 0.0005, 0.003]) for _ in range(count)]
+
+def same(given, plain):
+    return len(given) == len(plain) and all(map(np.array_equal, given, plain))
+
+with plait.Client(slots=2) as client:
+    kept = list(zip(*works(200, 1 << 20)))
+    futures = [client.submit(make, *work) for work in kept]
+    for chunksize in [None, 1, rng.randrange(2, 30)]:
+        work = works(rng.randrange(40), 1 << 20)
+        print(same(list(client.map(make, *work, chunksize=chunksize)), [make(*one) for one in zip(*work)]))
+    work = works(rng.randrange(1, 60), 1 << 19)
+    plain = [make(*one) for one in zip(*work)]
+    print(same(client.run(make, *work, combine=list), plain))
+    print(same([client.run(make, *work, reduce=join)], [functools.reduce(join, plain)]))
+    pairs = [rng.sample(range(len(kept)), 2) for _ in range(30)]
+    joined = [client.submit(join, futures[one], futures[other]) for one, other in pairs]
+    for one, future in zip(pairs, joined):
+        assert np.array_equal(future.result(), join(*(make(*kept[n]) for n in one)))
+    for n in rng.sample(range(len(kept)), len(kept)):
+        assert np.array_equal(futures[n].result(), make(*kept[n]))
+    print(any(os.readlink(one).startswith(os.environ["PLAIT_SPILL_DIR"]) for one in os.scandir("/proc/self/fd")))
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_its_size_and_way_a_value_is_that_of_plain_python(group: Group, tmp_path: Path, seed: int) -> None:
+    assert group.run(MIXED, seed, spill=tmp_path).split() == ["True"] * 6
+
+
 NO_SPACE = """
 import os, sys
 import numpy as np, plait
