@@ -7,6 +7,7 @@ use super::slab::NONE;
 use super::task::{Role, State};
 use super::transfer::Way;
 use super::worker::Worker;
+use crate::id::Seq;
 use crate::outcome::Outcome;
 use crate::spec::Retention;
 use crate::value::Value;
@@ -97,6 +98,8 @@ impl Scheduler {
             assert!(workers.insert(want.worker), "a worker wants what it lacks, once");
             assert!(want.attempts > 0 || want.is_coming(), "a want has its reason");
         }
+        let fetchers: BTreeSet<Seq> = object.fetchers.iter().copied().collect();
+        assert_eq!(fetchers.len(), object.fetchers.len(), "who waits for a value is told once");
         for want in &object.wants {
             let mut edge = self.tasks[object.task].dependents;
             let mut attempts = 0;

@@ -27,7 +27,11 @@ impl Scheduler {
             State::Done(outcome) if task.object == NONE => self.answer(session, seq, outcome.clone()),
             State::Done(_) | State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => {
                 let object = task.object;
-                self.objects[object].fetchers.push(seq);
+                let fetchers = &mut self.objects[object].fetchers;
+                // However often it asks, it is told once.
+                if !fetchers.contains(&seq) {
+                    fetchers.push(seq);
+                }
                 self.answer_fetchers(object);
                 self.remake(slot);
                 self.stir_object(object);
