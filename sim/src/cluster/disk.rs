@@ -81,7 +81,9 @@ impl World {
     }
 
     fn read_back(&mut self, n: usize, object: ObjectId) -> Event {
-        if self.rng.chance(self.plan.disk_trouble, 200) {
+        // It may have been lost with somebody else's reading it.
+        let is_lost = self.workers[n].disk.get(object).is_none();
+        if is_lost || self.rng.chance(self.plan.disk_trouble, 200) {
             probe!("disk lost an object");
             self.workers[n].disk.written.remove(&object);
             return Event::ObjectsDamaged { objects: vec![object] };

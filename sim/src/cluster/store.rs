@@ -65,7 +65,7 @@ impl World {
         let fails = self.rng.chance(self.plan.fetch_trouble, 200);
         let result = match alive {
             Some(_) if silent || fails => Err(Unfetched::Unreachable),
-            Some((m, _)) => self.workers[m].held(object).cloned().ok_or(Unfetched::Gone),
+            Some((m, _)) => self.serve_guest(m, object),
             None => Err(Unfetched::Unreachable),
         };
         match result {
@@ -75,6 +75,22 @@ impl World {
                 self.post(Node::Worker(n), Input::Brain(Event::FetchFailed { object, reason }));
             }
         }
+    }
+
+    /// Another worker gets what it came for, unless it is not here, or the disk on which it lies alone has lost it.
+    fn serve_guest(&mut self, m: usize, object: ObjectId) -> Result<Value, Unfetched> {
+        let host = &self.workers[m];
+        if host.store.contains_key(&object) || host.disk.get(object).is_none() {
+            return host.store.get(&object).cloned().ok_or(Unfetched::Gone);
+        }
+        if self.rng.chance(self.plan.disk_trouble, 50) {
+            probe!("disk lost what another worker came for");
+            self.workers[m].disk.drop(object);
+            self.post(Node::Worker(m), Input::Brain(Event::ObjectsDamaged { objects: vec![object] }));
+            return Err(Unfetched::Gone);
+        }
+        probe!("object served from disk");
+        self.workers[m].disk.get(object).cloned().ok_or(Unfetched::Gone)
     }
 
     pub(super) fn put(&mut self, n: usize, object: ObjectId, value: Value) {
