@@ -7,7 +7,7 @@ use crate::store::spill::{Folder, ReadError, SpillError, Spilled};
 use plait_core::id::ObjectId;
 use plait_core::limits::SPILL_AT_ONCE;
 use plait_core::value::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,13 +118,14 @@ impl Disk {
         }
     }
 
-    /// Nobody needs it any more, nor hears of it.
-    pub(super) fn forget(&mut self, object: ObjectId) {
-        self.waiting.retain(|(of, job)| *of != object || matches!(job, Job::Show(..)));
-        for (_, unwanted) in self.at_work.values().filter(|(of, _)| *of == Some(object)) {
+    /// Nobody needs these any more, nor hears of them.
+    pub(super) fn forget(&mut self, objects: &[ObjectId]) {
+        let gone: BTreeSet<ObjectId> = objects.iter().copied().collect();
+        self.waiting.retain(|(of, job)| !gone.contains(of) || matches!(job, Job::Show(..)));
+        for (_, unwanted) in self.at_work.values().filter(|(of, _)| of.is_some_and(|object| gone.contains(&object))) {
             unwanted.store(true, Ordering::Relaxed);
         }
-        self.unneeded.extend(self.copies.remove(&object));
+        self.unneeded.extend(gone.iter().filter_map(|object| self.copies.remove(object)));
         self.begin();
     }
 
@@ -262,7 +263,7 @@ mod tests {
             let (go, gate) = mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || gate.recv());
             disk.show(OBJECT, Viewer::Coordinator).expect("it is on disk");
-            disk.forget(OBJECT);
+            disk.forget(&[OBJECT]);
             assert!(disk.show(OBJECT, Viewer::Coordinator).is_err());
             assert_eq!(disk.folder.blocks(), full, "nothing is done on this thread");
             go.send(()).expect("it waits");
@@ -270,7 +271,7 @@ mod tests {
             assert!(matches!(disk.done().await, Done::Shown(OBJECT, _, Ok(shown)) if shown == value));
             freed(&mut disk, full).await;
             disk.write(OBJECT, value.clone());
-            disk.forget(OBJECT);
+            disk.forget(&[OBJECT]);
             freed(&mut disk, full).await;
             assert!(disk.copies.is_empty());
         };

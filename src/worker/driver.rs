@@ -239,7 +239,7 @@ impl Driver {
     /// What cannot be read any more is nowhere any more: the brain takes it for lost.
     fn give_up(&mut self, object: ObjectId, error: &SpillError) {
         warn!(target: "plait::worker", %object, %error, "an object cannot be read from disk");
-        self.disk.forget(object);
+        self.disk.forget(&[object]);
         self.objects.forget(&[object]);
     }
 
@@ -325,7 +325,7 @@ impl Driver {
         self.events.retain(|event| !gone(event));
         self.transfers.cancel(objects);
         self.objects.forget(objects);
-        objects.iter().for_each(|object| self.disk.forget(*object));
+        self.disk.forget(objects);
     }
 
     fn keep(&mut self, object: ObjectId, value: Value) {
