@@ -22,8 +22,11 @@ const PASSED_OVER: u64 = 16;
 impl Scheduler {
     /// Where a task that becomes ready had best go.
     pub(super) fn home_of(&self, slot: u32) -> Option<WorkerId> {
+        if self.objects.len() == 0 {
+            return None;
+        }
         let task = &self.tasks[slot];
-        if self.objects.len() == 0 || task.inputs.is_empty() || task.trouble.is_some() {
+        if task.inputs.is_empty() || task.trouble.is_some() {
             return None;
         }
         let live = |worker: u32| self.workers.get(worker).is_some_and(|w| w.health == Health::Live);
@@ -60,7 +63,7 @@ impl Scheduler {
         worker: u32,
         takes: impl Fn(&Self, u32) -> bool,
     ) -> (u32, u32) {
-        if self.tasks[oldest].home().is_none() {
+        if !self.ready.has_homes() || self.tasks[oldest].home().is_none() {
             return (oldest, worker);
         }
         let least = self.load(worker);

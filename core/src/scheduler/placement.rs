@@ -139,8 +139,7 @@ impl Scheduler {
                 return Turn::Yields(ticket);
             }
             let Some(worker) = self.pick(python, priority) else { return Turn::Over };
-            let fair = self.fair_depth();
-            let takes = |s: &Self, w: u32| s.workers[w].speaks(python) && s.takes_small(w, fair, priority);
+            let takes = |s: &Self, w: u32| s.workers[w].speaks(python) && s.takes_small(w, s.fair_depth(), priority);
             let (slot, worker) = self.nearer(queue, slot, worker, takes);
             if let Some(inputs) = self.afford(slot, worker) {
                 self.pass.small_ready -= 1;

@@ -248,7 +248,9 @@ impl Ready {
         }
         let stand = q.post(tasks, slot);
         tasks[slot].state = State::Ready(Post { stand, home });
-        self.homed.extend(home.map(|home| (home, queue, ticket, slot)));
+        if let Some(home) = home {
+            self.homed.insert((home, queue, ticket, slot));
+        }
     }
 
     /// The oldest task of a line.
@@ -259,6 +261,11 @@ impl Ready {
     /// Tasks of the troubled line, oldest first, not more than `limit`.
     pub(super) fn troubled(&self, queue: u32, limit: usize) -> impl Iterator<Item = u32> {
         self.queues[queue].troubled.values().take(limit).copied()
+    }
+
+    /// Whether any ready task has a home.
+    pub(super) fn has_homes(&self) -> bool {
+        !self.homed.is_empty()
     }
 
     /// The oldest task of a queue that had best go to a worker.
