@@ -41,6 +41,7 @@ impl Bench {
             result_limit: 1 << 30,
             session_tasks: 5_000_000,
             world: World::Open,
+            ride_along: limits::INLINE_VALUE_BYTES as u64,
             slice: limits::STEP_SLICE,
         };
         let mut world = Self {

@@ -180,6 +180,8 @@ class Proxy:
         self._open.set()
         self._flowing.set()
         self.accepted = 0
+        #: Bytes that went through, in both directions.
+        self.passed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def line(self, line: str) -> str:
@@ -207,6 +209,7 @@ class Proxy:
             while data := source.recv(1 << 16):
                 self._flowing.wait()
                 sink.sendall(data)
+                self.passed += len(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

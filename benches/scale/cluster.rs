@@ -88,6 +88,7 @@ impl Cluster {
             result_limit: 1 << 30,
             session_tasks: limits::SESSION_TASKS,
             world: World::Open,
+            ride_along: limits::INLINE_VALUE_BYTES as u64,
             slice: limits::STEP_SLICE,
         };
         let mut cluster = Self {

@@ -47,6 +47,7 @@ pub(crate) const PROBES: &[&str] = &[
     "one-way cut",
     "parts of a chunk folded",
     "piece taken apart",
+    "put given to a worker",
     "recall answered with work returned",
     "recall came too late",
     "report after fence ignored",

@@ -47,6 +47,11 @@ impl Config {
             result_limit: held_bytes_limit,
             session_tasks,
             world,
+            // In one process nothing is copied on the way.
+            ride_along: match world {
+                World::Closed => u64::MAX,
+                World::Open => limits::INLINE_VALUE_BYTES as u64,
+            },
             slice: limits::STEP_SLICE,
         };
         Self { scheduler, epoch: Epoch(draw_seed()), seed: draw_seed() }

@@ -131,3 +131,19 @@ def test_a_worker_that_stands_still_is_no_holder_to_wait_for(cluster: rig.Cluste
         again = cluster.worker("--resource", "left=1")
         assert np.array_equal(waits.result(rig.PATIENCE), ramp(8))
         assert log.read_text().split() == [str(left.pid), str(again.pid)]
+
+
+def test_what_was_put_goes_to_a_worker_once(cluster: rig.Cluster, proxy: rig.Proxy) -> None:
+    cluster.start("worker", "--slots", "2", proxy.line(cluster.worker_line))
+    with plait.Client(cluster.client_line) as client:
+        rig.eventually(lambda: len(client.workers()) == 1, "a worker")
+        given = client.put(ramp(7))
+        sums = [future.result() for future in [client.submit(total_and, given, n) for n in range(20)]]
+        assert sums == [int(ramp(7).sum()) + n for n in range(20)]
+        assert LARGE < proxy.passed < 1.1 * LARGE, f"{proxy.passed} bytes for one of {LARGE}"
+        del given
+        rig.eventually(lambda: held_bytes(cluster) < LARGE, "it is gone when nobody can name it any more")
+
+
+def total_and(array: Any, more: int) -> int:
+    return int(array.sum()) + more

@@ -109,8 +109,14 @@ mod tests {
     use std::vec::Vec;
 
     fn with_a_session() -> Scheduler {
-        let config =
-            Config { held_bytes_limit: 1_000, result_limit: 100, session_tasks: 10, world: World::Open, slice: 4_096 };
+        let config = Config {
+            held_bytes_limit: 1_000,
+            result_limit: 100,
+            session_tasks: 10,
+            world: World::Open,
+            ride_along: 100,
+            slice: 4_096,
+        };
         let mut scheduler = Scheduler::new(config, 0);
         scheduler.step(Time::ZERO, [Event::SessionOpened { session: SessionId(0), token: 1 }], &mut Vec::new());
         scheduler.check();

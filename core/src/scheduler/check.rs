@@ -79,7 +79,8 @@ impl Scheduler {
         let functions: u64 = functions.map(|function| function.spec.body.carried()).sum();
         let recipes: u64 = self.recipes.values().flatten().map(Outcome::len).sum();
         let gifts: u64 = self.workers.iter().flat_map(|(_, w)| &w.gifts).map(|gift| gift.value.carried()).sum();
-        assert_eq!(tasks + runs + functions + recipes + gifts, self.held, "bytes held");
+        let puts: u64 = self.objects.iter().map(|(_, object)| object.held()).sum();
+        assert_eq!(tasks + runs + functions + recipes + gifts + puts, self.held, "bytes held");
     }
 
     /// The ready queues hold exactly the ready tasks, each in the queue of its class.

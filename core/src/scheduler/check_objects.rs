@@ -8,6 +8,7 @@ use super::task::{Role, State};
 use super::transfer::Way;
 use super::worker::Worker;
 use crate::id::Seq;
+use crate::limits;
 use crate::outcome::Outcome;
 use crate::spec::Retention;
 use crate::value::Value;
@@ -45,12 +46,17 @@ impl Scheduler {
         self.check_references(object);
         self.check_locations(object);
         let retained = match task.role {
-            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
-            Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+            Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
+                retention == Retention::Release
+            }
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
         };
         let wanted = retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited();
         assert!(wanted || task.dependents != NONE, "a record that nobody needs goes");
-        assert!(wanted || !object.is_there(), "what nobody wants is dropped");
+        assert!(wanted || object.here.is_some() || !object.is_there(), "what nobody wants is dropped");
+        assert!(wanted || object.copies.is_empty() && object.wants.is_empty(), "by every worker");
+        assert_eq!(object.here.is_some(), matches!(task.role, Role::Put(_)), "what was put is here");
+        assert!(object.given() <= limits::OBJECT_SERVES as usize || object.here.is_none(), "few are given it at once");
         assert!(wanted || task.is_done(), "what nobody wants is not made again");
         assert!(!(object.is_awaited() && self.is_lost(object.task)), "what is awaited and lost is made again");
     }

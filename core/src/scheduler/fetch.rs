@@ -42,10 +42,13 @@ impl Scheduler {
 
     /// Tells those who wait for a value, if it is here.
     pub(super) fn answer_fetchers(&mut self, object: u32) {
-        if let State::Done(outcome) = &self.tasks[self.objects[object].task].state
-            && !self.tasks[self.objects[object].task].state.is_stored()
-        {
-            let outcome = outcome.clone();
+        let o = &self.objects[object];
+        let outcome = match &self.tasks[o.task].state {
+            State::Done(Outcome::Value(value)) if value.stored().is_some() => o.here.clone().map(Outcome::Value),
+            State::Done(outcome) => Some(outcome.clone()),
+            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => None,
+        };
+        if let Some(outcome) = outcome {
             self.answer_all(object, &outcome);
         }
     }

@@ -109,6 +109,8 @@ pub struct Config {
     pub session_tasks: u64,
     /// Whether workers may still come.
     pub world: World,
+    /// What a client puts of more bytes goes to each worker that needs it once; less rides along with each start.
+    pub ride_along: u64,
     /// How much of each kind one step does beside its events, in tasks: the rest is left to the next ones.
     pub slice: usize,
 }

@@ -9,8 +9,8 @@ use super::Scheduler;
 use super::run::{Ended, Gather};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
-use super::transfer::Want;
-use crate::id::{ObjectId, Seq, WorkerId};
+use super::transfer::{Want, Way};
+use crate::id::{Attempt, AttemptId, ObjectId, Seq, WorkerId};
 use crate::limits;
 use crate::outcome::Outcome;
 use crate::spec::{Cancel, Retention};
@@ -24,6 +24,8 @@ pub(super) struct Object {
     pub(super) task: u32,
     /// The reference to what the latest attempt made.
     pub(super) value: Value,
+    /// The value itself, if a client put it here: for as long as the record lasts, for it cannot be made again.
+    pub(super) here: Option<Value>,
     /// Workers that say they have it.
     pub(super) copies: Vec<Copy>,
     /// Workers that lack it and were given attempts that need it.
@@ -87,6 +89,25 @@ pub(super) enum Tie {
 }
 
 impl Object {
+    /// What a task came to, with nobody yet.
+    pub(super) const fn new(task: u32, value: Value) -> Self {
+        Self {
+            task,
+            value,
+            here: None,
+            copies: Vec::new(),
+            wants: Vec::new(),
+            needs: 0,
+            holds: 0,
+            aliases: 0,
+            claim: Claim::Settled,
+            fetchers: Vec::new(),
+            show: Show::Idle,
+            origin: Origin::Forgotten,
+            stirred: false,
+        }
+    }
+
     pub(super) fn stored(&self) -> &Stored {
         self.value.stored().expect("an object keeps a reference")
     }
@@ -95,14 +116,24 @@ impl Object {
         self.stored().object
     }
 
-    /// Whether it is at a worker, or on its way to one.
+    /// Whether it is here, at a worker, or on its way to one.
     pub(super) fn is_there(&self) -> bool {
-        !self.copies.is_empty() || self.wants.iter().any(Want::is_coming)
+        self.here.is_some() || !self.copies.is_empty() || self.wants.iter().any(Want::is_coming)
     }
 
     /// Whether a worker has it, waits for it or is about to have it.
     pub(super) fn is_with(&self, worker: u32) -> bool {
         self.copies.iter().any(|copy| copy.worker == worker) || self.wants.iter().any(|want| want.worker == worker)
+    }
+
+    /// Workers that are being given it from here.
+    pub(super) fn given(&self) -> usize {
+        self.wants.iter().filter(|want| want.way == Way::Given).count()
+    }
+
+    /// Bytes of it that live here.
+    pub(super) fn held(&self) -> u64 {
+        self.here.as_ref().map_or(0, Value::carried)
     }
 
     /// Whether it can be made again.
@@ -187,20 +218,7 @@ impl Scheduler {
         while edge != NONE {
             (needs, edge) = (needs + 1, self.edges[edge].next);
         }
-        let object = self.objects.insert(Object {
-            task: slot,
-            value,
-            copies,
-            wants: Vec::new(),
-            needs,
-            holds: 0,
-            aliases: 0,
-            claim: Claim::Settled,
-            fetchers: Vec::new(),
-            show: Show::Idle,
-            origin: Origin::Forgotten,
-            stirred: false,
-        });
+        let object = self.objects.insert(Object { copies, needs, ..Object::new(slot, value) });
         self.tasks[slot].object = object;
         worker.into_iter().for_each(|worker| self.locate(object, worker));
     }
@@ -351,8 +369,10 @@ impl Scheduler {
     pub(super) fn settle_record(&mut self, slot: u32) {
         let task = &self.tasks[slot];
         let retained = match task.role {
-            Role::Plain(retention) | Role::Result { retention, .. } => retention == Retention::Release,
-            Role::Put(_) | Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+            Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
+                retention == Retention::Release
+            }
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
         };
         let object = &self.objects[task.object];
         if retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited() {
@@ -367,7 +387,7 @@ impl Scheduler {
         if let State::Done(outcome) = &task.state {
             self.held -= outcome.len();
         }
-        self.objects.remove(task.object);
+        self.held -= self.objects.remove(task.object).held();
         self.sessions[task.session].index.remove(task.id.seq);
     }
 
@@ -387,8 +407,19 @@ impl Scheduler {
         // How it failed to be made again is what there is to know.
         if let State::Done(Outcome::Value(value)) = &self.tasks[slot].state {
             self.held -= value.carried();
-            self.tasks[slot].state = State::Done(Outcome::Value(self.objects[object].value.clone()));
             self.drop_copies(object);
+            self.rename_put(object);
+            self.tasks[slot].state = State::Done(Outcome::Value(self.objects[object].value.clone()));
+        }
+    }
+
+    /// Workers were told to drop what was put, and may be given it again: under another name, so that what they still
+    /// say of the first is not taken for news of the second.
+    fn rename_put(&mut self, object: u32) {
+        let o = &mut self.objects[object];
+        if let Some(here) = &o.here {
+            let AttemptId { task, attempt } = o.id().0;
+            o.value = here.referred_to_as(ObjectId(AttemptId { task, attempt: Attempt(attempt.0 + 1) }));
         }
     }
 

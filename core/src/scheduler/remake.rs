@@ -5,7 +5,7 @@
 //! nobody: retries and deaths begin anew.
 
 use super::Scheduler;
-use super::object::{Origin, Tie};
+use super::object::{Object, Origin, Tie};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use crate::limits;
@@ -40,9 +40,13 @@ impl Scheduler {
     /// A task is over and its value with a worker: keeps what it takes to make that again, if there is room.
     pub(super) fn keep_origin(&mut self, slot: u32, recipe: Option<Vec<Outcome>>) {
         let task = &self.tasks[slot];
-        let input = |edge: &u32| match &self.tasks[self.edges[*edge].input].state {
-            State::Done(outcome) => outcome.len(),
-            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => 0,
+        let input = |edge: &u32| {
+            let input = &self.tasks[self.edges[*edge].input];
+            let of_object = self.objects.get(input.object).map_or(0, Object::held);
+            match &input.state {
+                State::Done(outcome) => outcome.len() + of_object,
+                State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => 0,
+            }
         };
         let inputs: u64 = match &recipe {
             Some(recipe) => recipe.iter().map(Outcome::len).sum(),

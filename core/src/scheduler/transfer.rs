@@ -254,16 +254,24 @@ impl Scheduler {
         let o = &mut objects[object];
         let id = o.id();
         let there = o.copies.iter().any(|copy| !workers[copy.worker].gone);
+        let (mut given, mut gifts) = (o.given(), Vec::new());
         for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting) {
             let fetcher = &workers[want.worker];
             let reached = |copy: &&mut Copy| road(fetcher, &workers[copy.worker], *now).is_some();
-            if there && !o.copies.iter_mut().any(|copy| reached(&copy)) {
+            if there && o.here.is_none() && !o.copies.iter_mut().any(|copy| reached(&copy)) {
                 want.way = Way::Relayed;
                 continue;
             }
             let free = o.copies.iter_mut().filter(|copy| copy.serving < limits::OBJECT_SERVES).filter(reached);
             let best = free.min_by_key(|copy| (workers[copy.worker].health != Health::Live, copy.serving));
-            let Some(copy) = best else { continue };
+            let Some(copy) = best else {
+                if let Some(value) = o.here.as_ref().filter(|_| given < limits::OBJECT_SERVES as usize) {
+                    given += 1;
+                    want.way = Way::Given;
+                    gifts.push((want.worker, value.clone()));
+                }
+                continue;
+            };
             let holder = &workers[copy.worker];
             let Some((at, guest)) = road(fetcher, holder, *now) else { continue };
             copy.serving += 1;
@@ -275,6 +283,13 @@ impl Scheduler {
             o.show = Show::Listed;
             self.to_show.push_back(object);
         }
+        gifts.into_iter().for_each(|(worker, value)| self.send_gift(worker, Gift { object: id, value }));
+    }
+
+    fn send_gift(&mut self, worker: u32, gift: Gift) {
+        self.held += gift.value.carried();
+        self.stir_worker(worker);
+        self.workers[worker].gifts.push_back(gift);
     }
 
     /// Passes a value that was shown on to those who cannot get it otherwise.
@@ -287,9 +302,7 @@ impl Scheduler {
             given.push(want.worker);
         }
         for worker in given {
-            self.held += value.carried();
-            self.stir_worker(worker);
-            self.workers[worker].gifts.push_back(Gift { object: id, value: value.clone() });
+            self.send_gift(worker, Gift { object: id, value: value.clone() });
         }
     }
 

@@ -41,6 +41,7 @@ impl Coordinator {
     pub(super) fn new(plan: &Plan, rng: &mut Rng) -> Self {
         let config = scheduler::Config {
             held_bytes_limit: plan.held_bytes_limit,
+            ride_along: plan.store_above,
             result_limit: plan.result_limit,
             session_tasks: plan.session_tasks,
             world: match plan.shape {

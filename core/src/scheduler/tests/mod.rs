@@ -16,6 +16,7 @@ const ROOMY: Config = Config {
     result_limit: 1 << 28,
     session_tasks: 1 << 20,
     world: World::Open,
+    ride_along: 1 << 28,
     slice: 4_096,
 };
 

@@ -52,6 +52,7 @@ impl Stage {
             result_limit: number("result", 100_000),
             session_tasks: number("tasks", 1_000),
             slice: number("slice", 4_096) as usize,
+            ride_along: number("along", 100_000),
             world: if config.contains("closed") { World::Closed } else { World::Open },
         };
         Self { scheduler: Scheduler::new(config, 0), now: Time::ZERO }

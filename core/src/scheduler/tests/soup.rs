@@ -294,8 +294,14 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
     let mut rng = Rng::new(seed);
     let world = if rng.chance(1, 2) { World::Open } else { World::Closed };
     let held_bytes_limit = if rng.chance(1, 3) { 60 } else { 4_000 };
-    let config =
-        Config { held_bytes_limit, result_limit: 20, session_tasks: 30, world, slice: 1 + rng.below(8) as usize };
+    let config = Config {
+        held_bytes_limit,
+        result_limit: 20,
+        session_tasks: 30,
+        world,
+        ride_along: rng.below(12),
+        slice: 1 + rng.below(8) as usize,
+    };
     let mut scheduler = Scheduler::new(config, seed);
     let mut cook = Cook {
         rng: rng.fork(),
