@@ -28,6 +28,11 @@ class Sizer:
         """Whether anything was measured yet."""
         return self._measured > 0
 
+    @property
+    def weight(self) -> float:
+        """Bytes of an item, of its arguments or of its result, as far as is known."""
+        return self._bytes
+
     def size(self, slots: int) -> int:
         """Return how many items the next chunk should have, at least 1."""
         if not self._measured:

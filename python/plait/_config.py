@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 WINDOW_PER_SLOT = 4
 #: Bytes of arguments on the way in such a window.
 WINDOW_BYTES = 64 << 20
+#: Seconds for which the first chunk of such a window may hold up the others: from then on more are sent in the place of
+#: those behind it that are over …
+HELD_UP_SECONDS = 0.02
+#: … until there are so many for each slot, so that chunks of `CHUNK_SECONDS` keep the others busy for some seconds.
+HELD_UP_PER_SLOT = 512
 #: A chunk that plait sizes is this much work, in seconds: a thousand times what a message costs.
 CHUNK_SECONDS = 0.01
 #: Towards the end chunks shrink to this much, in seconds: to end together even more exactly is not worth messages.

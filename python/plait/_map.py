@@ -197,17 +197,21 @@ class Results(Batches, Generic[T]):
     def _fill(self) -> None:
         """Send items until the window is full or there are no more."""
         while self._source is not None and (room := self._room()) > 0:
-            items: Items = []
-            try:
-                items = self._next_items(room)
-                if not items:
-                    self._source = None
-            except _Broken as broken:
-                items, self._source, self._failure = broken.items, None, broken.__cause__
-            if items:
-                self._send_or_stop(items)
+            self._send_next(room)
         if self._closed and self._sent:
             self.close()  # another thread did, while this one was sending
+
+    def _send_next(self, room: int) -> None:
+        """Send a message of so many items, or as many as there are."""
+        items: Items = []
+        try:
+            items = self._next_items(room)
+            if not items:
+                self._source = None
+        except _Broken as broken:
+            items, self._source, self._failure = broken.items, None, broken.__cause__
+        if items:
+            self._send_or_stop(items)
 
     def _next_items(self, room: int) -> Items:
         """Read the next items; a range is not even unrolled.
@@ -312,6 +316,8 @@ class Results(Batches, Generic[T]):
         sent = next(iter(self._sent), None) if self._options.ordered else self._wait_for_any()
         if sent is None:
             return
+        if self._options.ordered and self._chunksize is None and self._buffersize is None:
+            self._run_ahead(sent)
         outcome = self._wait(sent) if sent.ticket is not None and not sent.parts else None
         try:
             place = self._sent.index(sent)
@@ -353,6 +359,29 @@ class Results(Batches, Generic[T]):
         for sent in reversed(again):
             self._sent.insert(place, sent)
         self._bytes_out += sum(sent.size for sent in again)
+
+    def _run_ahead(self, first: Sent) -> None:
+        """While the first message takes long, send more in the place of those behind it that are over."""
+        if first.ticket is None or first.parts or self._source is None:
+            return
+        session, patience = self._core.session, _config.HELD_UP_SECONDS
+        if session.wait_any([first.ticket], min(patience, self._left() or patience)):
+            return
+        while self._source is not None and self._may_run_ahead():
+            slots = self._core.slots()
+            ahead = [sent.ticket for sent in self._sent if sent.ticket is not None and not sent.is_over()]
+            if first.ticket not in ahead or (self._deadline is not None and not self._left()):
+                return
+            if len(ahead) < self._window(slots):
+                self._send_next(self._sizer.size(slots))
+            elif not session.wait_any(ahead, self._left()):
+                return
+
+    def _may_run_ahead(self) -> bool:
+        """Whether there is room for one more, beyond those that are over and cannot be passed on yet."""
+        few = len(self._sent) < _config.HELD_UP_PER_SLOT * self._core.slots()
+        weight = max(self._bytes_out, self._items_out * self._sizer.weight)
+        return few and weight < _config.WINDOW_BYTES and not self._closed
 
     def _wait(self, sent: Sent) -> RawOutcome | None:
         """Wait for a message's outcome; if the map was stopped meanwhile there is none."""

@@ -65,6 +65,41 @@ def test_a_window_of_chunks_that_size_themselves_is_bounded_too(client):
     assert len(read) > 5_000 + 4 * 2, "chunks have grown"
 
 
+def test_an_item_that_takes_long_holds_up_no_executor(client, tmp_path):
+    """The first item waits for one that lies far beyond the window; those between it and that one come in order."""
+    mark = str(tmp_path / "mark")
+
+    def first_waits_for_later(n):
+        if n == 400:
+            open(mark, "w").close()
+        return tasks.until(mark, n) if n == 0 else n
+
+    assert list(client.map(first_waits_for_later, range(1_000))) == list(range(1_000))
+
+
+def test_a_map_that_is_held_up_reads_no_more_than_its_bound(client, tmp_path):
+    gate = str(tmp_path / "gate")
+    read: list[int] = []
+
+    def items():
+        for n in itertools.count():
+            read.append(n)
+            yield n
+
+    def first_waits(n):
+        return tasks.until(gate, n) if n == 0 else n
+
+    results = client.map(first_waits, items())
+    waiting = threading.Thread(target=results.__next__)
+    waiting.start()
+    eventually(lambda: len(read) >= 512 * 2, "it is read ahead")
+    open(gate, "w").close()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    results.close()
+    assert len(read) <= 512 * 2 + 4 * 2, "and no further"
+
+
 def test_the_first_window_starts_at_the_call(client, tmp_path):
     marks = [str(tmp_path / f"m{n}") for n in range(2)]
     results = client.map(tasks.touch_then_wait, marks, [str(tmp_path / "gate")] * 2)
