@@ -169,8 +169,17 @@ pub(crate) fn runs(size: Size) -> Vec<Phase> {
         open(cluster, session, 1, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
         finish(cluster, 1);
     });
+    recorder.phase("its objects, combined", size.tasks, |cluster| {
+        cluster.results = Results::Stored;
+        let result = open(cluster, session, 2, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
+        finish(cluster, 1);
+        cluster.results = Results::Sent;
+        cluster.ask(session, Request::Release(vec![Seq(result)]));
+        cluster.hear_out(Work::Goes);
+        cluster.come_to_rest();
+    });
     recorder.phase("run, cancelled", size.tasks, |cluster| {
-        let result = open(cluster, session, 2, size.tasks, reduce());
+        let result = open(cluster, session, 3, size.tasks, reduce());
         (0..10).for_each(|_| cluster.step(Work::Goes));
         cluster.ask(session, Request::Cancel { tasks: vec![Seq(result)], cancel: Cancel::Running });
         finish(cluster, 1);
@@ -178,11 +187,11 @@ pub(crate) fn runs(size: Size) -> Vec<Phase> {
     });
     recorder.phase("run, failed", size.tasks, |cluster| {
         cluster.raises = Some((session, Seq(cluster.number(session, 0) + 50)));
-        open(cluster, session, 3, size.tasks, reduce());
+        open(cluster, session, 4, size.tasks, reduce());
         finish(cluster, 1);
         cluster.come_to_rest();
     });
-    let mut next = 4;
+    let mut next = 5;
     for (name, pieces) in [("runs of ten", 10), ("runs of one", 1)] {
         let many = size.tasks / 100;
         recorder.phase(name, many * pieces, |cluster| {
@@ -252,6 +261,63 @@ pub(crate) fn objects(size: Size) -> Vec<Phase> {
     recorder.phases
 }
 
+/// A value that stays with its worker and for which all the others wait: as it comes to be, as a run's result, as it is
+/// lost with its only holder.
+pub(crate) fn losses(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    join_all(&mut recorder, size);
+    recorder.phase("one object for all", size.tasks, |cluster| {
+        let root = cluster.submit(session, 1, |_, task| task.retention = Retention::Release);
+        cluster.submit(session, size.tasks, |_, task| task.inputs = [Seq(root)].into());
+        finish_stored(cluster, 1);
+        cluster.come_to_rest();
+    });
+    recorder.phase("it is lost", size.tasks, |cluster| {
+        cluster.lose(1);
+        cluster.come_to_rest();
+    });
+    recorder.phase("and made again", size.tasks, |cluster| {
+        cluster.join();
+        finish(cluster, size.tasks);
+    });
+    recorder.phase("a run's object for all", size.tasks, |cluster| {
+        let reduce = Finish::Reduce { function: FunctionId(0), initial: None };
+        let result = open(cluster, session, 0, FEW, reduce);
+        cluster.submit(session, size.tasks, |_, task| task.inputs = [Seq(result)].into());
+        finish_stored(cluster, 1);
+        finish(cluster, size.tasks);
+    });
+    recorder.phases
+}
+
+/// A worker that knows very many functions: each was called there once.
+pub(crate) fn functions(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    let many = u32::try_from(size.tasks / 5).expect("few enough");
+    recorder.cluster.join();
+    recorder.phase("each function is called", u64::from(many), |cluster| {
+        for n in 1..=many {
+            cluster.define(session, FunctionId(n));
+            while cluster.said_much() {
+                cluster.step(Work::Goes);
+            }
+        }
+        cluster.submit(session, u64::from(many), |n, task| task.function = FunctionId(n as u32 + 1));
+        finish(cluster, u64::from(many));
+    });
+    recorder.phase("who knows all is lost", 1, |cluster| {
+        for _ in 1..size.workers {
+            cluster.join();
+        }
+        cluster.spans.clear();
+        cluster.lose(1);
+        cluster.come_to_rest();
+    });
+    recorder.phases
+}
+
 fn join_all(recorder: &mut Recorder, size: Size) {
     let joined: Vec<WorkerId> = (0..size.workers).map(|_| recorder.cluster.join()).collect();
     assert_eq!(joined.len(), size.workers as usize, "all workers are there");
@@ -267,6 +333,13 @@ fn open(cluster: &mut Cluster, session: SessionId, id: u32, pieces: u64, finish:
     cluster.submit(session, pieces, |_, task| task.run = Some(id));
     cluster.ask(session, Request::SealRun { run: id, pieces });
     result
+}
+
+/// The same while results stay with workers.
+fn finish_stored(cluster: &mut Cluster, more: u64) {
+    cluster.results = Results::Stored;
+    finish(cluster, more);
+    cluster.results = Results::Sent;
 }
 
 /// Lets workers work until clients have heard of `more` further ends.

@@ -114,16 +114,20 @@ impl Cluster {
     }
 
     fn open(&mut self, session: SessionId) {
-        let body = Value::from(Bytes::from_static(b"body"));
-        let function = FunctionSpec { id: FunctionId(0), hash: [0; 32], python: None, body };
         self.said.push_back(Event::SessionOpened { session, token: 0 });
-        self.ask(session, Request::DefineFunction(function));
+        self.define(session, FunctionId(0));
         let requests = [Resources::cpus(1), Resources::cpus(2), Resources::cpus(SLOTS + 1)];
         for (id, request) in (0..).zip(requests) {
             let options = Options { request, ..Options::default() };
             self.ask(session, Request::DefineOptions { id: OptionsId(id), options });
         }
         self.step(Work::Stands);
+    }
+
+    /// A client defines a function.
+    pub(crate) fn define(&mut self, session: SessionId, id: FunctionId) {
+        let body = Value::from(Bytes::from_static(b"body"));
+        self.ask(session, Request::DefineFunction(FunctionSpec { id, hash: [0; 32], python: None, body }));
     }
 
     /// One more worker, in a step of its own as the driver takes arrivals.

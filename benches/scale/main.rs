@@ -50,7 +50,7 @@ fn measure(size: Size) {
     phases.iter().for_each(|phase| over += show(phase));
     println!("{:<22}{bytes:>8.0} bytes, {} of them arguments", "a pending task takes", cluster::ARGS_BYTES);
     let size = Size { tasks: size.tasks.min(ELSEWHERE), ..size };
-    for case in [cases::graphs, cases::runs, cases::classes, cases::objects] {
+    for case in [cases::graphs, cases::runs, cases::classes, cases::objects, cases::losses, cases::functions] {
         case(size).iter().for_each(|phase| over += show(phase));
     }
     println!("{:<22}{over:>8}", format!("longer than {LONG:?}"));

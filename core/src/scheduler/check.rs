@@ -25,7 +25,8 @@ impl Scheduler {
         self.check_held_bytes();
         self.check_admission();
         self.check_ready();
-        let untold = self.untold();
+        let mut untold = self.untold();
+        untold.append(&mut self.those_who_heard());
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task, &untold));
         self.check_edges();
         self.check_objects();
@@ -46,7 +47,8 @@ impl Scheduler {
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
         assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
-        let ended = self.fallout.is_empty() && self.tellings.is_empty() && self.over.is_empty();
+        let told = self.tellings.is_empty() && self.losses.is_empty();
+        let ended = self.fallout.is_empty() && told && self.over.is_empty();
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
         assert!(cut || (ended && settled), "nothing is left over without need");
     }
@@ -122,7 +124,10 @@ impl Scheduler {
         assert_eq!(*request, options.request, "a task's class is that of its options");
         match &task.state {
             State::Waiting { missing } => self.check_waiting(slot, *missing, untold),
-            State::Ready(_) => assert!(self.inputs_are_there(task), "a ready task has its inputs"),
+            State::Ready(_) => {
+                assert!(self.inputs_are_there(task), "a ready task has its inputs");
+                assert!(task.inputs.iter().all(|edge| !untold.contains(edge)), "and knows it");
+            }
             State::Assigned(lease) => {
                 let worker = &self.workers[lease.worker];
                 assert!(task.attempts > 0 && self.inputs_are_there(task), "what was started has its inputs");

@@ -5,7 +5,7 @@ use super::object::{Claim, Object, Origin, Show};
 use super::run::Gather;
 use super::slab::NONE;
 use super::task::{Role, State};
-use super::transfer::Way;
+use super::transfer::{Want, Way};
 use super::worker::Worker;
 use crate::id::Seq;
 use crate::limits;
@@ -91,6 +91,11 @@ impl Scheduler {
 
     /// Where an object is, and who is on the way to it.
     fn check_locations(&self, object: &Object) {
+        if object.losing {
+            let nowhere = object.copies.is_empty() && object.here.is_none();
+            assert!(nowhere && !object.wants.iter().any(Want::is_coming), "what is being lost is nowhere");
+            assert!(self.losses.lists(object.task), "and is lost in turn");
+        }
         let stored = self.tasks[object.task].state.is_stored();
         assert!(stored || (object.copies.is_empty() && object.wants.is_empty()), "only what is made is somewhere");
         let mut workers = BTreeSet::new();

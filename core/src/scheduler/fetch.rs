@@ -121,7 +121,7 @@ impl Scheduler {
             }
             None => {
                 self.lose_copy(slot, worker);
-                self.judge_loss(slot);
+                self.judge_losses(&[slot]);
             }
         }
         self.stir_object(slot);

@@ -86,12 +86,11 @@ impl Scheduler {
         let id = self.workers[worker].id;
         while self.slice.starts > 0 {
             let slot = self.ready.oldest_at(queue, id)?;
-            if !self.is_leftover_task(slot) {
+            if !self.is_withheld(slot) {
                 self.ready.queue_mut(queue).passed_over += 1;
                 return Some(slot);
             }
             self.slice.starts -= 1;
-            self.shelve(slot);
         }
         None
     }

@@ -96,7 +96,8 @@ impl Scheduler {
     pub(super) fn unlink(&mut self, edge: u32) -> Edge {
         let unlinked = self.edges[edge];
         let Edge { input, previous, next, .. } = unlinked;
-        self.tellings.pass_over(edge, &unlinked);
+        self.tellings.spans.pass_over(edge, &unlinked);
+        self.losses.spans.pass_over(edge, &unlinked);
         let first = self.tasks[input].dependents;
         if edge == first {
             self.tasks[input].dependents = next;
@@ -127,5 +128,15 @@ impl Scheduler {
         };
         let e = &mut self.edges[edge];
         (e.input, e.previous, e.next) = (input, previous, NONE);
+    }
+
+    /// Puts an edge behind another one of a list.
+    pub(super) fn link_behind(&mut self, edge: u32, previous: u32) {
+        let Edge { input, next, .. } = self.edges[previous];
+        self.edges[previous].next = edge;
+        let after = if next == NONE { self.tasks[input].dependents } else { next };
+        self.edges[after].previous = edge;
+        let e = &mut self.edges[edge];
+        (e.input, e.previous, e.next) = (input, previous, next);
     }
 }

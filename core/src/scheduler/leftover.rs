@@ -52,6 +52,7 @@ impl Scheduler {
         loop {
             let before = self.slice;
             self.run_fallout();
+            self.spread_losses();
             self.forget_gone();
             self.settle_runs();
             self.order_combines();

@@ -29,7 +29,7 @@
 //! The rooms, by what they decide:
 //! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
 //! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
-//! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `remake` (lineage);
+//! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
 //! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
@@ -51,6 +51,7 @@ mod index;
 mod input;
 mod leftover;
 mod liveness;
+mod losing;
 mod object;
 mod placement;
 mod put;
@@ -81,6 +82,7 @@ pub use worker::Health;
 
 use self::input::Edge;
 use self::leftover::Remains;
+use self::losing::Losses;
 use self::object::Object;
 use self::ready::Ready;
 use self::remake::Origins;
@@ -168,6 +170,7 @@ pub struct Scheduler {
     /// Tasks that must end because something they need did: by slot and ticket.
     fallout: VecDeque<(u32, u64, Outcome)>,
     tellings: Tellings,
+    losses: Losses,
     /// Runs that are over and not cleared away.
     over: VecDeque<u32>,
     /// Sessions that are left and not cleared away.
@@ -255,6 +258,7 @@ impl Scheduler {
             ignored: 0,
             fallout: VecDeque::new(),
             tellings: Tellings::default(),
+            losses: Losses::default(),
             over: VecDeque::new(),
             remains: VecDeque::new(),
             stirred: VecDeque::new(),

@@ -41,6 +41,8 @@ pub(super) struct Object {
     pub(super) fetchers: Vec<Seq>,
     pub(super) show: Show,
     pub(super) origin: Origin,
+    /// Its last copy is gone, and not all that need it have heard (see `losing`).
+    pub(super) losing: bool,
     /// In the list of objects to be looked at.
     pub(super) stirred: bool,
 }
@@ -104,6 +106,7 @@ impl Object {
             fetchers: Vec::new(),
             show: Show::Idle,
             origin: Origin::Forgotten,
+            losing: false,
             stirred: false,
         }
     }
@@ -116,9 +119,9 @@ impl Object {
         self.stored().object
     }
 
-    /// Whether it is here, at a worker, or on its way to one.
+    /// Whether it is here, at a worker, or on its way to one; or its loss is being told.
     pub(super) fn is_there(&self) -> bool {
-        self.here.is_some() || !self.copies.is_empty() || self.wants.iter().any(Want::is_coming)
+        self.here.is_some() || !self.copies.is_empty() || self.losing || self.wants.iter().any(Want::is_coming)
     }
 
     /// Whether a worker has it, waits for it or is about to have it.
@@ -437,6 +440,7 @@ impl Scheduler {
             }
         }
         self.unask(object);
+        self.end_loss(object);
     }
 
     /// Has an object looked at before this step ends.

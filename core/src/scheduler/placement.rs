@@ -123,13 +123,22 @@ impl Scheduler {
     fn head(&mut self, queue: u32, line: Line) -> Option<(u64, u32)> {
         while self.slice.starts > 0 {
             let (ticket, slot) = self.ready.head(&self.tasks, queue, line)?;
-            if !self.is_leftover_task(slot) {
+            if !self.is_withheld(slot) {
                 return Some((ticket, slot));
             }
             self.slice.starts -= 1;
-            self.shelve(slot);
         }
         None
+    }
+
+    /// Whether a ready task is not to begin, and so has left its queue: it is nobody's any more, or a value that it needs
+    /// is lost.
+    pub(super) fn is_withheld(&mut self, slot: u32) -> bool {
+        if self.is_leftover_task(slot) {
+            self.shelve(slot);
+            return true;
+        }
+        self.hears_of_loss(slot)
     }
 
     fn place_small(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
@@ -166,8 +175,7 @@ impl Scheduler {
         let troubled: Vec<u32> = self.ready.troubled(queue, TROUBLED_LOOKED_AT.min(self.slice.starts)).collect();
         let mut reserve = true;
         for slot in troubled {
-            if self.is_leftover_task(slot) {
-                self.shelve(slot);
+            if self.is_withheld(slot) {
                 continue;
             }
             let placed = self.place_own(queue, Line::Troubled, slot, actions);

@@ -10,7 +10,6 @@ use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use crate::limits;
 use crate::outcome::{Failure, Outcome};
-use crate::spec::Cancel;
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec;
@@ -100,53 +99,10 @@ impl Scheduler {
         self.untie(slot, tie);
     }
 
-    /// An object may have lost its last copy: who needs it waits again, and it is made again if anybody does.
-    pub(super) fn judge_loss(&mut self, object: u32) {
-        if self.miss(object) {
-            self.make_again(object);
-        }
-    }
-
-    /// If an object is lost, who needs it waits again. Of several, all are missed before any is made again.
-    pub(super) fn miss(&mut self, object: u32) -> bool {
-        let task = self.objects[object].task;
-        if !self.is_lost(task) {
-            return false;
-        }
-        self.unask(object);
-        // Those that have not been told that it was there miss it already.
-        let untold = self.tellings.end(task);
-        let last_untold = untold.map_or(NONE, |(_, last)| last);
-        let mut edge = self.tasks[task].dependents;
-        while edge != NONE {
-            if untold.is_some_and(|(first, _)| first == edge) {
-                edge = self.edges[last_untold].next;
-                continue;
-            }
-            let dependent = self.edges[edge].dependent;
-            self.miss_input(dependent);
-            edge = self.edges[edge].next;
-        }
-        true
-    }
-
     /// Has an object that is lost made again if anybody waits for it.
     pub(super) fn make_again(&mut self, object: u32) {
         if self.objects[object].is_awaited() {
             self.remake(self.objects[object].task);
-        }
-    }
-
-    /// One input of a task is there no more.
-    fn miss_input(&mut self, slot: u32) {
-        match &mut self.tasks[slot].state {
-            State::Waiting { missing } => *missing += 1,
-            State::Ready(_) | State::Assigned(_) => {
-                self.withdraw(slot, Cancel::Pending);
-                self.counts.waiting += 1;
-                self.tasks[slot].state = State::Waiting { missing: 1 };
-            }
-            State::Done(_) => {}
         }
     }
 
@@ -180,8 +136,8 @@ impl Scheduler {
         for n in 0..self.tasks[slot].inputs.len() {
             let edge = self.tasks[slot].inputs[n];
             let input = self.edges[edge].input;
-            if self.tellings.is_about(input) {
-                // It sees for itself: it is not to be told later.
+            if self.tellings.spans.get(input).or_else(|| self.losses.spans.get(input)).is_some() {
+                // It sees for itself: it is neither told later nor has it heard.
                 self.unlink(edge);
                 self.link(edge, input);
             }

@@ -11,13 +11,49 @@ use crate::outcome::Outcome;
 use crate::spec::Cancel;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Of some tasks, edges that follow one another in the list of all who need them: the first and the last.
+#[derive(Debug, Default)]
+pub(super) struct Spans(BTreeMap<u32, (u32, u32)>);
+
+impl Spans {
+    pub(super) fn insert(&mut self, task: u32, span: (u32, u32)) {
+        self.0.insert(task, span);
+    }
+
+    pub(super) fn get(&self, task: u32) -> Option<(u32, u32)> {
+        if self.0.is_empty() { None } else { self.0.get(&task).copied() }
+    }
+
+    pub(super) fn remove(&mut self, task: u32) -> Option<(u32, u32)> {
+        if self.0.is_empty() { None } else { self.0.remove(&task) }
+    }
+
+    /// An edge, which is that of its list, is not among them any more.
+    pub(super) fn pass_over(&mut self, edge: u32, of: &Edge) {
+        if self.0.is_empty() {
+            return;
+        }
+        let Some((first, last)) = self.0.get_mut(&of.input) else { return };
+        match (*first == edge, *last == edge) {
+            (true, true) => drop(self.0.remove(&of.input)),
+            (true, false) => *first = of.next,
+            (false, true) => *last = of.previous,
+            (false, false) => {}
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, (u32, u32))> {
+        self.0.iter().map(|(task, span)| (*task, *span))
+    }
+}
+
 /// Tasks that are over and have not told all that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Tellings {
     /// In the order in which they ended.
     tasks: VecDeque<u32>,
-    /// For each, the edges to the next one and to the last one to be told.
-    edges: BTreeMap<u32, (u32, u32)>,
+    /// For each, the edges to those that are still to be told.
+    pub(super) spans: Spans,
 }
 
 impl Tellings {
@@ -25,38 +61,20 @@ impl Tellings {
         self.tasks.is_empty()
     }
 
-    fn begin(&mut self, task: u32, edges: (u32, u32)) {
+    fn begin(&mut self, task: u32, span: (u32, u32)) {
         self.tasks.push_back(task);
-        self.edges.insert(task, edges);
+        self.spans.insert(task, span);
     }
 
     /// Who tells next, and over which edge.
     fn next(&self) -> Option<(u32, Option<u32>)> {
         let task = *self.tasks.front()?;
-        Some((task, self.edges.get(&task).map(|(next, _)| *next)))
-    }
-
-    /// Nobody is to be told over this edge, which is that of its list.
-    pub(super) fn pass_over(&mut self, edge: u32, of: &Edge) {
-        if self.edges.is_empty() {
-            return;
-        }
-        let Some((next, last)) = self.edges.get_mut(&of.input) else { return };
-        match (*next == edge, *last == edge) {
-            (true, true) => drop(self.edges.remove(&of.input)),
-            (true, false) => *next = of.next,
-            (false, true) => *last = of.previous,
-            (false, false) => {}
-        }
+        Some((task, self.spans.get(task).map(|(next, _)| next)))
     }
 
     /// Nobody else is told. The edges to those who would have been.
     pub(super) fn end(&mut self, task: u32) -> Option<(u32, u32)> {
-        if self.edges.is_empty() { None } else { self.edges.remove(&task) }
-    }
-
-    pub(super) fn is_about(&self, task: u32) -> bool {
-        !self.edges.is_empty() && self.edges.contains_key(&task)
+        self.spans.remove(task)
     }
 }
 
@@ -100,7 +118,7 @@ impl Scheduler {
 
     fn tell(&mut self, task: u32, edge: u32) {
         let told = self.edges[edge];
-        self.tellings.pass_over(edge, &told);
+        self.tellings.spans.pass_over(edge, &told);
         let dependent = told.dependent;
         let State::Done(outcome) = &self.tasks[task].state else { unreachable!("only who is over tells") };
         if outcome.is_value() {
@@ -124,9 +142,9 @@ impl Scheduler {
     /// Edges whose tasks do not know yet that what they wait for is there.
     pub(super) fn untold(&self) -> BTreeSet<u32> {
         let mut untold = BTreeSet::new();
-        for (task, edges) in &self.tellings.edges {
-            assert!(self.tellings.tasks.contains(task) && self.tasks[*task].is_done(), "who is over tells in turn");
-            untold.extend(self.between(*edges));
+        for (task, span) in self.tellings.spans.iter() {
+            assert!(self.tellings.tasks.contains(&task) && self.tasks[task].is_done(), "who is over tells in turn");
+            untold.extend(self.between(span));
         }
         untold
     }

@@ -27,7 +27,8 @@ impl Scheduler {
     /// Whether the last step has left something for the next one.
     pub(super) fn is_unfinished(&self) -> bool {
         let cut = self.slice.starts == 0 && !self.ready.is_empty();
-        let told = self.fallout.is_empty() && self.tellings.is_empty() && self.unfed.is_empty();
+        let told =
+            self.fallout.is_empty() && self.tellings.is_empty() && self.losses.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
         cut || unfolded || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()

@@ -4,6 +4,7 @@
 //! serves few at once, so what many want spreads as a tree. Where peers cannot reach each other, the coordinator has the
 //! value shown to it and passes it on.
 
+use super::input::Edge;
 use super::object::{Copy, Show};
 use super::slab::NONE;
 use super::worker::{Health, Worker};
@@ -146,7 +147,7 @@ impl Scheduler {
                 }
             }
         }
-        self.judge_loss(slot);
+        self.judge_losses(&[slot]);
         self.stir_object(slot);
     }
 
@@ -159,7 +160,7 @@ impl Scheduler {
                 continue;
             };
             self.lose_copy(slot, worker);
-            self.judge_loss(slot);
+            self.judge_losses(&[slot]);
             self.stir_object(slot);
         }
     }
@@ -173,16 +174,35 @@ impl Scheduler {
             return;
         }
         self.unshow(object, self.workers[worker].id);
-        let (mut attempts, mut edge) = (0, self.tasks[self.objects[object].task].dependents);
-        while edge != NONE {
-            let edge_now = self.edges[edge];
-            let there = self.tasks[edge_now.dependent].lease().is_some_and(|lease| lease.worker == worker);
-            (attempts, edge) = (attempts + u32::from(there), edge_now.next);
-        }
+        let attempts = self.attempts_with(self.objects[object].task, worker);
         if attempts > 0 {
             self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting });
         }
         self.locate(object, worker);
+    }
+
+    /// How often attempts in a worker's hands need a value. A million may need it, and the worker may hold as many inputs:
+    /// both are looked through side by side until one is at its end.
+    fn attempts_with(&self, input: u32, worker: u32) -> u32 {
+        let edges = |first: u32| core::iter::successors(self.edges.get(first), |edge| self.edges.get(edge.next));
+        let is_held = |edge: &Edge| self.tasks[edge.dependent].lease().is_some_and(|lease| lease.worker == worker);
+        let attempts = core::iter::successors(self.tasks.get(self.workers[worker].first), |task| {
+            self.tasks.get(task.lease().expect("what a worker lists is assigned").next)
+        });
+        let needs = |edge: &u32| self.edges[*edge].input == input;
+        // Those without inputs take their time as well.
+        let held =
+            attempts.flat_map(|task| core::iter::once(0).chain(task.inputs.iter().map(|edge| u32::from(needs(edge)))));
+        let (mut of_input, mut of_worker) = (0, 0);
+        let mut held = held.fuse();
+        for edge in edges(self.tasks[input].dependents) {
+            of_input += u32::from(is_held(edge));
+            match held.next() {
+                Some(more) => of_worker += more,
+                None => return of_worker,
+            }
+        }
+        of_input
     }
 
     /// An object has come to a worker or gone from it: it is known there accordingly.
@@ -208,8 +228,7 @@ impl Scheduler {
             o.wants.retain(|want| want.worker != worker);
             self.unshow(*object, id);
         }
-        let lost: Vec<u32> = objects.iter().copied().filter(|object| self.miss(*object)).collect();
-        lost.into_iter().for_each(|object| self.make_again(object));
+        self.judge_losses(&objects);
         objects.into_iter().for_each(|object| self.stir_object(object));
     }
 
