@@ -287,6 +287,7 @@ impl Scheduler {
         assert!(session.fetched.is_empty(), "answers leave with their step");
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
         session.outbox.check();
+        self.check_acquaintances(session);
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();
         match session.link {
             Link::Left => {
@@ -301,6 +302,19 @@ impl Scheduler {
             Link::Cut(until) => {
                 assert!(timers == 1 && self.timers.contains(&(until, Timer::DropSession(session.id))), "a cut one has");
             }
+        }
+    }
+
+    /// Who knows of a worker knows of one that has its place still.
+    fn check_acquaintances(&self, session: &Session) {
+        let known = |worker: u32| self.workers.get(worker).is_some();
+        assert!(
+            session.named.iter().chain(session.known_at.iter()).all(known),
+            "what is known of workers is forgotten"
+        );
+        for function in session.functions.iter() {
+            let known = |worker: u32| session.known_at.contains(worker);
+            assert!(function.known_at.iter().all(known), "a session knows where its functions are known");
         }
     }
 

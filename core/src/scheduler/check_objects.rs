@@ -20,7 +20,7 @@ impl Scheduler {
         let owners = self.tasks.iter().filter(|(_, task)| task.object != NONE);
         assert_eq!(owners.count(), self.objects.len(), "each object has its task");
         self.objects.iter().for_each(|(slot, object)| self.check_object(slot, object));
-        let gone = self.gone.iter().map(|slot| (*slot, &self.workers[*slot]));
+        let gone = self.gone.iter().map(|gone| (gone.worker, &self.workers[gone.worker]));
         for (slot, worker) in self.workers.iter().chain(gone) {
             let with = self.objects.iter().filter(|(_, object)| object.is_with(slot)).map(|(object, _)| object);
             assert!(with.eq(worker.objects.iter().copied()), "what is with {} is known", worker.id);

@@ -108,10 +108,9 @@ impl Functions {
         self.known.values()
     }
 
-    pub(super) fn forget_worker(&mut self, worker: u32) {
-        for function in self.known.values_mut() {
-            function.known_at.remove(worker);
-        }
+    /// Those from one on, in order.
+    pub(super) fn from(&mut self, id: FunctionId) -> impl Iterator<Item = (FunctionId, &mut Function)> {
+        self.known.range_mut(id..).map(|(id, function)| (*id, function))
     }
 
     /// Panics unless the uses counted from scratch are those that are kept.
@@ -213,7 +212,7 @@ impl Scheduler {
             return;
         }
         let key = FunctionKey { session: self.sessions[session].id, function: gone.spec.id };
-        for worker in gone.known_at.iter() {
+        for worker in gone.known_at.iter().filter(|worker| !self.workers[*worker].gone).collect::<Vec<_>>() {
             self.stir_worker(worker);
             self.workers[worker].forgets.push(key);
         }

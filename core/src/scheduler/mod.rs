@@ -27,7 +27,7 @@
 //! dismissed is forgotten in that step, so what still arrives from it is ignored.
 //!
 //! The rooms, by what they decide:
-//! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report` and `liveness`;
+//! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report`, `liveness` and `gone`;
 //! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
@@ -46,6 +46,7 @@ mod event;
 mod fetch;
 mod fold;
 mod function;
+mod gone;
 mod home;
 mod index;
 mod input;
@@ -80,6 +81,7 @@ pub use event::{Event, Watch};
 pub use snapshot::{Snapshot, TaskTotals, WorkerView};
 pub use worker::Health;
 
+use self::gone::Gone;
 use self::input::Edge;
 use self::leftover::Remains;
 use self::losing::Losses;
@@ -201,8 +203,8 @@ pub struct Scheduler {
     unfed: Vec<(WorkerId, u32)>,
     /// Workers that finish what they have.
     draining: Vec<u32>,
-    /// Workers that are there no more and are not forgotten by all objects yet.
-    gone: VecDeque<u32>,
+    /// Workers that are there no more and are not forgotten by all yet.
+    gone: VecDeque<Gone>,
     /// What this step may still do beside its events.
     slice: Slice,
 }

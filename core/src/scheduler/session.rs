@@ -115,13 +115,6 @@ impl Session {
         (self.ended, self.started) = (Vec::new(), Vec::new());
         (self.fetched, self.progress) = (Vec::new(), Vec::new());
     }
-
-    pub(super) fn forget_worker(&mut self, worker: u32) {
-        self.named.remove(worker);
-        if self.known_at.remove(worker) {
-            self.functions.forget_worker(worker);
-        }
-    }
 }
 
 impl Scheduler {

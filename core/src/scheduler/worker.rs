@@ -1,5 +1,6 @@
 //! Workers: what each offers, holds and has been told.
 
+use super::gone::Gone;
 use super::ready::Class;
 use super::slab::NONE;
 use super::task::{Lease, State};
@@ -54,7 +55,7 @@ pub(super) struct Worker {
     pub(super) roomy: bool,
     /// In the list of workers to look at before this step ends.
     stirred: bool,
-    /// It is there no more: kept until it is known of none of its objects that they are with it.
+    /// It is there no more: kept until nobody knows of it (see `gone`).
     pub(super) gone: bool,
     pub(super) starts: Vec<Start>,
     /// Objects that it has, waits for or is about to have.
@@ -356,10 +357,6 @@ impl Scheduler {
         if let Some(time) = judged {
             self.timers.remove(&(time, Timer::JudgeWorker(id)));
         }
-        let sessions: Vec<u32> = self.sessions.iter().map(|(slot, _)| slot).collect();
-        for session in sessions {
-            self.sessions[session].forget_worker(slot);
-        }
         for n in 0..self.workers.len() {
             let other = self.workers.slot_at(n);
             self.workers[other].unreachable.remove(&id);
@@ -372,27 +369,8 @@ impl Scheduler {
             self.make_ready(task);
             task = next;
         }
-        self.gone.push_back(slot);
+        self.gone.push_back(Gone::new(slot));
         self.forget_gone();
-    }
-
-    /// Forgets what workers that are gone had, as much as this step may. Until then it is as if the news came late.
-    pub(super) fn forget_gone(&mut self) {
-        while let Some(slot) = self.gone.front().copied() {
-            let mut objects = Vec::new();
-            while objects.len() < self.slice.chores
-                && let Some(object) = self.workers[slot].objects.pop_first()
-            {
-                objects.push(object);
-            }
-            self.slice.chores -= objects.len();
-            self.forget_holder(slot, objects);
-            if !self.workers[slot].objects.is_empty() {
-                return;
-            }
-            self.workers.bury(slot);
-            self.gone.pop_front();
-        }
     }
 
     /// Gives an attempt a seat at a worker and a place in its list.

@@ -94,7 +94,7 @@ fn losses_that_are_told_in_slices_leave_nobody_behind() {
         }
         (tasks..220).for_each(|seq| submit(&mut rig, &mut rng, seq));
         finish(&mut rig, 220);
-        assert!(rig.outcomes.values().all(|outcome| outcome.is_value()), "seed {seed}: every task has its value");
+        assert!(rig.outcomes.values().all(crate::outcome::Outcome::is_value), "seed {seed}: every task has its value");
     }
     assert!(under_way > 200, "the news was under way after {under_way} steps only");
 }

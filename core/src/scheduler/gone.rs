@@ -1,0 +1,91 @@
+//! Gone: workers that are there no more, and what is still known of them.
+//!
+//! Nobody finds such a worker, and its attempts are ready again at once. A million objects may be with it and a million
+//! functions be known there: those forget it in slices, and until all have, its place is not given to another.
+
+use super::Scheduler;
+use super::function::Functions;
+use crate::id::{FunctionId, SessionId};
+use alloc::vec::Vec;
+
+/// A worker that is gone, and who has forgotten it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gone {
+    pub(super) worker: u32,
+    /// All sessions before this one have.
+    session: SessionId,
+    /// All functions of that one before this one have.
+    function: FunctionId,
+}
+
+impl Gone {
+    pub(super) const fn new(worker: u32) -> Self {
+        Self { worker, session: SessionId(0), function: FunctionId(0) }
+    }
+}
+
+impl Functions {
+    /// So many functions from one on forget a worker. How many did, and which follows.
+    fn forget_worker(&mut self, worker: u32, from: FunctionId, most: usize) -> (usize, Option<FunctionId>) {
+        let mut count = 0;
+        for (id, function) in self.from(from) {
+            if count == most {
+                return (count, Some(id));
+            }
+            function.known_at.remove(worker);
+            count += 1;
+        }
+        (count, None)
+    }
+}
+
+impl Scheduler {
+    /// Forgets what workers that are gone had, as much as this step may. Until then it is as if the news came late.
+    pub(super) fn forget_gone(&mut self) {
+        while let Some(mut gone) = self.gone.front().copied() {
+            let all = self.forget_objects_at(gone.worker) && self.forget_functions_at(&mut gone);
+            if !all {
+                self.gone[0] = gone;
+                return;
+            }
+            self.workers.bury(gone.worker);
+            self.gone.pop_front();
+        }
+    }
+
+    /// Whether it has none left.
+    fn forget_objects_at(&mut self, worker: u32) -> bool {
+        let mut objects = Vec::new();
+        while objects.len() < self.slice.chores
+            && let Some(object) = self.workers[worker].objects.pop_first()
+        {
+            objects.push(object);
+        }
+        self.slice.chores -= objects.len();
+        self.forget_holder(worker, objects);
+        self.workers[worker].objects.is_empty()
+    }
+
+    /// Whether no session and no function knows it any more. Those that have come since it went never did.
+    fn forget_functions_at(&mut self, gone: &mut Gone) -> bool {
+        while let Some(slot) = self.sessions.find_from(gone.session.0) {
+            if self.slice.trifles == 0 {
+                return false;
+            }
+            let session = &mut self.sessions[slot];
+            if session.known_at.contains(gone.worker) {
+                let (count, next) = session.functions.forget_worker(gone.worker, gone.function, self.slice.trifles);
+                self.slice.trifles -= count;
+                if let Some(next) = next {
+                    (gone.session, gone.function) = (session.id, next);
+                    return false;
+                }
+                session.known_at.remove(gone.worker);
+            }
+            session.named.remove(gone.worker);
+            self.slice.trifles = self.slice.trifles.saturating_sub(1);
+            (gone.session, gone.function) = (SessionId(session.id.0.saturating_add(1)), FunctionId(0));
+        }
+        true
+    }
+}
