@@ -19,23 +19,25 @@ use std::time::Duration;
 pub struct Handle(pub(super) Arc<Shared>);
 
 /// What user threads and driver share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) outgoing: Outgoing,
     pub(super) inbox: Inbox,
+    store: Arc<Store>,
     objects: Option<Arc<Objects>>,
 }
 
 impl Handle {
     /// A client that has no driver yet.
     pub(super) fn new(objects: Option<Arc<Objects>>) -> Self {
-        Self(Arc::new(Shared { objects, ..Shared::default() }))
+        let store = objects.as_deref().map_or_else(Store::new, |objects| Arc::clone(objects.blobs()));
+        Self(Arc::new(Shared { outgoing: Outgoing::default(), inbox: Inbox::default(), store, objects }))
     }
 
-    /// Where large values are kept that need not leave this machine; none if the coordinator is elsewhere.
+    /// Where the memory of large values is; the worker's too, if that is in this process.
     #[must_use]
-    pub fn store(&self) -> Option<&Arc<Store>> {
-        self.0.objects.as_deref().map(Objects::blobs)
+    pub fn store(&self) -> &Arc<Store> {
+        &self.0.store
     }
 
     /// The objects of the worker in this process; none if the coordinator is elsewhere.

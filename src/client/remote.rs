@@ -4,8 +4,10 @@ use super::driver::{Dialled, Driver, Resumption, Upstream};
 use super::{Close, Handle};
 use crate::clock::{draw, draw_seed};
 use crate::net::dial::{DialError, dial_client};
+use crate::net::framed::Land;
 use crate::net::join::JoinLine;
 use crate::shutdown::{CancellationToken, Service};
+use crate::store::landing::ground;
 use plait_core::client::Resume;
 use plait_core::limits;
 use plait_core::spec::PythonVersion;
@@ -74,7 +76,8 @@ impl Connecting {
         let handle = Handle::new(None);
         let (ready, answer) = mpsc::sync_channel(1);
         let answering = Answering { last: Mutex::default(), ready };
-        let dialler = Dialler { line, config, token: draw(), answering: Arc::new(answering) };
+        let land = Some(ground(Arc::clone(handle.store())));
+        let dialler = Dialler { line, config, token: draw(), land, answering: Arc::new(answering) };
         let answering = Arc::clone(&dialler.answering);
         let driver = Driver::new(&handle, dialler, draw_seed());
         let closing = handle.clone();
@@ -126,6 +129,7 @@ struct Dialler {
     line: JoinLine,
     config: ClientConfig,
     token: u128,
+    land: Land,
     answering: Arc<Answering>,
 }
 
@@ -149,11 +153,11 @@ impl Upstream for Dialler {
     const RESUME: Resume = Resume::Kept;
 
     fn dial(&mut self, resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>> {
-        let (line, config, token) = (self.line.clone(), self.config.clone(), self.token);
+        let (line, config, token, land) = (self.line.clone(), self.config.clone(), self.token, self.land.clone());
         let answering = Arc::clone(&self.answering);
         let resume = resume.map(|Resumption { epoch, session, taken }| (epoch, session, taken));
         Box::pin(async move {
-            match dial_client(&line, &config.name, config.python, token, resume).await {
+            match dial_client(&line, &config.name, config.python, token, resume, &land).await {
                 Ok((epoch, link)) => Dialled::Link(epoch, link),
                 Err(error) => {
                     debug!(target: "plait::client", %error, "a dial failed");

@@ -1,6 +1,6 @@
 //! Reaching a coordinator, and saying in one sentence why not.
 
-use super::framed::framed_up;
+use super::framed::{Land, framed_up};
 use super::greeting::{self, HelloError, tls_error};
 use super::join::{Address, JoinLine, Pin, Role};
 use super::link::Link;
@@ -141,9 +141,10 @@ pub async fn dial_worker(
     line: &JoinLine,
     offer: Offer,
     meet: &(dyn Fn(IpAddr) -> Option<Peer> + Sync),
+    land: &Land,
 ) -> Result<Link<FromWorker, ToWorker>, DialError> {
     let (_, stream) = dial(line, Role::Worker, PeerRole::Worker(offer), meet).await?;
-    Ok(framed_up(stream.into()))
+    Ok(framed_up(stream.into(), land))
 }
 
 /// Joins as a client; the first message to come is `Welcome` or a goodbye. Also tells which life of the coordinator it is.
@@ -156,10 +157,11 @@ pub async fn dial_client(
     python: PythonVersion,
     token: u128,
     resume: Option<(Epoch, SessionId, u64)>,
+    land: &Land,
 ) -> Result<(Epoch, Link<FromClient, ToClient>), DialError> {
     let role = PeerRole::Client { name: name.into(), python, token, resume };
     let (epoch, stream) = dial(line, Role::Client, role, &|_| None).await?;
-    Ok((epoch, framed_up(stream.into())))
+    Ok((epoch, framed_up(stream.into(), land)))
 }
 
 async fn dial(

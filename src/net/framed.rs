@@ -6,7 +6,9 @@
 use super::link::{Closed, GONE, Link, LossReason, Receiver, Sender};
 use super::pipe::{End, Flushed, Pipe};
 use crate::config;
+use plait_core::landing::Ground;
 use plait_core::limits;
+use plait_core::protocol::error::FrameError;
 use plait_core::protocol::frame::{Decoder, Encoder, advance};
 use plait_core::protocol::message::Message;
 use std::future::poll_fn;
@@ -26,6 +28,9 @@ const SLICES: usize = 64;
 /// Most bytes of values in one message here: it may carry several that are each within the bound on what is held.
 static MESSAGE_BYTES: LazyLock<u64> =
     LazyLock::new(|| config::held_bytes_limit().saturating_mul(2).min(limits::MESSAGE_BYTES));
+
+/// Where large segments are put together; on the heap without one.
+pub type Land = Option<Arc<dyn Ground>>;
 
 /// How often a link speaks, how long it waits for the peer to, and how much it takes at once.
 #[derive(Clone, Copy, Debug)]
@@ -66,15 +71,15 @@ impl Default for Terms {
 
 /// A link to a peer that came in. Must be called within a runtime.
 #[must_use]
-pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
-    framed_over(stream, Terms::default())
+pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>, land: &Land) -> Link<Out, In> {
+    framed_on(stream, Terms::default(), land.clone())
 }
 
 /// A link to the coordinator. How large a value may be it has judged by its own memory, which may be larger than what is
 /// here: to cut the link would only have it sent again.
 #[must_use]
-pub fn framed_up<Out: Message, In: Message>(stream: TlsStream<TcpStream>) -> Link<Out, In> {
-    framed_over(stream, Terms::upwards())
+pub fn framed_up<Out: Message, In: Message>(stream: TlsStream<TcpStream>, land: &Land) -> Link<Out, In> {
+    framed_on(stream, Terms::upwards(), land.clone())
 }
 
 /// The same over any stream and on any terms, for tests of what a socket can do.
@@ -82,9 +87,17 @@ pub fn framed_over<Out: Message, In: Message, S>(stream: S, terms: Terms) -> Lin
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    framed_on(stream, terms, None)
+}
+
+/// The same, where large segments land.
+pub fn framed_on<Out: Message, In: Message, S>(stream: S, terms: Terms, land: Land) -> Link<Out, In>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let out = Arc::new(Pipe::new(Flushed::WhenCarried));
     let back = Arc::new(Pipe::new(Flushed::WhenTaken));
-    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, terms));
+    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, terms, land));
     Link { sender: Sender::new(out, Arc::clone(&back) as _), receiver: Receiver::new(back) }
 }
 
@@ -110,12 +123,12 @@ impl<Out: Message, In: Message> Carried<Out, In> {
     }
 }
 
-async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, terms: Terms)
+async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, terms: Terms, land: Land)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
-    let mut read = pin!(read(reader, &link.back, terms));
+    let mut read = pin!(read(reader, &link.back, terms, land));
     let mut write = pin!(write(writer, &link.out, terms));
     tokio::select! {
         biased;
@@ -160,8 +173,9 @@ async fn read<In: Message, S: AsyncRead>(
     mut reader: ReadHalf<S>,
     pipe: &Pipe<In>,
     terms: Terms,
+    land: Land,
 ) -> Result<(), LossReason> {
-    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes), Vec::new());
+    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes).on(land), Vec::new());
     let mut buffer = vec![0; limits::READ_BYTES];
     let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
     let (mut told, mut spoke) = (Instant::now(), Instant::now());
@@ -172,12 +186,20 @@ async fn read<In: Message, S: AsyncRead>(
         spoke += full.elapsed();
         let mute = terms.mute.map(|mute| (spoke, mute));
         let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute };
-        let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
-        if length == 0 {
-            return decoder.finish().map_err(LossReason::Protocol);
-        }
         let before = decoder.taken();
-        let fed = decoder.feed(&buffer[..length], &mut messages);
+        let fed = match decoder.landing() {
+            Some(place) => {
+                let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), place)).await?;
+                if length == 0 { Err(FrameError::Truncated) } else { decoder.landed(length) }
+            }
+            None => {
+                let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
+                if length == 0 {
+                    return decoder.finish().map_err(LossReason::Protocol);
+                }
+                decoder.feed(&buffer[..length], &mut messages)
+            }
+        };
         if decoder.taken() > before {
             spoke = Instant::now();
         }

@@ -3,7 +3,7 @@
 //! An unauthenticated connection gets rustls, 64 KiB and five seconds. How many of them there may be is bounded, in total
 //! and per source; what they do is of no consequence to those that are in.
 
-use super::framed::framed;
+use super::framed::{Land, framed};
 use super::greeting;
 use super::join::Role;
 use super::keys::Keyring;
@@ -93,15 +93,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the port at `address` (`host:port`; port 0 takes a free one).
+    /// Opens the port at `address` (`host:port`; port 0 takes a free one). What comes in lands on `land`.
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub async fn bind(address: &str, keyring: Arc<Keyring>, epoch: Epoch) -> Result<Self, BindError> {
+    pub async fn bind(address: &str, keyring: Arc<Keyring>, epoch: Epoch, land: Land) -> Result<Self, BindError> {
         let failed = |source| BindError { address: address.into(), source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, door: Arc::new(Door::new(&keyring, epoch)) })
+        Ok(Self { socket, address, door: Arc::new(Door::new(&keyring, epoch, land)) })
     }
 
     /// Where it listens.
@@ -208,6 +208,7 @@ struct Door {
     tls: TlsAcceptor,
     roles: Roles,
     hello: Vec<u8>,
+    land: Land,
 }
 
 impl std::fmt::Debug for Door {
@@ -217,11 +218,11 @@ impl std::fmt::Debug for Door {
 }
 
 impl Door {
-    fn new(keyring: &Keyring, epoch: Epoch) -> Self {
+    fn new(keyring: &Keyring, epoch: Epoch, land: Land) -> Self {
         let version = env!("CARGO_PKG_VERSION").into();
         let hello = CoordinatorHello { oldest: PROTOCOL_OLDEST, newest: PROTOCOL, epoch, version };
         let hello = frame::write_hello(&hello).expect("our own hello is far below its limit");
-        Self { tls: server_config(keyring).into(), roles: Roles::of(keyring), hello }
+        Self { tls: server_config(keyring).into(), roles: Roles::of(keyring), hello, land }
     }
 
     /// Everything up to and including the peer's hello.
@@ -233,7 +234,7 @@ impl Door {
         let role = self.role(&stream)?;
         let hello = timeout_at(deadline, self.exchange(&mut stream)).await;
         let hello = hello.map_err(|_| Refusal::Slow(Stage::Hello))??;
-        admit(role, hello.role, stream)
+        admit(role, hello.role, stream, &self.land)
     }
 
     fn role(&self, stream: &TlsStream<TcpStream>) -> Result<Role, Refusal> {
@@ -259,15 +260,15 @@ impl Door {
 }
 
 /// Turns an authenticated connection into a link, if the peer is what its key allows.
-fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>) -> Result<Arrival, Refusal> {
+fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>, land: &Land) -> Result<Arrival, Refusal> {
     match (key, role) {
         (Role::Worker, PeerRole::Worker(mut offer)) => {
             offer.name = printable(&offer.name);
             offer.capacity = printable_names(&offer.capacity);
-            Ok(Arrival::Worker { offer, watch: Watch::Heartbeat, link: framed(stream.into()) })
+            Ok(Arrival::Worker { offer, watch: Watch::Heartbeat, link: framed(stream.into(), land) })
         }
         (Role::Client, PeerRole::Client { name, python: _, token, resume }) => {
-            Ok(Arrival::Client { name: printable(&name), token, resume, link: framed(stream.into()) })
+            Ok(Arrival::Client { name: printable(&name), token, resume, link: framed(stream.into(), land) })
         }
         (key, PeerRole::Worker(_)) => Err(Refusal::WrongRole { key, said: Role::Worker }),
         (key, PeerRole::Client { .. }) => Err(Refusal::WrongRole { key, said: Role::Client }),

@@ -3,7 +3,7 @@
 //! A worker has a key pair for as long as it lives. The coordinator tells who is where under which key, and to whom a guest
 //! will come: a connection whose key was not introduced in time is closed before a byte of it is read.
 
-use super::framed::{Terms, framed_over};
+use super::framed::{Land, Terms, framed_on, framed_over};
 use super::greeting;
 use super::identity::{Identity, pin_of};
 use super::join::Pin;
@@ -222,7 +222,12 @@ fn key_of(stream: &TlsStream<TcpStream>) -> Result<Fingerprint, Refusal> {
 ///
 /// # Errors
 /// If it cannot be reached in time, or is somebody else.
-pub async fn visit(identity: &Identity, peer: Peer, patience: Duration) -> io::Result<Link<ToHolder, FromHolder>> {
+pub async fn visit(
+    identity: &Identity,
+    peer: Peer,
+    patience: Duration,
+    land: Land,
+) -> io::Result<Link<ToHolder, FromHolder>> {
     let connect = async {
         let socket = TcpStream::connect(peer.address).await?;
         greeting::prepare(&socket)?;
@@ -230,5 +235,6 @@ pub async fn visit(identity: &Identity, peer: Peer, patience: Duration) -> io::R
         tls.connect(server_name(), socket).await
     };
     let stream = timeout(limits::HANDSHAKE_TIMEOUT, connect).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    Ok(framed_over(tokio_rustls::TlsStream::from(stream), Terms { mute: Some(patience), ..Terms::upwards() }))
+    let terms = Terms { mute: Some(patience), ..Terms::upwards() };
+    Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, land))
 }

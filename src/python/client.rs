@@ -122,7 +122,7 @@ impl Session {
     fn put(&self, future: &Bound<'_, FutureBase>, segments: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = future.py();
         let handle = self.0.own(py)?;
-        let mut value = Some(value_from(segments, handle.store())?);
+        let mut value = Some(value_from(segments, Some(handle.store()))?);
         let task = loop {
             match handle.put(&mut value) {
                 Ok(task) => break task,
@@ -204,7 +204,7 @@ impl Session {
         errors: &str,
         options: u32,
     ) -> PyResult<(u32, Ticket)> {
-        let initial = initial.map(|initial| value_from(initial, self.0.own(py)?.store())).transpose()?;
+        let initial = initial.map(|initial| value_from(initial, Some(self.0.own(py)?.store()))).transpose()?;
         self.open(py, Finish::Reduce { function: FunctionId(function), initial }, errors, options)
     }
 
@@ -346,7 +346,7 @@ fn new_task(
     let inputs = inputs.unwrap_or_default();
     let inputs = inputs.iter().map(|future| future.get().seq()).collect::<PyResult<_>>()?;
     let (function, options) = (FunctionId(function), OptionsId(options));
-    let args = value_from(args, handle.store())?;
+    let args = value_from(args, Some(handle.store()))?;
     Ok(NewTask { function, options, call, args, inputs, run, retention })
 }
 

@@ -94,7 +94,7 @@ impl Submitter {
         if stream.is_none() {
             return Ok(None);
         }
-        Ok(Some((value_from(&stream, handle.store())?, Box::default())))
+        Ok(Some((value_from(&stream, Some(handle.store()))?, Box::default())))
     }
 
     /// The number of a function that can be called as it is, and its entry: known, without pins, with nothing captured

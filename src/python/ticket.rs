@@ -74,9 +74,11 @@ impl Hold {
         let told = match outcome {
             Ok(Outcome::Value(value)) => match short_stream(&value) {
                 Some(stream) => PyBytes::new(py, stream).into_any(),
-                None => (intern!(py, "value"), segments_into(py, value, handle.store())?).into_bound_py_any(py)?,
+                None => {
+                    (intern!(py, "value"), segments_into(py, value, Some(handle.store()))?).into_bound_py_any(py)?
+                }
             },
-            Ok(outcome) => outcome_into(py, outcome, handle.store())?.into_any(),
+            Ok(outcome) => outcome_into(py, outcome, Some(handle.store()))?.into_any(),
             Err(loss) => ("lost", loss_text(loss)).into_bound_py_any(py)?,
         };
         *self.end() = End::Here(told.unbind(), story);

@@ -229,9 +229,19 @@ impl Store {
         Some(Memory { file, offset: 0 })
     }
 
-    /// Whether a segment is a blob of this store, or a part of one.
+    /// Whether a segment lies in memory of this store that can be passed on.
     pub(super) fn has(&self, segment: &Bytes) -> bool {
-        self.find(segment).is_some()
+        self.find(segment).is_some_and(|blob| blob.source.is_some())
+    }
+
+    /// Memory for a segment that is to come, in no file. Nothing if there is none for it.
+    pub(super) fn blank_memory(&self, length: usize) -> Option<Snapshot> {
+        Snapshot::blank(length, self.count().ok()?).ok()
+    }
+
+    /// A segment of such memory: it cannot be passed on, but be [taken](Self::take).
+    pub(super) fn own(self: &Arc<Self>, memory: Snapshot) -> Bytes {
+        Bytes::from_owner(Shared(self.enter(memory, None, None)))
     }
 
     /// Takes memory that somebody passed: a segment of so many bytes at `offset`.

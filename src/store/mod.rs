@@ -2,12 +2,14 @@
 //!
 //! [`shm`] has the page that each executor shares with its worker, and mappings; [`blob`] keeps large segments in memory
 //! that is passed instead of copied, and `spare` what an executor keeps mapped from one order to the next; [`passing`] sends
-//! descriptors over a Unix socket; [`objects`] has the values that stay with a worker, [`spill`] those of them for which
+//! descriptors over a Unix socket; [`landing`] has
+//! memory for what comes over a network; [`objects`] has the values that stay with a worker, [`spill`] those of them for which
 //! there is no memory.
 //! Nothing here has a name in a file system: what is shared is a sealed memfd, what is spilled a file without a name. Nobody
 //! else can open them, and they are gone with their last holder.
 
 pub mod blob;
+pub mod landing;
 pub mod objects;
 pub mod passing;
 pub mod shm;

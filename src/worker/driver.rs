@@ -15,6 +15,7 @@ use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
 use crate::config;
 use crate::store::blob::Store;
+use crate::store::landing::ground;
 use crate::store::objects::Objects;
 use crate::store::spill::{ReadError, SpillError};
 use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
@@ -75,12 +76,12 @@ impl Driver {
         let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects), ask)));
         Self {
             brain,
-            supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
+            supervisor: Supervisor::new(config.launch, config.place, Arc::clone(&blobs), stderr::ours()),
             transfers: Transfers::new(hall.clone(), Arc::clone(&objects)),
             objects,
             asks,
             disk,
-            uplink: Uplink::new(upstream, offer, hall),
+            uplink: Uplink::new(upstream, offer, hall, Some(ground(Arc::clone(&blobs)))),
             control,
             clock: Clock::start(),
             events: Vec::new(),

@@ -4,8 +4,10 @@
 //! whatever cuts it short is a fetch that failed, and the coordinator's to repeat.
 
 use super::hall::Hall;
+use crate::net::framed::Land;
 use crate::net::identity::Identity;
 use crate::net::peers::visit;
+use crate::store::landing::ground;
 use crate::store::objects::Objects;
 use plait_core::id::ObjectId;
 use plait_core::limits;
@@ -55,11 +57,11 @@ impl Transfers {
     /// Begins to fetch; [`next`](Self::next) tells the end.
     pub(super) fn fetch(&mut self, object: ObjectId, at: Peer) {
         let (hall, objects, room) = (self.hall.clone(), Arc::clone(&self.objects), Arc::clone(&self.room));
-        let patience = self.patience;
+        let (patience, land) = (self.patience, Some(ground(Arc::clone(self.objects.blobs()))));
         let task = self.tasks.spawn(async move {
             let Some(hall) = hall else { return (object, Err(Unfetched::Unreachable)) };
             let _room = room.acquire().await;
-            let fetched = fetch(&hall.identity, object, at, patience).await;
+            let fetched = fetch(&hall.identity, object, at, patience, land).await;
             (object, seal(fetched, objects).await)
         });
         self.under_way.insert(object, task);
@@ -101,12 +103,18 @@ impl Transfers {
     }
 }
 
-async fn fetch(identity: &Identity, object: ObjectId, at: Peer, patience: Duration) -> Result<Value, Unfetched> {
+async fn fetch(
+    identity: &Identity,
+    object: ObjectId,
+    at: Peer,
+    patience: Duration,
+    land: Land,
+) -> Result<Value, Unfetched> {
     let unreachable = |why: &dyn std::fmt::Display| {
         debug!(target: "plait::worker", %object, holder = %at.address, "a fetch failed: {why}");
         Unfetched::Unreachable
     };
-    let mut link = visit(identity, at, patience).await.map_err(|error| unreachable(&error))?;
+    let mut link = visit(identity, at, patience, land).await.map_err(|error| unreachable(&error))?;
     link.sender.send(ToHolder::Fetch(object)).map_err(|closed| unreachable(&closed))?;
     let (mut answers, mut excuses) = (Vec::new(), 0);
     loop {
@@ -252,7 +260,7 @@ mod tests {
         let pair = Pair::new();
         let (holder, _, mut asks) = brief(&pair, None);
         let hall = pair.fetcher.hall.as_ref().expect("it has one");
-        let mut link = visit(&hall.identity, holder, PATIENCE).await.expect("it listens");
+        let mut link = visit(&hall.identity, holder, PATIENCE, None).await.expect("it listens");
         link.sender.send(ToHolder::Fetch(ObjectId::default())).expect("linked");
         let ask = timeout(PATIENCE, asks.recv()).await.expect("in time").expect("the holder has not got it");
         let mut said = Vec::new();
@@ -372,7 +380,7 @@ mod tests {
         let pair = Pair::new();
         let (holder, through, _) = brief(&pair, Some(value()));
         let hall = pair.fetcher.hall.as_ref().expect("it has one");
-        let mut link = visit(&hall.identity, holder, PATIENCE).await.expect("it listens");
+        let mut link = visit(&hall.identity, holder, PATIENCE, None).await.expect("it listens");
         timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
         let mut said = Vec::new();
         while link.receiver.receive(&mut said, 1).await.is_ok() {}

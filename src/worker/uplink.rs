@@ -7,6 +7,7 @@ use super::WorkerExit;
 use super::hall::Hall;
 use crate::clock::draw_seed;
 use crate::net::dial::{Backoff, DialError, dial_worker};
+use crate::net::framed::Land;
 use crate::net::join::JoinLine;
 use crate::net::link::{Closed, Link};
 use plait_core::limits::{FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
@@ -46,6 +47,7 @@ struct Target {
     line: JoinLine,
     offer: Offer,
     hall: Option<Arc<Hall>>,
+    land: Land,
 }
 
 /// What came of waiting for the coordinator.
@@ -61,12 +63,12 @@ pub(super) enum Heard {
 }
 
 impl Uplink {
-    pub(super) fn new(upstream: Upstream, offer: Offer, hall: Option<Arc<Hall>>) -> Self {
+    pub(super) fn new(upstream: Upstream, offer: Offer, hall: Option<Arc<Hall>>, land: Land) -> Self {
         match upstream {
             Upstream::Memory(link) => Self { link: Some(link), dialling: None, redial: None },
             Upstream::Dial(line) => {
                 let give_up = Instant::now() + WORKER_CONNECT_TIMEOUT;
-                let target = Target { line, offer, hall };
+                let target = Target { line, offer, hall, land };
                 let dialling: Dialling = Box::pin(dial(target.clone(), Some(give_up)));
                 Self { link: None, dialling: Some(dialling), redial: Some(target) }
             }
@@ -139,11 +141,11 @@ impl std::fmt::Debug for Uplink {
 
 /// Dials until it works, is refused, or `give_up` has come; the last error tells why.
 async fn dial(target: Target, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
-    let Target { line, offer, hall } = target;
+    let Target { line, offer, hall, land } = target;
     let meet = |here| hall.as_ref()?.open(here);
     let mut backoff = Backoff::new(draw_seed());
     loop {
-        let error = match dial_worker(&line, offer.clone(), &meet).await {
+        let error = match dial_worker(&line, offer.clone(), &meet, &land).await {
             Ok(link) => {
                 let at = line.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
                 info!(target: "plait::worker", slots = offer.capacity.cpus, %at, "joined the coordinator");

@@ -58,7 +58,7 @@ impl Port {
     async fn open() -> Self {
         let home = fresh_home();
         let keyring = Arc::new(Keyring::open(&home).unwrap());
-        let listener = Listener::bind("127.0.0.1:0", Arc::clone(&keyring), Epoch(7)).await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0", Arc::clone(&keyring), Epoch(7), None).await.unwrap();
         let address = listener.address();
         let (sender, arrivals) = mpsc::channel(16);
         let shutdown = CancellationToken::new();
@@ -71,7 +71,7 @@ impl Port {
     }
 
     async fn dial_worker(&self) -> Result<Link<FromWorker, ToWorker>, DialError> {
-        soon(dial_worker(&self.line(Role::Worker), offer(), &|_| None)).await
+        soon(dial_worker(&self.line(Role::Worker), offer(), &|_| None, &None)).await
     }
 
     async fn next(&mut self) -> Arrival {
@@ -92,7 +92,7 @@ impl Port {
 
     async fn client(&mut self) -> (Link<FromClient, ToClient>, Link<ToClient, FromClient>) {
         let line = self.line(Role::Client);
-        let dialled = soon(dial_client(&line, "me", PYTHON, 5, None)).await;
+        let dialled = soon(dial_client(&line, "me", PYTHON, 5, None, &None)).await;
         let (epoch, near) = dialled.expect("the line is right");
         assert_eq!(epoch, Epoch(7));
         match self.next().await {

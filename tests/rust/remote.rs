@@ -59,7 +59,7 @@ impl Server {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let link = dial_worker(&line, offer(2), &|_| None).await.expect("it is there");
+                let link = dial_worker(&line, offer(2), &|_| None, &None).await.expect("it is there");
                 let (probe, worker) = Worker::new(link, act);
                 sender.send(probe).unwrap();
                 worker.run().await;

@@ -90,6 +90,8 @@ pub enum FramePart {
     Data,
     /// What says where a passed segment lies.
     Passed,
+    /// What says how long a segment is.
+    Segment,
     /// All data before one control message.
     Message,
     /// A hello.
@@ -103,6 +105,7 @@ impl core::fmt::Display for FramePart {
             Self::Inline => "inline values",
             Self::Data => "a data frame",
             Self::Passed => "a passed segment's place",
+            Self::Segment => "a segment's length",
             Self::Message => "a message with values",
             Self::Hello => "a hello",
         })

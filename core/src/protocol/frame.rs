@@ -6,6 +6,7 @@
 //! Part     as Control; the message goes on in the next one
 //! Data     first = 0, second = bytes (1..=DATA_FRAME_BYTES) of a value too large to travel inline
 //! DataEnd  as Data; the value ends here
+//! Segment  first = SEGMENT_BODY_BYTES; the data that comes next, so many bytes (u64 LE), is one segment of such a value
 //! Passed   first = PASSED_BODY_BYTES; a segment of such a value as memory whose descriptor has left before: offset and
 //!          length, u64 LE each. Only between a worker and its executors
 //! PassedEnd as Passed; the value ends here
@@ -16,7 +17,8 @@
 //! The data of a message comes right before its control frame, value by value, in the message's own order. Which values
 //! are inline follows from their lengths alone ([`Placement`]), so both sides know it without a flag.
 //!
-//! Nothing is allocated for a length that was only announced: buffers grow by what arrived.
+//! Nothing is allocated for a length that was only announced: buffers grow by what arrived. A large segment is announced
+//! all the same, so that it can be put together where it stays ([`Ground`](crate::landing::Ground)).
 
 mod decode;
 mod encode;
@@ -34,6 +36,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const HEADER_BYTES: usize = 12;
 /// Bytes behind the header of a segment that is passed as memory: where it begins there, and its length.
 const PASSED_BODY_BYTES: usize = 16;
+/// Bytes behind the header of a segment that comes as data: its length.
+const SEGMENT_BODY_BYTES: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -44,6 +48,7 @@ enum Kind {
     Heartbeat = 5,
     Passed = 6,
     PassedEnd = 7,
+    Segment = 8,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -77,6 +82,7 @@ impl Header {
             5 => Kind::Heartbeat,
             6 => Kind::Passed,
             7 => Kind::PassedEnd,
+            8 => Kind::Segment,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -89,6 +95,7 @@ impl Header {
             }
             Kind::Data | Kind::DataEnd => ((FramePart::Control, 0), (FramePart::Data, limits::DATA_FRAME_BYTES)),
             Kind::Passed | Kind::PassedEnd => ((FramePart::Passed, PASSED_BODY_BYTES), (FramePart::Data, 0)),
+            Kind::Segment => ((FramePart::Segment, SEGMENT_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Heartbeat => ((FramePart::Control, 0), (FramePart::Data, 0)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
@@ -97,7 +104,12 @@ impl Header {
         if matches!(kind, Kind::Data | Kind::DataEnd) && second == 0 {
             return Err(FrameError::EmptyData);
         }
-        if matches!(kind, Kind::Passed | Kind::PassedEnd) && first != PASSED_BODY_BYTES {
+        let announces = match kind {
+            Kind::Passed | Kind::PassedEnd => PASSED_BODY_BYTES,
+            Kind::Segment => SEGMENT_BODY_BYTES,
+            Kind::Control | Kind::Part | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Hello => first,
+        };
+        if first != announces {
             return Err(FrameError::DamagedHeader);
         }
         Ok(Self { kind, first, second })

@@ -5,7 +5,7 @@
 
 use super::fill::LARGE_PAGE;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -51,6 +51,21 @@ impl Mapping {
         // SAFETY: what is replaced lies within `room`, which is `LARGE_PAGE` longer and of which nobody knows.
         let start = unsafe { mmap(start.cast(), length, access, flags | MapFlags::FIXED, file, offset) }?;
         Ok(room.keep(Self::at(start, length)))
+    }
+
+    /// Maps memory that is nobody's yet and all zeros: large pages where the kernel has some, each there once it is written to.
+    pub(super) fn blank(length: usize) -> io::Result<Self> {
+        let room = Self::reserve(length.checked_add(LARGE_PAGE).ok_or(Errno::NOMEM)?)?;
+        let start = room.start.as_ptr().wrapping_add(room.address().wrapping_neg() % LARGE_PAGE);
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: what is replaced lies within `room`, which is `LARGE_PAGE` longer and of which nobody knows.
+        let start = unsafe { mmap_anonymous(start.cast(), length, access, flags | MapFlags::FIXED) }?;
+        let map = room.keep(Self::at(start, length));
+        // What does not fill a large page stays on small ones.
+        let whole = length - length % LARGE_PAGE;
+        // SAFETY: the range is mapped. Whatever the kernel makes of the advice, its bytes stay what they are.
+        let _ = unsafe { madvise(start, whole, Advice::LinuxHugepage) };
+        Ok(map)
     }
 
     /// Addresses for so many bytes, with no memory behind them.

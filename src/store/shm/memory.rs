@@ -27,7 +27,7 @@ pub(in crate::store) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Re
     Ok(whole && fcntl_get_seals(memory)?.contains(FROZEN))
 }
 
-/// A part of sealed memory, mapped privately: writes to it stay here.
+/// A part of sealed memory, mapped privately, so that writes to it stay here; or memory that never was anybody else's.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Empty only while it is dropped.
@@ -72,7 +72,12 @@ impl Snapshot {
         Ok(Self { map, home: None, _counted: counted })
     }
 
-    /// The same, with a mapping that has been `used` if there is one, and that goes to `spares`.
+    /// Memory of so many bytes, all of them zero.
+    pub(in crate::store) fn blank(length: usize, counted: Counted) -> io::Result<Self> {
+        Ok(Self { map: Some(Mapping::blank(length)?), home: None, _counted: counted })
+    }
+
+    /// The same as [`map`](Self::map), with a mapping that has been `used` if there is one, and that goes to `spares`.
     pub(in crate::store) fn at_home(mut self, used: Option<Mapping>, spares: Arc<Spares>, origin: Origin) -> Self {
         if used.is_some() {
             self.map = used;
@@ -108,7 +113,8 @@ impl Snapshot {
     pub fn bytes(&self) -> &[u8] {
         let map = self.map_ref();
         // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
-        // shrinking and has no holes, so no access faults. The mapping lives as long as `self`.
+        // shrinking and has no holes, so no access faults. Where there is no file, the memory is all ours. The mapping
+        // lives as long as `self`.
         unsafe { std::slice::from_raw_parts(map.start().as_ptr(), map.len()) }
     }
 

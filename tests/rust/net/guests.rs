@@ -64,9 +64,9 @@ async fn answer(link: &mut Link<ToHolder, FromHolder>) -> Option<FromHolder> {
 async fn who_is_introduced_is_let_in_before_or_after_it_has_come() {
     let (holder, early, late) = (Holder::open(), Identity::draw(), Identity::draw());
     holder.guests.introduce(fingerprint(&early));
-    let mut link = soon(visit(&early, holder.peer, PATIENCE)).await.expect("it listens");
+    let mut link = soon(visit(&early, holder.peer, PATIENCE, None)).await.expect("it listens");
     assert!(answer(&mut link).await.is_some());
-    let mut link = soon(visit(&late, holder.peer, PATIENCE)).await.expect("it proves to have a key");
+    let mut link = soon(visit(&late, holder.peer, PATIENCE, None)).await.expect("it proves to have a key");
     let (answered, ()) = tokio::join!(answer(&mut link), async {
         tokio::task::yield_now().await;
         assert_eq!(holder.served.load(Ordering::Relaxed), 1, "nobody knows it yet");
@@ -79,11 +79,11 @@ async fn who_is_introduced_is_let_in_before_or_after_it_has_come() {
 async fn who_is_not_introduced_is_sent_away_unheard() {
     let (holder, known, stranger) = (Holder::open(), Identity::draw(), Identity::draw());
     holder.guests.introduce(fingerprint(&known));
-    let mut link = soon(visit(&stranger, holder.peer, PATIENCE)).await.expect("it proves to have a key");
+    let mut link = soon(visit(&stranger, holder.peer, PATIENCE, None)).await.expect("it proves to have a key");
     assert_eq!(answer(&mut link).await, None);
     // With its coordinator go those whom that has introduced.
     holder.guests.forget();
-    let mut link = soon(visit(&known, holder.peer, PATIENCE)).await.expect("it proves to have a key");
+    let mut link = soon(visit(&known, holder.peer, PATIENCE, None)).await.expect("it proves to have a key");
     assert_eq!(answer(&mut link).await, None);
     assert_eq!(holder.served.load(Ordering::Relaxed), 0);
 }
@@ -105,6 +105,6 @@ async fn a_holder_with_another_key_than_was_said_is_not_spoken_to() {
     let (holder, guest) = (Holder::open(), Identity::draw());
     holder.guests.introduce(fingerprint(&guest));
     let other = Peer { key: Fingerprint([1; 16]), ..holder.peer };
-    assert!(soon(visit(&guest, other, PATIENCE)).await.is_err());
+    assert!(soon(visit(&guest, other, PATIENCE, None)).await.is_err());
     assert_eq!(holder.served.load(Ordering::Relaxed), 0);
 }

@@ -2,8 +2,10 @@
 
 use super::{next, soon};
 use bytes::Bytes;
-use plait::net::framed::{Terms, framed_over};
+use plait::net::framed::{Terms, framed_on, framed_over};
 use plait::net::link::{Closed, Link, LossReason, memory};
+use plait::store::blob::Store;
+use plait::store::landing::ground;
 use plait_core::id::{AttemptId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Ending, Report};
@@ -12,6 +14,7 @@ use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient, WorkerState, WorkerStatus};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::spec::PythonVersion;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
@@ -76,6 +79,35 @@ async fn framed_links_do_what_links_do() {
 #[tokio::test]
 async fn framed_links_do_it_byte_by_byte() {
     does_what_a_link_does(over(1)).await;
+}
+
+/// Values that are put together where they stay, between messages that are not.
+#[tokio::test]
+async fn large_values_land_however_they_are_cut() {
+    for (room, bytes) in [(70_001, 20 << 20), (64 << 10, 9 << 20), (1_000, 5 << 20)] {
+        let store = Store::new();
+        let (a, b) = duplex(room);
+        let near: Near = framed_over(a, QUICK);
+        let mut far: Far = framed_on(b, QUICK, Some(ground(Arc::clone(&store))));
+        let sent = [FromWorker::Draining, ended(bytes), ended(300_000), ended(10)];
+        sent.iter().for_each(|message| near.sender.send(message.clone()).unwrap());
+        for message in sent {
+            assert_eq!(next(&mut far.receiver).await, Ok(message));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_within_a_large_value_is_a_loss() {
+    let (mut a, b) = duplex(64 << 10);
+    let mut far: Far = framed_on(b, QUICK, Some(ground(Store::new())));
+    let mut encoder = Encoder::new();
+    encoder.message(ended(5 << 20)).unwrap();
+    let stream: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    a.write_all(&stream[..1 << 20]).await.unwrap();
+    drop(a);
+    let lost = next(&mut far.receiver).await;
+    assert_eq!(lost, Err(Closed::Lost(LossReason::Protocol(FrameError::Truncated))));
 }
 
 /// A peer that dies is a loss, with and without a stream between.

@@ -39,7 +39,7 @@ async fn a_client_comes_back_to_its_session() {
     let mut port = Port::open().await;
     let resumed = Some((Epoch(7), SessionId(3), 99));
     let line = port.line(Role::Client);
-    drop(soon(dial_client(&line, "me", PYTHON, u128::MAX, resumed)).await.unwrap());
+    drop(soon(dial_client(&line, "me", PYTHON, u128::MAX, resumed, &None)).await.unwrap());
     let Arrival::Client { token: u128::MAX, resume, .. } = port.next().await else { panic!("not this client") };
     assert_eq!(resume, resumed);
 }
@@ -49,11 +49,11 @@ async fn what_a_peer_calls_itself_and_its_resources_is_one_plain_line() {
     let mut port = Port::open().await;
     let named = [("gpu".into(), Amount(1)), ("tpu\u{1b}[2J\n\u{9b}".into(), Amount(2))];
     let said = Offer { name: "host\r1".into(), capacity: Resources::new(3, named), ..offer() };
-    drop(soon(dial_worker(&port.line(Role::Worker), said, &|_| None)).await.unwrap());
+    drop(soon(dial_worker(&port.line(Role::Worker), said, &|_| None, &None)).await.unwrap());
     let Arrival::Worker { offer: heard, .. } = port.next().await else { panic!("not this worker") };
     assert_eq!(&*heard.name, "host\u{fffd}1");
     assert_eq!(heard.capacity.to_string(), "cpus=3 gpu=0.0001 tpu\u{fffd}[2J\u{fffd}\u{fffd}=0.0002");
-    drop(soon(dial_client(&port.line(Role::Client), "me\u{1b}c", PYTHON, 1, None)).await.unwrap());
+    drop(soon(dial_client(&port.line(Role::Client), "me\u{1b}c", PYTHON, 1, None, &None)).await.unwrap());
     let Arrival::Client { name, .. } = port.next().await else { panic!("not this client") };
     assert_eq!(&*name, "me\u{fffd}c");
 }
@@ -64,7 +64,7 @@ async fn each_address_of_a_line_is_tried() {
     let mut line = port.line(Role::Worker);
     let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     line.addresses.splice(0..0, [at(dead), "nowhere.invalid:1".parse().unwrap()]);
-    drop(soon(dial_worker(&line, offer(), &|_| None)).await.expect("the third one answers"));
+    drop(soon(dial_worker(&line, offer(), &|_| None, &None)).await.expect("the third one answers"));
     assert!(matches!(port.next().await, Arrival::Worker { .. }));
 }
 
@@ -99,7 +99,7 @@ async fn many_come_in_at_once() {
         .map(|_| {
             tokio::spawn({
                 let line = line.clone();
-                async move { dial_worker(&line, offer(), &|_| None).await }
+                async move { dial_worker(&line, offer(), &|_| None, &None).await }
             })
         })
         .collect();

@@ -128,15 +128,15 @@ async fn a_wrong_key_is_told_as_such() {
     for role in [Role::Worker, Role::Client] {
         let line = JoinLine { key: Key([1; 16]), ..port.line(role) };
         let refused = match role {
-            Role::Worker => soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err(),
-            Role::Client => soon(dial_client(&line, "me", PYTHON, 1, None)).await.unwrap_err(),
+            Role::Worker => soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err(),
+            Role::Client => soon(dial_client(&line, "me", PYTHON, 1, None, &None)).await.unwrap_err(),
         };
         assert!(matches!(refused, DialError::WrongKey { .. }), "{refused:?}");
         assert!(refused.fatal() && refused.to_string().contains("wrong key for this cluster"), "{refused}");
     }
     // A key of one role says nothing in the other.
     let line = JoinLine { key: port.line(Role::Client).key, ..port.line(Role::Worker) };
-    assert!(matches!(soon(dial_worker(&line, offer(), &|_| None)).await, Err(DialError::WrongKey { .. })));
+    assert!(matches!(soon(dial_worker(&line, offer(), &|_| None, &None)).await, Err(DialError::WrongKey { .. })));
     log.says("its key is not of this cluster").await;
     port.expect_well().await;
 }
@@ -147,7 +147,7 @@ async fn the_line_of_another_cluster_is_told_as_such() {
     let mut port = Port::open().await;
     let other = Port::open().await;
     let line = JoinLine { addresses: vec![at(port.address)], ..other.line(Role::Worker) };
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     let DialError::WrongPin { expected, got, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!((*expected, *got), (other.keyring.pin(), port.keyring.pin()));
     let text = refused.to_string();
@@ -160,10 +160,10 @@ async fn the_line_of_another_cluster_is_told_as_such() {
 async fn a_line_for_another_role_is_refused_before_anything_is_sent() {
     let nowhere = vec!["nowhere.invalid:1".parse().unwrap()];
     let line = |role| JoinLine { role, pin: Pin([0; 16]), key: Key([0; 16]), addresses: nowhere.clone() };
-    let refused = soon(dial_worker(&line(Role::Client), offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line(Role::Client), offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::WrongRole { found: Role::Client, needed: Role::Worker }));
     assert!(refused.fatal() && refused.to_string().contains("plait1w-"), "{refused}");
-    let refused = soon(dial_client(&line(Role::Worker), "me", PYTHON, 1, None)).await.unwrap_err();
+    let refused = soon(dial_client(&line(Role::Worker), "me", PYTHON, 1, None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::WrongRole { found: Role::Worker, needed: Role::Client }));
 }
 
@@ -231,7 +231,7 @@ async fn a_coordinator_of_another_version_is_told_with_both_versions_and_the_fix
     let newer = CoordinatorHello { oldest: PROTOCOL + 1, newest: PROTOCOL + 2, epoch: Epoch(1), version: "9.9".into() };
     let (address, served) = coordinator(&keyring, frame::write_hello(&newer).unwrap()).await;
     let line = keyring.join_line(Role::Worker, vec![at(address)]);
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     let DialError::Version { theirs, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!(*theirs, (PROTOCOL + 1, PROTOCOL + 2));
     let text = refused.to_string();
@@ -255,22 +255,22 @@ async fn what_is_no_coordinator_is_told_as_such() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         hung_up(&mut stream).await;
     });
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::NotPlait { .. }), "{refused:?}");
     soon(served).await.unwrap();
     // The right key, and then no hello.
     let (address, _) = coordinator(&keyring, b"220 ready for mail\r\n".to_vec()).await;
     let line = keyring.join_line(Role::Worker, vec![at(address)]);
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::NotPlait { .. }), "{refused:?}");
     // Nobody, and somebody who says nothing.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let line = keyring.join_line(Role::Worker, vec![at(nobody)]);
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::Unreachable { .. }) && !refused.fatal(), "{refused:?}");
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let line = keyring.join_line(Role::Worker, vec![at(silent.local_addr().unwrap())]);
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::Timeout { .. }) && !refused.fatal(), "{refused:?}");
 }
 
@@ -285,7 +285,7 @@ async fn a_man_in_the_middle_is_noticed_before_the_peer_signs_anything() {
         tls.accept(stream).await.map(|_| ())
     });
     let line = JoinLine { addresses: vec![at(address)], ..port.line(Role::Worker) };
-    let refused = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap_err();
+    let refused = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap_err();
     assert!(matches!(refused, DialError::WrongPin { got, .. } if got == own.pin()), "{refused:?}");
     let seen = soon(caught).await.unwrap().unwrap_err();
     assert!(seen.to_string().contains("CertificateUnknown"), "an alert, and no key of the peer's: {seen}");
@@ -305,7 +305,7 @@ async fn a_recorded_connection_cannot_be_played_again() {
         drop(copy_bidirectional(&mut peer, &mut server).await);
         peer.seen
     });
-    let near = soon(dial_worker(&line, offer(), &|_| None)).await.unwrap();
+    let near = soon(dial_worker(&line, offer(), &|_| None, &None)).await.unwrap();
     assert!(matches!(port.next().await, Arrival::Worker { .. }), "a proxy that only passes on is no obstacle");
     near.sender.send(FromWorker::Goodbye).unwrap();
     near.sender.finish();

@@ -1,12 +1,15 @@
 //! Bytes to messages, however they are split on the way.
 
-use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement};
+use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement, SEGMENT_BODY_BYTES};
+use crate::landing::{Ground, Heap, Landing};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::{FrameError, FramePart};
 use crate::protocol::message::Message;
 use crate::value::Value;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -44,9 +47,11 @@ pub struct Decoder<M> {
     body: Vec<u8>,
     /// What is still to come of a data frame.
     data_left: usize,
-    /// What has arrived of a passed segment's place.
+    /// What has arrived of a passed segment's place, or of a segment's length.
     place: [u8; PASSED_BODY_BYTES],
     place_filled: usize,
+    /// Where large segments are put together that come as data; on the heap without one.
+    ground: Option<Arc<dyn Ground>>,
     data: Data,
     /// The parts so far of a message that was cut.
     parts: Option<(M, usize)>,
@@ -64,10 +69,12 @@ struct Data {
     pieces: Pieces,
     /// The data behind the last piece.
     current: Vec<u8>,
+    /// A segment of which not all has come, and how much is missing.
+    landing: Option<(Box<dyn Landing>, usize)>,
     bytes: u64,
 }
 
-/// A value that came in frames of its own: what was passed, and between that what was sent as data.
+/// A value that came in frames of its own: what was passed or announced, and between that what was sent as data.
 #[derive(Debug, Default)]
 struct Pieces {
     bytes: u64,
@@ -102,12 +109,19 @@ impl<M: Message> Decoder<M> {
             data_left: 0,
             place: [0; PASSED_BODY_BYTES],
             place_filled: 0,
-            data: Data { whole: VecDeque::new(), pieces: Pieces::new(), current: Vec::new(), bytes: 0 },
+            ground: None,
+            data: Data { whole: VecDeque::new(), pieces: Pieces::new(), current: Vec::new(), landing: None, bytes: 0 },
             parts: None,
             message_bytes,
             taken: 0,
             failed: None,
         }
+    }
+
+    /// The same; large segments that come as data are put together where `ground` says, if there is one.
+    #[must_use]
+    pub fn on(self, ground: Option<Arc<dyn Ground>>) -> Self {
+        Self { ground, ..self }
     }
 
     /// Takes all of `bytes` and puts the messages that they complete into `messages`. That there were none is no sign of
@@ -159,7 +173,28 @@ impl<M: Message> Decoder<M> {
     #[must_use]
     pub fn held(&self) -> usize {
         let whole = self.data.whole.iter().chain([&self.data.pieces]).map(|pieces| pieces.owned).sum::<usize>();
-        self.body.capacity() + self.data.current.capacity() + whole
+        let landing = self.data.landing.as_ref().map_or(0, |(landing, _)| landing.held());
+        self.body.capacity() + self.data.current.capacity() + landing + whole
+    }
+
+    /// Where the next bytes of the stream belong, if they are of a large segment: whoever writes them there has them taken
+    /// with [`landed`](Self::landed) and spares a copy.
+    pub fn landing(&mut self) -> Option<&mut [u8]> {
+        let (landing, _) = self.data.landing.as_mut().filter(|_| self.failed.is_none() && self.data_left > 0)?;
+        let space = landing.space();
+        let next = space.len().min(self.data_left);
+        Some(&mut space[..next])
+    }
+
+    /// So many bytes are [there](Self::landing).
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn landed(&mut self, bytes: usize) -> Result<(), FrameError> {
+        self.taken += bytes as u64;
+        self.data_left -= bytes;
+        self.data.advance(bytes);
+        self.close_data().inspect_err(|error| self.failed = Some(*error))
     }
 
     fn consume(&mut self, bytes: &mut &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<Fed, FrameError> {
@@ -169,7 +204,8 @@ impl<M: Message> Decoder<M> {
                 continue;
             };
             match frame.kind {
-                Kind::Data | Kind::DataEnd => self.take_data(frame, bytes)?,
+                Kind::Data | Kind::DataEnd => self.take_data(bytes)?,
+                Kind::Segment => self.take_length(bytes)?,
                 Kind::Passed | Kind::PassedEnd => match self.take_passed(frame, bytes, receive)? {
                     Fed::All => {}
                     Fed::Waiting => return Ok(Fed::Waiting),
@@ -194,11 +230,14 @@ impl<M: Message> Decoder<M> {
             Kind::Heartbeat => {}
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
             Kind::Data | Kind::DataEnd => {
-                self.data.admit(header.second, self.message_bytes)?;
+                self.data.expect(header.second, self.message_bytes)?;
                 self.data_left = header.second;
                 self.frame = Some(header);
             }
-            Kind::Passed | Kind::PassedEnd => self.frame = Some(header),
+            Kind::Passed | Kind::PassedEnd | Kind::Segment if self.data.landing.is_some() => {
+                return Err(FrameError::ValueMismatch);
+            }
+            Kind::Passed | Kind::PassedEnd | Kind::Segment => self.frame = Some(header),
             // Every message has at least its variant, so a body never is empty.
             Kind::Control | Kind::Part if header.first == 0 => {
                 return Err(crate::protocol::error::DecodeError::Malformed.into());
@@ -208,32 +247,77 @@ impl<M: Message> Decoder<M> {
         Ok(())
     }
 
-    fn take_data(&mut self, frame: Header, bytes: &mut &[u8]) -> Result<(), FrameError> {
-        let piece = take(bytes, self.data_left);
-        self.taken += piece.len() as u64;
-        self.data.current.extend_from_slice(piece);
-        self.data_left -= piece.len();
+    fn take_data(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
+        while !bytes.is_empty() && self.data_left > 0 {
+            let piece = match self.landing() {
+                Some(space) => {
+                    let piece = take(bytes, space.len());
+                    space[..piece.len()].copy_from_slice(piece);
+                    self.data.advance(piece.len());
+                    piece
+                }
+                None => {
+                    let piece = take(bytes, self.data_left);
+                    self.data.current.extend_from_slice(piece);
+                    piece
+                }
+            };
+            self.taken += piece.len() as u64;
+            self.data_left -= piece.len();
+        }
+        self.close_data()
+    }
+
+    /// Ends a data frame of which nothing is left.
+    fn close_data(&mut self) -> Result<(), FrameError> {
         if self.data_left > 0 {
             return Ok(());
         }
-        self.frame = None;
-        if frame.kind == Kind::DataEnd { self.data.end_value() } else { Ok(()) }
+        match self.frame.take() {
+            Some(Header { kind: Kind::DataEnd, .. }) => self.data.end_value(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what stands behind the header of a segment.
+    fn take_place(&mut self, length: usize, bytes: &mut &[u8]) -> bool {
+        let piece = take(bytes, length - self.place_filled);
+        self.taken += piece.len() as u64;
+        self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
+        self.place_filled += piece.len();
+        self.place_filled == length
+    }
+
+    /// A number of what stands there, as a length in memory.
+    fn place(&self, at: usize) -> u64 {
+        self.place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half))
+    }
+
+    fn take_length(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
+        if !self.take_place(SEGMENT_BODY_BYTES, bytes) {
+            return Ok(());
+        }
+        let length = usize::try_from(self.place(0)).unwrap_or(usize::MAX);
+        (self.place_filled, self.frame) = (0, None);
+        if length == 0 {
+            return Err(FrameError::EmptyData);
+        }
+        self.data.admit(length, self.message_bytes)?;
+        self.data.close();
+        let given = self.ground.as_ref().and_then(|ground| ground.landing(length));
+        self.data.landing = Some((given.unwrap_or_else(|| Box::new(Heap::new(length))), length));
+        Ok(())
     }
 
     fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<Fed, FrameError> {
-        let half = |place: &[u8], at: usize| place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
         if self.place_filled < PASSED_BODY_BYTES {
-            let piece = take(bytes, PASSED_BODY_BYTES - self.place_filled);
-            self.taken += piece.len() as u64;
-            self.place[self.place_filled..][..piece.len()].copy_from_slice(piece);
-            self.place_filled += piece.len();
-            if self.place_filled < PASSED_BODY_BYTES {
+            if !self.take_place(PASSED_BODY_BYTES, bytes) {
                 return Ok(Fed::All);
             }
-            let length = usize::try_from(half(&self.place, 8)).unwrap_or(usize::MAX);
+            let length = usize::try_from(self.place(8)).unwrap_or(usize::MAX);
             self.data.admit(length, self.message_bytes)?;
         }
-        let (offset, length) = (half(&self.place, 0), half(&self.place, 8));
+        let (offset, length) = (self.place(0), self.place(8));
         let segment = match receive(offset, length) {
             Ok(segment) if segment.len() as u64 == length && length > 0 => segment,
             Err(Missing::NoRoom) => return Ok(Fed::Waiting),
@@ -265,7 +349,7 @@ impl<M: Message> Decoder<M> {
             self.message(frame, &body)?
         };
         self.frame = None;
-        self.place(frame.kind, message, messages)
+        self.deliver(frame.kind, message, messages)
     }
 
     /// Decodes a control message and attaches its values.
@@ -286,7 +370,7 @@ impl<M: Message> Decoder<M> {
     }
 
     /// Gives a message away, or keeps it until its last part is there.
-    fn place(&mut self, kind: Kind, message: M, messages: &mut Vec<M>) -> Result<(), FrameError> {
+    fn deliver(&mut self, kind: Kind, message: M, messages: &mut Vec<M>) -> Result<(), FrameError> {
         let (message, count) = match self.parts.take() {
             None => (message, 1),
             Some((_, limits::MESSAGE_PARTS..)) => return Err(FrameError::TooManyParts),
@@ -302,6 +386,7 @@ impl<M: Message> Decoder<M> {
             | Kind::DataEnd
             | Kind::Passed
             | Kind::PassedEnd
+            | Kind::Segment
             | Kind::Heartbeat
             | Kind::Hello => messages.push(message),
         }
@@ -317,8 +402,30 @@ impl Data {
         if bytes > limit { Err(FrameError::TooLong { part: FramePart::Message, bytes, limit }) } else { Ok(()) }
     }
 
+    /// Whether a data frame of so many bytes may come: of a segment that was announced no more than is missing.
+    fn expect(&mut self, bytes: usize, limit: u64) -> Result<(), FrameError> {
+        match &self.landing {
+            Some((_, missing)) if bytes > *missing => Err(FrameError::ValueMismatch),
+            Some(_) => Ok(()),
+            None => self.admit(bytes, limit),
+        }
+    }
+
+    /// So many bytes of the segment have come.
+    fn advance(&mut self, bytes: usize) {
+        let (mut landing, missing) = self.landing.take().expect("they were written to where it lands");
+        landing.advance(bytes);
+        if bytes < missing {
+            self.landing = Some((landing, missing - bytes));
+            return;
+        }
+        let segment = landing.finish();
+        self.pieces.owned += segment.len();
+        self.pieces.push(segment);
+    }
+
     fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.pieces.bytes == 0 && self.current.is_empty()
+        self.whole.is_empty() && self.pieces.bytes == 0 && self.current.is_empty() && self.landing.is_none()
     }
 
     /// Makes a piece of the data so far.
@@ -331,7 +438,7 @@ impl Data {
 
     fn end_value(&mut self) -> Result<(), FrameError> {
         // A control message names each value with at least one byte.
-        if self.whole.len() == limits::CONTROL_BYTES {
+        if self.whole.len() == limits::CONTROL_BYTES || self.landing.is_some() {
             return Err(FrameError::ValueMismatch);
         }
         self.close();
@@ -356,7 +463,7 @@ impl Pieces {
         }
     }
 
-    /// Splits the next segment off. What was passed is a segment by itself.
+    /// Splits the next segment off. What was passed or announced is a segment by itself.
     fn split(&mut self, length: usize) -> Option<Bytes> {
         if self.before.front().is_some_and(Bytes::is_empty) {
             self.before.pop_front();

@@ -1,6 +1,6 @@
 //! Messages to chunks of bytes, ready for a vectored write.
 
-use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement};
+use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement, SEGMENT_BODY_BYTES};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::EncodeError;
@@ -163,7 +163,7 @@ impl Encoder {
         let end = frame[0] == Kind::PassedEnd as u8;
         self.chunks.extend([before].into_iter().filter(|bytes| !bytes.is_empty()));
         let (sealed, ending) = (self.sealed, if end { segment.len() as u64 } else { u64::MAX });
-        self.data_frames(core::slice::from_ref(segment), segment.len() as u64, ending);
+        self.announced(segment, ending);
         self.seal();
         let grown = core::mem::replace(&mut self.sealed, sealed) - sealed - frame.len() as u64;
         self.chunks.extend([holding].into_iter().filter(|bytes| !bytes.is_empty()));
@@ -229,7 +229,8 @@ impl Encoder {
         }
     }
 
-    /// Adds one value in frames of its own: segments that are passed each in one, what lies between them as data.
+    /// Adds one value in frames of its own: large segments each by itself, as memory or announced; what lies between them as
+    /// data.
     fn data(&mut self, value: &Value, pass: Pass<'_>) {
         let mut left = value.carried();
         if value.shared().is_empty() {
@@ -239,17 +240,31 @@ impl Encoder {
         }
         let (mut between, mut bytes) = (0, 0);
         for (index, segment) in value.shared().iter().enumerate() {
-            let large = segment.len() >= limits::PASSED_BYTES;
-            let Some(offset) = large.then(|| pass(segment)).flatten() else {
+            if segment.len() < limits::PASSED_BYTES {
                 bytes += segment.len() as u64;
                 continue;
-            };
+            }
             self.data_frames(&value.shared()[between..index], bytes, left);
-            left -= bytes + segment.len() as u64;
-            self.passed(segment, offset, if left == 0 { Kind::PassedEnd } else { Kind::Passed });
+            left -= bytes;
+            match pass(segment) {
+                Some(offset) => {
+                    let end = left == segment.len() as u64;
+                    self.passed(segment, offset, if end { Kind::PassedEnd } else { Kind::Passed });
+                }
+                None => self.announced(segment, left),
+            }
+            left -= segment.len() as u64;
             (between, bytes) = (index + 1, 0);
         }
         self.data_frames(&value.shared()[between..], bytes, left);
+    }
+
+    /// Adds a segment as data, its length before it; `left` bytes of the value are still to come with it.
+    fn announced(&mut self, segment: &Bytes, left: u64) {
+        let length = segment.len() as u64;
+        self.tail.extend_from_slice(&Header { kind: Kind::Segment, first: SEGMENT_BODY_BYTES, second: 0 }.to_bytes());
+        self.tail.extend_from_slice(&length.to_le_bytes());
+        self.data_frames(core::slice::from_ref(segment), length, left);
     }
 
     fn passed(&mut self, segment: &Bytes, offset: u64, kind: Kind) {

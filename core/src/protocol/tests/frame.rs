@@ -3,6 +3,7 @@
 use super::arbitrary::draw;
 use super::{ForEach, for_each_kind};
 use crate::id::{AttemptId, ObjectId, Seq, TaskId};
+use crate::landing::{FIRST_BYTES, Ground, Landing};
 use crate::limits;
 use crate::outcome::{Death, Ending, Exit, Failure, Outcome, Report};
 use crate::protocol::error::{DecodeError, EncodeError, FrameError, FramePart};
@@ -18,6 +19,8 @@ use bytes::Bytes;
 use std::boxed::Box;
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{vec, vec::Vec};
 
 /// A message with values of every size that makes a difference.
@@ -65,7 +68,7 @@ fn decode<M: Message>(bytes: &[u8], sizes: &[usize]) -> (Vec<M>, Result<(), Fram
             return (messages, Err(error));
         }
         rest = behind;
-        assert!(decoder.held() <= 2 * (bytes.len() - rest.len()) + 64, "it grows by what arrived");
+        assert!(decoder.held() <= 2 * (bytes.len() - rest.len()) + 64 + FIRST_BYTES, "it grows by what arrived");
     }
     let end = decoder.finish();
     (messages, end)
@@ -235,6 +238,119 @@ fn large_values_are_shared_with_the_sender_and_between_heartbeats() {
         beaten.extend(stream.drain(..frame));
     }
     assert_eq!(decode(&beaten, &[1_000]), (vec![sent], Ok(())));
+}
+
+/// Gives memory in small pieces, and counts what it gave and what was finished.
+#[derive(Debug, Default)]
+struct Plot {
+    given: AtomicUsize,
+    finished: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Patch {
+    bytes: Vec<u8>,
+    filled: usize,
+    finished: Arc<AtomicUsize>,
+}
+
+impl Ground for Plot {
+    fn landing(&self, bytes: usize) -> Option<Box<dyn Landing>> {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(Patch { bytes: vec![0; bytes], filled: 0, finished: Arc::clone(&self.finished) }))
+    }
+}
+
+impl Landing for Patch {
+    fn space(&mut self) -> &mut [u8] {
+        let end = self.bytes.len().min(self.filled + 10_000);
+        &mut self.bytes[self.filled..end]
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.filled += bytes;
+    }
+
+    fn held(&self) -> usize {
+        self.filled
+    }
+
+    fn finish(self: Box<Self>) -> Bytes {
+        assert_eq!(self.filled, self.bytes.len());
+        self.finished.fetch_add(1, Ordering::Relaxed);
+        self.bytes.into()
+    }
+}
+
+#[test]
+fn large_segments_land_where_they_stay_whether_fed_or_written_there() {
+    let mut rng = Rng::new(9);
+    for round in 0..100 {
+        let sent: Vec<FromWorker> = (0..3).map(|_| message(&mut rng)).collect();
+        let large = sent.iter().map(|sent| {
+            let mut large = 0;
+            sent.each_value(&mut |value| {
+                let bulk = value.carried() > limits::INLINE_VALUE_BYTES as u64;
+                large += value.shared().iter().filter(|one| bulk && one.len() >= limits::PASSED_BYTES).count();
+            });
+            large
+        });
+        let large: usize = large.sum();
+        let stream: Vec<u8> = sent.iter().cloned().flat_map(encode).collect();
+        let plot = Arc::new(Plot::default());
+        let mut decoder = Decoder::with_limit(1 << 30).on(Some(Arc::clone(&plot) as _));
+        let (mut heard, mut rest) = (Vec::new(), &stream[..]);
+        while !rest.is_empty() {
+            let most = rest.len().min(1 + rng.below(100_000) as usize);
+            let place = decoder.landing().filter(|_| round % 3 > 0);
+            let taken = place.map(|place| {
+                let taken = most.min(place.len());
+                place[..taken].copy_from_slice(&rest[..taken]);
+                taken
+            });
+            match taken {
+                Some(taken) => decoder.landed(taken).expect("it is what was announced"),
+                None => decoder.feed(&rest[..most], &mut heard).expect("it is what was sent"),
+            }
+            rest = &rest[taken.unwrap_or(most)..];
+        }
+        assert_eq!((heard, decoder.finish()), (sent, Ok(())));
+        let counts = [&plot.given, &plot.finished].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [large, large]);
+    }
+}
+
+#[test]
+fn an_announced_segment_lies_by_itself() {
+    let value = Value::from_segments(vec![Bytes::from_static(b"stream"), Bytes::from(vec![7; limits::PASSED_BYTES])]);
+    let report = Report { attempt: AttemptId::default(), ending: Ending::Returned(value), run_micros: 0 };
+    let (messages, end) = decode::<FromWorker>(&encode(FromWorker::Ended(vec![report])), &[1_000]);
+    assert_eq!(end, Ok(()));
+    messages[0].each_value(&mut |value| assert!(value.shared()[1].is_unique(), "and may become anybody's own"));
+}
+
+#[test]
+fn a_segment_comes_as_it_was_announced_or_not_at_all() {
+    let announced = |length: u64| [header(8, 8, 0), length.to_le_bytes().to_vec()].concat();
+    let data = |kind: u8, length: u32| [header(kind, 0, length), vec![1; length as usize]].concat();
+    let refused = |bytes: &[Vec<u8>]| {
+        let bytes = bytes.concat();
+        let refused = [&[usize::MAX][..], &[1]].map(|split| decode::<FromWorker>(&bytes, split).1);
+        assert_eq!(refused[0], refused[1]);
+        refused[0].expect_err("it is refused")
+    };
+    assert_eq!(refused(&[header(8, 7, 0)]), FrameError::DamagedHeader);
+    assert_eq!(refused(&[announced(0)]), FrameError::EmptyData);
+    assert_eq!(refused(&[announced(9), data(3, 10)]), FrameError::ValueMismatch, "more than was announced");
+    assert_eq!(refused(&[announced(9), data(4, 8)]), FrameError::ValueMismatch, "the value ends before it");
+    assert_eq!(refused(&[announced(9), data(3, 8), announced(1)]), FrameError::ValueMismatch, "one within another");
+    assert_eq!(refused(&[announced(9), encode(FromWorker::Draining)]), FrameError::ValueMismatch);
+    assert_eq!(refused(&[announced(9), data(3, 8)]), FrameError::Truncated);
+    assert_eq!(refused(&[announced(9), data(4, 9)]), FrameError::Truncated, "no message names it");
+    let limit = limits::MESSAGE_BYTES;
+    let too_long = |bytes| FrameError::TooLong { part: FramePart::Message, bytes, limit };
+    assert_eq!(refused(&[announced(limit + 1)]), too_long(limit + 1));
+    assert_eq!(refused(&[data(4, 5), announced(limit)]), too_long(limit + 5), "what came before counts too");
 }
 
 #[test]
