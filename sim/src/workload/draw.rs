@@ -21,6 +21,11 @@ pub(super) struct Draw {
 
 /// Items of a chunk are told apart by this much.
 const ITEMS_PER_TASK: u32 = 100;
+/// Items of most chunks, at the most, and of those that take long: few enough to list all that they may come to together.
+const SHORT_CHUNK: u64 = 5;
+const LONG_CHUNK: u64 = 8;
+/// What each item of those takes at the least.
+const LONG_ITEM_MICROS: u64 = 5_000;
 
 impl Draw {
     pub(super) fn new(plan: &Plan) -> Self {
@@ -64,13 +69,20 @@ impl Draw {
         format!("put{seq};{}", "x".repeat(ballast as usize))
     }
 
-    /// The items of a chunk. Where they weigh something, two of them are too large together.
+    /// The items of a chunk, which now and then takes far longer than any other. Where they weigh something, two of them are
+    /// too large together.
     pub(super) fn items(&self, seq: Seq, rng: &mut Rng) -> Vec<Script> {
-        let count = 1 + rng.below(5) as u32;
+        let long = rng.chance(1, 6);
+        let count = 1 + rng.below(if long { LONG_CHUNK } else { SHORT_CHUNK }) as u32;
         let ballast = if rng.chance(self.heavy, 1000) { self.result_limit / 3 * 2 } else { 0 };
         let item = |n: u32, rng: &mut Rng| {
             let behaviour = if rng.chance(self.trouble / 10, 1000) { passing_trouble(rng) } else { Behaviour::Return };
-            Script { tag: Self::tag(seq, n), behaviour, micros: self.micros(rng) / u64::from(count), ballast }
+            let micros = if long {
+                log_uniform(rng, LONG_ITEM_MICROS, self.longest_micros)
+            } else {
+                self.micros(rng) / u64::from(count)
+            };
+            Script { tag: Self::tag(seq, n), behaviour, micros, ballast }
         };
         (0..count).map(|n| item(n, rng)).collect()
     }
