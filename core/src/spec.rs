@@ -308,6 +308,17 @@ pub struct Start {
     pub crash_limit: u32,
     /// Larger runs earlier.
     pub priority: i32,
+    /// Whom the end of a chunk goes to.
+    pub tail: Tail,
+}
+
+/// Who sees to it that the end of a running chunk, which has not begun, goes to a slot that is idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tail {
+    /// Its worker, for executors of its own: it stays the attempt's.
+    Kept,
+    /// The coordinator: it asks for it, and what it is given is the attempt's no more.
+    Asked,
 }
 
 impl Start {

@@ -17,7 +17,7 @@ use plait_core::limits;
 use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
 use plait_core::rng::Rng;
 use plait_core::scheduler::{Action, EndReason, Event};
-use plait_core::spec::{Offer, Options, PythonVersion, Request, Start};
+use plait_core::spec::{Offer, Options, PythonVersion, Request, Span, Start};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Nine tenths of how long a session is kept: clocks drift.
@@ -63,6 +63,8 @@ struct Made {
 #[derive(Debug, Default)]
 struct TaskFacts {
     last_attempt: u32,
+    /// The items that it had when it was last started, without those of which its worker let go.
+    span: Span,
     lease: Option<(AttemptId, WorkerId)>,
     recalled: Option<AttemptId>,
     lost: bool,
@@ -215,6 +217,7 @@ impl Ledger {
                     }
                 }
             }
+            Event::ChunkCut { worker, attempt, at } => self.on_chunk_cut(*worker, *attempt, *at),
             Event::SessionCut { session } => {
                 if let Some(facts) = self.sessions.get_mut(session) {
                     facts.cut_since.get_or_insert(now);
@@ -252,6 +255,17 @@ impl Ledger {
             | Event::WorkerHeard { .. }
             | Event::AttemptsStarted { .. }
             | Event::StartsTaken { .. } => {}
+        }
+    }
+
+    fn on_chunk_cut(&mut self, worker: WorkerId, attempt: AttemptId, at: Option<u32>) {
+        let Some(task) = self.tasks.get_mut(&attempt.task).filter(|task| task.lease == Some((attempt, worker))) else {
+            return;
+        };
+        let Some(at) = at else { return probe!("no end of a piece left to share") };
+        if (task.span.first + 1..task.span.end).contains(&at) {
+            probe!("end of a piece shared");
+            task.span.end = at;
         }
     }
 
@@ -361,6 +375,10 @@ impl Ledger {
                     self.tasks.entry(attempt.task).or_default().recalled = Some(*attempt);
                 }
             }
+            Action::CutChunk { worker, attempt } => {
+                let lease = self.tasks.get(&attempt.task).and_then(|task| task.lease);
+                assert_eq!(lease, Some((*attempt, *worker)), "only of what a worker has an end is wanted");
+            }
             Action::FenceWorker { worker } => {
                 probe!("worker fenced for silence");
                 self.lose_worker(now, *worker);
@@ -454,6 +472,11 @@ impl Ledger {
         assert!(!task.never || task.stored, "{attempt} was started after its task was cancelled");
         assert!(task.lease.is_none(), "{attempt} was started while {:?} was current", task.lease);
         assert!(attempt.attempt.0 > task.last_attempt, "{attempt} does not follow {}", task.last_attempt);
+        let (before, span) = (std::mem::replace(&mut task.span, start.call.span()), start.call.span());
+        if task.last_attempt > 0 && span != before {
+            probe!("piece taken apart");
+            assert!(span.first == before.first && span.end < before.end, "{attempt} has items that were not its own");
+        }
         task.last_attempt = attempt.attempt.0;
         task.lease = Some((attempt, worker));
         if std::mem::take(&mut task.lost) {

@@ -250,6 +250,7 @@ impl Driver {
             Action::CancelAttempts { worker, attempts, cancel } => {
                 self.peers.to_worker(worker, ToWorker::Cancel { attempts, cancel });
             }
+            Action::CutChunk { worker, attempt } => self.peers.to_worker(worker, ToWorker::Cut(attempt)),
             Action::RecallAttempts { worker, attempts } => {
                 self.peers.to_worker(worker, ToWorker::Recall(attempts));
             }

@@ -33,6 +33,7 @@ pub(super) fn from_worker(worker: WorkerId, message: FromWorker) -> Event {
         FromWorker::Started(attempts) => Event::AttemptsStarted { worker, attempts },
         FromWorker::Ended(reports) => Event::AttemptsEnded { worker, reports },
         FromWorker::Returned(attempts) => Event::AttemptsReturned { worker, attempts },
+        FromWorker::Cut { attempt, at } => Event::ChunkCut { worker, attempt, at },
         FromWorker::Taken(cost) => Event::StartsTaken { worker, cost },
         FromWorker::Draining => Event::WorkerDraining { worker },
         FromWorker::Goodbye => Event::WorkerLost { worker },
@@ -78,6 +79,7 @@ pub(super) fn weight(event: &Event) -> usize {
         | Event::WorkerJoined { .. }
         | Event::WorkerHeard { .. }
         | Event::WorkerDraining { .. }
+        | Event::ChunkCut { .. }
         | Event::ObjectUnfetched { .. }
         | Event::ObjectShown { .. }
         | Event::StartsTaken { .. } => 1,

@@ -292,6 +292,7 @@ impl Driver {
             Action::Show { object, value } => self.uplink.send(FromWorker::Shown { object, value }),
             Action::Report { reports } => self.uplink.send(FromWorker::Ended(reports)),
             Action::ReportStarted { attempts } => self.uplink.send(FromWorker::Started(attempts)),
+            Action::ReportCut { attempt, at } => self.uplink.send(FromWorker::Cut { attempt, at }),
             Action::Return { attempts } => self.uplink.send(FromWorker::Returned(attempts)),
             Action::AcknowledgeStarts { cost } => self.uplink.send(FromWorker::Taken(cost)),
             Action::AnnounceDrain => self.uplink.send(FromWorker::Draining),

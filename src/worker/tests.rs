@@ -16,7 +16,7 @@ use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::Resources;
-use plait_core::spec::{Call, Fingerprint, FunctionSpec, Peer, PythonVersion, Start};
+use plait_core::spec::{Call, Fingerprint, FunctionSpec, Peer, PythonVersion, Start, Tail};
 use plait_core::value::Value;
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;
@@ -242,6 +242,7 @@ fn start(seq: u64) -> Start {
         deaths: 0,
         crash_limit: 3,
         priority: 0,
+        tail: Tail::Kept,
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
         ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
         ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
         ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+        ToWorker::Cut(attempt) => Event::TailWanted { attempt },
         ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
         ToWorker::Forget(session) => Event::SessionForgotten { session },
         ToWorker::Taken(cost) => Event::ReportsTaken { cost },

@@ -212,6 +212,7 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                     ToWorker::Goodbye | ToWorker::Fenced => return,
                     ToWorker::Welcome { .. }
                     | ToWorker::Recall(_)
+                    | ToWorker::Cut(_)
                     | ToWorker::Forget(_)
                     | ToWorker::ForgetFunctions(_)
                     | ToWorker::Fetch { .. }

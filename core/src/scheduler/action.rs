@@ -86,6 +86,13 @@ pub enum Action {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// Ask for the end of a chunk that has not begun; answered by `ChunkCut` if the attempt is still there.
+    CutChunk {
+        /// Whom.
+        worker: WorkerId,
+        /// Which attempt.
+        attempt: AttemptId,
+    },
     /// Functions that no task needs any more: they may go once no attempt does. Their numbers are not used again.
     ForgetFunctions {
         /// Whom.

@@ -2,9 +2,7 @@
 //! brings it about.
 
 use super::Scheduler;
-use super::request::Work;
 use super::task::Role;
-use crate::id::Seq;
 use crate::limits;
 use crate::outcome::{Failure, Outcome};
 use crate::spec::Errors;
@@ -15,8 +13,7 @@ impl Scheduler {
     pub(super) fn comes_apart(&self, slot: u32, outcome: &Outcome) -> bool {
         let task = &self.tasks[slot];
         let Role::Piece { run, .. } = task.role else { return false };
-        // Inputs are tied to one task.
-        if task.call.span().len() < 2 || !task.inputs.is_empty() || self.runs[run].is_over() {
+        if !task.is_divisible() || self.runs[run].is_over() {
             return false;
         }
         match outcome {
@@ -33,28 +30,12 @@ impl Scheduler {
     /// Makes a piece that has left its worker several. It stays the first of them; the others are the coordinator's own.
     pub(super) fn take_apart(&mut self, slot: u32) {
         let task = &mut self.tasks[slot];
-        let Role::Piece { run, at } = task.role else { return };
+        (task.raised, task.trouble) = (0, None);
         let span = task.call.span();
         let mut parts = span.parts(limits::CHUNK_PARTS);
         let Some(first) = parts.next() else { return };
-        self.held -= task.held_args();
-        task.call = task.call.over(first);
-        self.held += task.held_args();
-        (task.raised, task.trouble) = (0, None);
-        let (session, function, options, queue) = (task.session, task.function, task.options, task.queue);
-        let (call, args) = (task.call, task.args.clone());
+        self.narrow(slot, first);
         self.make_ready(slot);
-        for part in parts {
-            let owner = &mut self.sessions[session];
-            let seq = Seq::internal(owner.next_internal);
-            owner.next_internal += 1;
-            let work = Work { function, options, queue, call: call.over(part), args: args.clone() };
-            let role = Role::Piece { run, at: at + u64::from(part.first - span.first) };
-            let task = self.accept(session, seq, work, role);
-            self.counts.waiting -= 1;
-            self.make_ready(task);
-        }
-        // It has more tasks now, perhaps too many.
-        self.touch(session);
+        self.add_pieces(slot, span, parts);
     }
 }

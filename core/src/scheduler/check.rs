@@ -31,6 +31,7 @@ impl Scheduler {
         self.check_edges();
         self.check_objects();
         self.check_force();
+        self.check_shares();
         self.workers.iter().for_each(|(slot, worker)| self.check_worker(slot, worker));
         self.sessions.iter().for_each(|(slot, session)| self.check_session(slot, session));
         self.runs.iter().for_each(|(slot, run)| self.check_run(slot, run));

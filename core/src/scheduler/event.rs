@@ -94,6 +94,15 @@ pub enum Event {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// The answer to `CutChunk`: which items the attempt has from now on.
+    ChunkCut {
+        /// Where.
+        worker: WorkerId,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The first of those that are not its any more. Nothing if all of it has begun.
+        at: Option<u32>,
+    },
     /// A worker has objects that it was to fetch or was given.
     ObjectsHeld {
         /// Which worker.

@@ -31,7 +31,8 @@
 //! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `stream` (inputs that follow), `unschedulable`;
+//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long pieces), `stream`
+//!   (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
@@ -63,6 +64,7 @@ mod request;
 mod retry;
 mod run;
 mod session;
+mod share;
 mod slab;
 mod snapshot;
 mod stream;
@@ -90,6 +92,7 @@ use self::ready::Ready;
 use self::remake::Origins;
 use self::run::Run;
 use self::session::Session;
+use self::share::Shares;
 use self::slab::{Slab, Table};
 use self::task::Task;
 use self::telling::Tellings;
@@ -197,6 +200,7 @@ pub struct Scheduler {
     farewells: Vec<Action>,
     pass: placement::Pass,
     roomy: placement::Roomy,
+    shares: Shares,
     /// Workers to look at before this step ends.
     stirred_workers: Vec<(WorkerId, u32)>,
     /// Workers whose attempts could have been sent more inputs.
@@ -274,6 +278,7 @@ impl Scheduler {
             farewells: Vec::new(),
             pass: placement::Pass::default(),
             roomy: placement::Roomy::new(),
+            shares: Shares::default(),
             stirred_workers: Vec::new(),
             unfed: Vec::new(),
             draining: Vec::new(),
@@ -300,6 +305,7 @@ impl Scheduler {
         self.place(actions);
         self.fold_early(actions);
         self.balance(actions);
+        self.share_pieces(actions);
         self.flush_starts(actions);
         self.feed_streams(actions);
         self.serve_objects(actions);
@@ -331,6 +337,7 @@ impl Scheduler {
             Event::AttemptsStarted { worker, attempts } => self.on_attempts_started(worker, &attempts),
             Event::AttemptsEnded { worker, reports } => self.on_attempts_ended(worker, reports),
             Event::AttemptsReturned { worker, attempts } => self.on_attempts_returned(worker, &attempts),
+            Event::ChunkCut { worker, attempt, at } => self.on_chunk_cut(worker, attempt, at),
             Event::ObjectsHeld { worker, objects } => self.on_objects_held(worker, &objects),
             Event::ObjectUnfetched { worker, object, reason } => self.on_object_unfetched(worker, object, reason),
             Event::ObjectsLost { worker, objects } => self.on_objects_lost(worker, &objects),

@@ -48,6 +48,13 @@ pub(super) struct Pass {
     marked: Vec<u32>,
 }
 
+impl Pass {
+    /// Whether small tasks were left that nobody takes.
+    pub(super) const fn has_small_ready(&self) -> bool {
+        self.small_ready > 0
+    }
+}
+
 /// Workers that may take small tasks: whoever is not listed was found to hold enough, and nothing has left it since.
 #[derive(Debug)]
 pub(super) struct Roomy {
@@ -345,6 +352,12 @@ impl Scheduler {
         }
     }
 
+    /// Idle slots that small tasks do not get in this pass.
+    pub(super) fn kept_slots(&self) -> u64 {
+        let kept = self.pass.marked.iter().filter_map(|worker| self.workers.get(*worker));
+        kept.map(|worker| worker.force().idle).sum()
+    }
+
     /// How full a worker is, comparable between workers: attempts per slot.
     pub(super) fn load(&self, worker: u32) -> u64 {
         let w = &self.workers[worker];
@@ -393,6 +406,7 @@ impl Scheduler {
         self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);
         let inputs_total = self.input_count(slot);
+        let tail = self.tail_of(slot, seat);
         let task = &mut self.tasks[slot];
         let options = self.sessions[task.session].options(task.options);
         let crash_limit = options.expect("a task's options are defined").options.crash_limit;
@@ -409,6 +423,7 @@ impl Scheduler {
             deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
             crash_limit,
             priority: self.ready.queue(task.queue).class.priority,
+            tail,
         };
         let (ticket, attempt) = (task.ticket, task.attempt());
         self.stir_worker(worker);

@@ -25,6 +25,9 @@ impl Scheduler {
             let lease = task.lease_mut().expect("a current attempt is held by its worker");
             let begins = !core::mem::replace(&mut lease.started, true);
             self.workers[worker].recalled -= u32::from(begins && lease.recalled);
+            if begins {
+                self.list_rest(slot);
+            }
             if begins && named {
                 self.sessions[session].started.push(attempt.task.seq);
                 self.touch(session);
@@ -82,7 +85,7 @@ impl Scheduler {
     }
 
     /// The task whose current attempt this is, if this worker has it.
-    fn current(&mut self, worker: u32, attempt: AttemptId) -> Option<u32> {
+    pub(super) fn current(&mut self, worker: u32, attempt: AttemptId) -> Option<u32> {
         let session = self.sessions.find(attempt.task.session.0)?;
         let slot = self.sessions[session].index.find(attempt.task.seq)?;
         let task = &self.tasks[slot];

@@ -4,6 +4,7 @@ use super::Scheduler;
 use super::object::Tie;
 use super::ready::Post;
 use super::run::Ended;
+use super::share::Rest;
 use super::slab::NONE;
 use super::worker::Seat;
 use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
@@ -86,6 +87,7 @@ pub(super) struct Lease {
     pub(super) started: bool,
     /// Asked back.
     pub(super) recalled: bool,
+    pub(super) rest: Rest,
 }
 
 /// The executors that died under a task.
@@ -114,6 +116,12 @@ impl Task {
     /// Bytes of arguments that are held for it: the parts of a piece that was taken apart share them.
     pub(super) fn held_args(&self) -> u64 {
         self.call.span().share(self.args.carried())
+    }
+
+    /// Whether it is a piece of several items, of which several pieces may be made.
+    pub(super) const fn is_divisible(&self) -> bool {
+        // Inputs are tied to one task.
+        matches!(self.role, Role::Piece { .. }) && self.call.span().len() > 1 && self.inputs.is_empty()
     }
 
     pub(super) const fn is_done(&self) -> bool {

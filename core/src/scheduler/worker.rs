@@ -2,6 +2,7 @@
 
 use super::gone::Gone;
 use super::ready::Class;
+use super::share::Rest;
 use super::slab::NONE;
 use super::task::{Lease, State};
 use super::timer::Timer;
@@ -106,8 +107,8 @@ pub enum Health {
 pub(super) struct Force {
     /// Slots of live workers.
     pub(super) slots: u64,
-    /// Live workers with slots that nothing uses.
-    pub(super) idle: u32,
+    /// Those of them that nothing uses.
+    pub(super) idle: u64,
     /// Workers with small attempts beyond their slots.
     pub(super) queuing: u32,
 }
@@ -148,7 +149,7 @@ impl Worker {
         let live = self.health == Health::Live;
         Force {
             slots: if live { u64::from(self.offer.capacity.cpus) } else { 0 },
-            idle: u32::from(live && self.idle() > 0),
+            idle: if live { u64::from(self.idle()) } else { 0 },
             queuing: u32::from(self.queued() > 0),
         }
     }
@@ -365,6 +366,7 @@ impl Scheduler {
         while task != NONE {
             let next = self.tasks[task].lease().expect("what a worker lists is assigned").next;
             self.counts.assigned -= 1;
+            self.unlist_rest(task);
             self.unwant_inputs(task, slot);
             self.make_ready(task);
             task = next;
@@ -386,7 +388,7 @@ impl Scheduler {
             previous => tasks[previous].lease_mut().expect("what a worker lists is assigned").next = slot,
         }
         w.held += 1;
-        let lease = Lease { worker, previous, next: NONE, seat, started: false, recalled: false };
+        let lease = Lease { worker, previous, next: NONE, seat, started: false, recalled: false, rest: Rest::Unknown };
         tasks[slot].state = State::Assigned(lease);
         self.counts.assigned += 1;
         if !self.tasks[slot].inputs.is_empty() {
@@ -459,6 +461,7 @@ impl Scheduler {
     }
 
     fn unlist(&mut self, slot: u32) -> Lease {
+        self.unlist_rest(slot);
         let lease = *self.tasks[slot].lease().expect("only what is assigned leaves a worker");
         if !self.tasks[slot].inputs.is_empty() {
             self.unwant_inputs(slot, lease.worker);

@@ -165,6 +165,13 @@ pub enum Action {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// Tell the coordinator which items an attempt has from now on, as it asked for the end of it.
+    ReportCut {
+        /// Which.
+        attempt: AttemptId,
+        /// The first of those that are not its any more; nothing if all of it has begun.
+        at: Option<u32>,
+    },
     /// Give attempts back to the coordinator.
     Return {
         /// Which.

@@ -49,6 +49,11 @@ pub enum Event {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// The coordinator wants the end of a chunk, as far as it has not begun.
+    TailWanted {
+        /// Of which attempt.
+        attempt: AttemptId,
+    },
     /// The coordinator has no task left that needs these.
     FunctionsForgotten {
         /// Which.

@@ -2,6 +2,7 @@
 
 use super::function::{FunctionSlot, Mirror};
 use super::hand::Hand;
+use super::tail::Cutting;
 use super::{Action, Entry, Order, Signal};
 use crate::id::{ExecutorId, FunctionKey};
 use crate::time::Time;
@@ -26,7 +27,7 @@ pub(super) struct Executor {
     /// The entry that it is at, and since when.
     pub(super) front: Option<(Entry, Time)>,
     /// Of this entry the tail has been asked for.
-    pub(super) cutting: Option<Entry>,
+    pub(super) cutting: Option<Cutting>,
     /// To be asked back at the end of this step.
     pub(super) asks: Vec<Entry>,
     /// To be given at the end of this step.

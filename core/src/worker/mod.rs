@@ -16,7 +16,8 @@
 //! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store;
 //!   `fetch`: which of those to come are fetched now; `memory`: which of those here lie on disk.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
-//! - `part`: chunks that were cut, for an idle executor or around an item that kills.
+//! - `part`: chunks that were cut, for an idle executor or around an item that kills; `tail`: what the coordinator gets of
+//!   one.
 //! - `place`, `cancel`, `drain`: who gets what, and how it is taken back.
 //! - `report`: what the coordinator is told.
 
@@ -38,6 +39,7 @@ mod place;
 mod queue;
 mod report;
 mod supervise;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -298,6 +300,7 @@ impl Brain {
             Event::InputsAppended { attempt, inputs } => self.on_inputs(attempt, inputs, actions),
             Event::AttemptsCancelled { attempts, cancel } => self.on_cancelled(now, &attempts, cancel, actions),
             Event::AttemptsRecalled { attempts } => self.on_recalled(&attempts),
+            Event::TailWanted { attempt } => self.on_tail_wanted(attempt, actions),
             Event::FunctionsForgotten { functions } => self.on_functions_forgotten(&functions),
             Event::SessionForgotten { session } => self.on_session_forgotten(session, actions),
             Event::FetchOrdered { object, from, at } => self.on_fetch_ordered(object, from, at),

@@ -13,11 +13,12 @@ use super::drain::Stay;
 use super::executor::{Executor, Life};
 use super::hand::{Grip, Wish};
 use super::queue::Links;
+use super::tail::{Cutter, Cutting};
 use super::{Action, Brain, Entry};
 use crate::id::ExecutorId;
 use crate::limits;
 use crate::outcome::{Death, Ending, Outcome};
-use crate::spec::{Call, Cancel, Part, Start};
+use crate::spec::{Call, Cancel, Part, Start, Tail};
 use crate::time::Time;
 use crate::value::Value;
 use alloc::collections::BTreeMap;
@@ -53,6 +54,15 @@ enum Piece {
     Over { end: u32, ending: Ending },
 }
 
+impl Piece {
+    const fn live(&self) -> Option<Handle> {
+        match self {
+            Self::Live(handle) => Some(*handle),
+            Self::Over { .. } => None,
+        }
+    }
+}
+
 /// Whether the coordinator still wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Demand {
@@ -65,7 +75,7 @@ pub(super) type Splits = BTreeMap<Handle, Split>;
 
 impl Attempt {
     /// The first of its items, and the one after the last.
-    fn items(&self) -> (u32, u32) {
+    pub(super) fn items(&self) -> (u32, u32) {
         let span = self.start.call.span();
         self.share.as_ref().map_or((span.first, span.end), |share| (share.first, share.end))
     }
@@ -87,7 +97,7 @@ impl Attempt {
         self.share.as_ref().is_some_and(|share| share.first > self.start.call.span().first)
     }
 
-    fn may_be_cut(&self) -> bool {
+    pub(super) fn may_be_cut(&self) -> bool {
         let (first, end) = self.items();
         self.class == Class::Plain && self.solid == Solid::No && end - first > 1 && self.is_complete()
     }
@@ -99,9 +109,13 @@ impl Attempt {
 }
 
 impl Split {
+    /// The part with the last items, if it is not over.
+    pub(super) fn last(&self) -> Option<Handle> {
+        self.pieces.last_key_value().and_then(|(_, piece)| piece.live())
+    }
+
     fn handles(&self) -> Vec<Handle> {
-        let live = |piece: &Piece| if let Piece::Live(handle) = piece { Some(*handle) } else { None };
-        self.pieces.values().filter_map(live).collect()
+        self.pieces.values().filter_map(Piece::live).collect()
     }
 
     /// What the first parts that failed came to: an error of the function says more than that others were stopped for it.
@@ -163,7 +177,8 @@ impl Brain {
         self.cut_for_idle(now, lenders, actions);
     }
 
-    /// If executors are idle and nothing waits, takes the tails of the chunks that have been running longest.
+    /// If executors are idle and nothing waits, takes the tails of the chunks that have been running longest. Those for which
+    /// the coordinator asks are its own to give out.
     fn cut_for_idle(&mut self, now: Time, mut lenders: Vec<(Time, usize, Entry)>, actions: &mut Vec<Action>) {
         let idle =
             self.fleet.iter().filter(|(seat, executor)| *seat < self.fleet.slots() && executor.is_idle()).count();
@@ -172,6 +187,7 @@ impl Brain {
         if idle == 0 || asked || self.queue.plain.front().is_some() {
             return;
         }
+        lenders.retain(|(_, seat, entry)| self.keeps_tail(*seat, *entry));
         lenders.sort_unstable();
         for (since, seat, entry) in lenders.into_iter().take(idle) {
             self.cut(now, since + limits::CUT_AFTER, seat, entry, actions);
@@ -185,9 +201,14 @@ impl Brain {
             return;
         }
         let executor = self.fleet.at(seat);
-        if executor.cutting.replace(entry).is_none() {
+        if executor.cutting.replace(Cutting { entry, by: Cutter::Worker }).is_none() {
             actions.push(Action::Cut { executor: executor.id, entry });
         }
+    }
+
+    fn keeps_tail(&self, seat: usize, entry: Entry) -> bool {
+        let held = self.fleet.get(seat).and_then(|executor| executor.hand.get(entry));
+        held.is_some_and(|held| self.attempts.get(held.handle).start.tail == Tail::Kept)
     }
 
     /// Whether something of a larger priority waits while this executor is at this entry.
@@ -224,15 +245,19 @@ impl Brain {
     pub(super) fn on_cut(&mut self, executor: ExecutorId, entry: Entry, tail: Option<u32>) {
         let Some(seat) = self.fleet.find(executor) else { return };
         let executor = self.fleet.at(seat);
-        if executor.cutting.take_if(|cutting| *cutting == entry).is_none() {
+        let Some(cutting) = executor.cutting.take_if(|cutting| cutting.entry == entry) else { return };
+        let held = executor.hand.get(entry).copied();
+        let items = held.map(|held| self.attempts.get(held.handle).items());
+        let tail = items.and_then(|(first, end)| tail.filter(|at| first < *at && *at < end));
+        let (Some(held), Some(at)) = (held, tail) else {
+            held.into_iter().for_each(|held| self.attempts.get_mut(held.handle).solid = Solid::Yes);
+            return self.answer_without_tail(cutting);
+        };
+        if let Cutter::Coordinator(id) = cutting.by
+            && self.hand_over_cut(id, held.handle, at)
+        {
             return;
         }
-        let Some(held) = executor.hand.get(entry).copied() else { return };
-        let (first, end) = self.attempts.get(held.handle).items();
-        let Some(at) = tail.filter(|at| first < *at && *at < end) else {
-            self.attempts.get_mut(held.handle).solid = Solid::Yes;
-            return;
-        };
         let part = self.as_part(held.handle);
         let tail = self.split_off(part, at);
         let hand = &mut self.fleet.at(seat).hand;
@@ -291,6 +316,24 @@ impl Brain {
         split.pieces.insert(at, Piece::Live(tail));
         split.live += 1;
         tail
+    }
+
+    /// The last part ends before the item `at` from now on; without any items it is not even over.
+    pub(super) fn shorten_part(&mut self, whole: Handle, last: Handle, at: u32) {
+        let share = self.attempts.get_mut(last).share.as_mut().expect("a part has a share");
+        if share.first < at {
+            share.end = at;
+            return;
+        }
+        let first = share.first;
+        self.queue.remove(&mut self.attempts, last);
+        self.let_go(last);
+        let split = self.splits.get_mut(&whole).expect("a part belongs to an attempt in parts");
+        split.pieces.remove(&first);
+        split.live -= 1;
+        if split.live == 0 {
+            self.complete(whole);
+        }
     }
 
     /// An item has taken its executor down. What is to be run again: the items before it, whose values are lost, it alone,

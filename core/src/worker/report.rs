@@ -23,6 +23,8 @@ pub(super) struct Reports {
     result_limit: u64,
     started: Vec<AttemptId>,
     returned: Vec<AttemptId>,
+    /// Where attempts end from now on; the coordinator hears of it before it hears of their ends.
+    cuts: Vec<(AttemptId, Option<u32>)>,
     held: Vec<ObjectId>,
     unfetched: Vec<(ObjectId, Unfetched)>,
     lost: Vec<ObjectId>,
@@ -69,6 +71,10 @@ impl Reports {
         self.returned.push(attempt);
     }
 
+    pub(super) fn push_cut(&mut self, attempt: AttemptId, at: Option<u32>) {
+        self.cuts.push((attempt, at));
+    }
+
     pub(super) fn push_held(&mut self, object: ObjectId) {
         self.held.push(object);
     }
@@ -92,7 +98,8 @@ impl Reports {
 
     pub(super) fn is_empty(&self) -> bool {
         let said = self.held.is_empty() && self.unfetched.is_empty() && self.lost.is_empty();
-        said && self.waiting.is_empty() && self.started.is_empty() && self.returned.is_empty() && self.shown.is_empty()
+        let of_attempts = self.started.is_empty() && self.returned.is_empty() && self.cuts.is_empty();
+        said && of_attempts && self.waiting.is_empty() && self.shown.is_empty()
     }
 
     /// Sends what may be sent.
@@ -100,6 +107,7 @@ impl Reports {
         if !self.started.is_empty() {
             actions.push(Action::ReportStarted { attempts: core::mem::take(&mut self.started) });
         }
+        actions.extend(self.cuts.drain(..).map(|(attempt, at)| Action::ReportCut { attempt, at }));
         for attempts in self.returned.chunks(limits::BATCH_ITEMS) {
             actions.push(Action::Return { attempts: attempts.to_vec() });
         }
@@ -152,7 +160,8 @@ impl Reports {
     pub(super) fn check(&self) {
         let cost: u64 = self.waiting.iter().map(|report| window::cost(report.len())).sum();
         assert_eq!(cost, self.waiting_cost, "what waits is counted");
-        assert!(self.started.is_empty() && self.returned.is_empty(), "a step leaves nothing to say");
+        let of_attempts = self.started.is_empty() && self.returned.is_empty() && self.cuts.is_empty();
+        assert!(of_attempts, "a step leaves nothing to say");
         let said = self.held.is_empty() && self.unfetched.is_empty() && self.lost.is_empty();
         assert!(said, "a step leaves no object to speak of");
         let next = self.waiting.front().map(|report| window::cost(report.len()));

@@ -117,7 +117,8 @@ impl Brain {
                 Wish::Run => back.push(handle),
             }
         }
-        self.fleet.vacate(seat);
+        let cutting = self.fleet.vacate(seat).cutting;
+        cutting.into_iter().for_each(|cutting| self.answer_without_tail(cutting));
         self.put_back(back);
     }
 

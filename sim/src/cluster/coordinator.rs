@@ -252,6 +252,7 @@ impl World {
                 self.tell_worker(worker, ToWorker::Cancel { attempts, cancel });
             }
             Action::RecallAttempts { worker, attempts } => self.tell_worker(worker, ToWorker::Recall(attempts)),
+            Action::CutChunk { worker, attempt } => self.tell_worker(worker, ToWorker::Cut(attempt)),
             Action::ForgetFunctions { worker, functions } => {
                 self.tell_worker(worker, ToWorker::ForgetFunctions(functions));
             }
@@ -326,6 +327,7 @@ fn worker_event(worker: WorkerId, packet: Packet, events: &mut Vec<Event>) {
             FromWorker::Started(attempts) => Event::AttemptsStarted { worker, attempts },
             FromWorker::Ended(reports) => Event::AttemptsEnded { worker, reports },
             FromWorker::Returned(attempts) => Event::AttemptsReturned { worker, attempts },
+            FromWorker::Cut { attempt, at } => Event::ChunkCut { worker, attempt, at },
             FromWorker::Taken(cost) => Event::StartsTaken { worker, cost },
             FromWorker::Draining => Event::WorkerDraining { worker },
             FromWorker::Goodbye => Event::WorkerLost { worker },

@@ -264,9 +264,6 @@ impl World {
         let running = self.executor(n, id).and_then(|executor| executor.running.as_mut());
         running.expect("what begins was claimed").execution = Some(execution);
         if !start.call.span().is_empty() {
-            if !start.call.span().is_whole() {
-                probe!("piece taken apart");
-            }
             return self.begin_chunk(n, id, start, execution);
         }
         let (fate, micros) = self.call(start, function, execution);

@@ -34,6 +34,7 @@ impl Past {
             Event::AttemptsEnded { .. }
             | Event::AttemptsReturned { .. }
             | Event::AttemptsStarted { .. }
+            | Event::ChunkCut { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerHeard { .. }
@@ -116,6 +117,7 @@ impl World {
             Event::AttemptsEnded { .. }
             | Event::AttemptsReturned { .. }
             | Event::AttemptsStarted { .. }
+            | Event::ChunkCut { .. }
             | Event::WorkerHeard { .. }
             | Event::WorkerJoined { .. }
             | Event::SessionOpened { .. }
@@ -148,7 +150,8 @@ impl World {
         };
         let lie = Value::from(bytes::Bytes::from_static(b"a lie"));
         let ended = |ending| Event::AttemptsEnded { worker, reports: vec![Report { attempt, ending, run_micros: 0 }] };
-        Some(match self.rng.below(4) {
+        Some(match self.rng.below(5) {
+            4 => Event::ChunkCut { worker, attempt, at: self.rng.chance(1, 2).then_some(1) },
             0 => ended(Ending::Cancelled),
             1 => Event::AttemptsReturned { worker, attempts: vec![attempt] },
             2 => Event::AttemptsStarted { worker, attempts: vec![attempt] },
@@ -166,7 +169,8 @@ impl World {
         let attempt = |session, n| AttemptId { task: TaskId::new(session, seq), attempt: Attempt(n) };
         let report = |attempt| Report { attempt, ending: Ending::Cancelled, run_micros: 0 };
         let object = ObjectId(attempt(known_session, 900));
-        match self.rng.below(16) {
+        match self.rng.below(17) {
+            16 => Event::ChunkCut { worker: known_worker, attempt: attempt(known_session, 900), at: Some(1) },
             12 => Event::ObjectsHeld { worker: known_worker, objects: vec![object] },
             13 => Event::ObjectUnfetched { worker: known_worker, object, reason: Unfetched::Gone },
             14 => Event::ObjectsLost { worker: known_worker, objects: vec![object] },
@@ -216,6 +220,7 @@ impl World {
             13 => BrainEvent::ObjectsDamaged { objects: vec![object] },
             14 => BrainEvent::ExecutorDied { executor, running: Some(entry), item: Some(0), death: Box::new(death) },
             0 => BrainEvent::AttemptsCancelled { attempts: vec![attempt], cancel: Cancel::Running },
+            1 if self.rng.chance(1, 2) => BrainEvent::TailWanted { attempt },
             1 => BrainEvent::AttemptsRecalled { attempts: vec![attempt] },
             2 => BrainEvent::InputsAppended { attempt, inputs: Vec::new() },
             3 if self.rng.chance(1, 2) => BrainEvent::FunctionsForgotten {

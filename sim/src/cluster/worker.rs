@@ -274,6 +274,7 @@ impl World {
             ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
             ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
             ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },
+            ToWorker::Cut(attempt) => Event::TailWanted { attempt },
             ToWorker::ForgetFunctions(functions) => Event::FunctionsForgotten { functions },
             ToWorker::Forget(session) => Event::SessionForgotten { session },
             ToWorker::Taken(cost) => Event::ReportsTaken { cost },
@@ -337,6 +338,7 @@ impl World {
             Action::Report { reports } => self.report(n, reports),
             Action::ReportStarted { attempts } => self.tell_coordinator(n, FromWorker::Started(attempts)),
             Action::Return { attempts } => self.tell_coordinator(n, FromWorker::Returned(attempts)),
+            Action::ReportCut { attempt, at } => self.tell_coordinator(n, FromWorker::Cut { attempt, at }),
             Action::AcknowledgeStarts { cost } => self.tell_coordinator(n, FromWorker::Taken(cost)),
             Action::AnnounceDrain => self.tell_coordinator(n, FromWorker::Draining),
             Action::Leave => {

@@ -75,6 +75,8 @@ pub enum ToWorker {
     Drop(Vec<ObjectId>),
     /// A worker with this key will come to fetch objects.
     Expect(Fingerprint),
+    /// The end of this chunk is wanted back, as far as it has not begun.
+    Cut(AttemptId),
 }
 
 /// From a worker.
@@ -110,6 +112,13 @@ pub enum FromWorker {
         /// All of it, if it is here.
         value: Option<Value>,
     },
+    /// The answer to `Cut`.
+    Cut {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The first of the items that are not its any more; nothing if all of it has begun.
+        at: Option<u32>,
+    },
 }
 
 impl Message for ToWorker {
@@ -129,6 +138,7 @@ impl Message for ToWorker {
             | Self::Show(_)
             | Self::Drop(_)
             | Self::Expect(_)
+            | Self::Cut(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -155,6 +165,7 @@ impl Message for ToWorker {
             | Self::Show(_)
             | Self::Drop(_)
             | Self::Expect(_)
+            | Self::Cut(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
             | Self::Forget(_)
@@ -218,6 +229,7 @@ impl Message for FromWorker {
             Self::Shown { value, .. } => value.iter().for_each(show),
             Self::Started(_)
             | Self::Returned(_)
+            | Self::Cut { .. }
             | Self::Held(_)
             | Self::Unfetched { .. }
             | Self::Lost(_)
@@ -235,6 +247,7 @@ impl Message for FromWorker {
             Self::Shown { value, .. } => value.iter_mut().for_each(fill),
             Self::Started(_)
             | Self::Returned(_)
+            | Self::Cut { .. }
             | Self::Held(_)
             | Self::Unfetched { .. }
             | Self::Lost(_)

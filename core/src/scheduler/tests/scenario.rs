@@ -11,7 +11,7 @@ use crate::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry, 
 use crate::resource::{Amount, Resources};
 use crate::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec,
-    Span, Start, TaskSpec,
+    Span, Start, Tail, TaskSpec,
 };
 use crate::time::Time;
 use crate::value::Stored;
@@ -165,6 +165,8 @@ fn worker(worker: WorkerId, what: &str) -> Event {
             Event::ObjectShown { worker, object: object(name), value }
         }
         ["returns", attempts] => Event::AttemptsReturned { worker, attempts: list(attempts, attempt) },
+        ["cuts", name, "at", at] => Event::ChunkCut { worker, attempt: attempt(name), at: Some(number(at)) },
+        ["keeps", name] => Event::ChunkCut { worker, attempt: attempt(name), at: None },
         ["ends", attempts, ..] => {
             let how = words[2..].join(" ");
             let report = |attempt| Report { attempt, ending: ending(&how, attempt), run_micros: 1_000_000 };
@@ -352,6 +354,7 @@ fn show(action: &Action) -> Vec<String> {
         Action::DropObjects { worker, objects } => {
             format!("{worker} frees {}", objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         }
+        Action::CutChunk { worker, attempt } => format!("{worker} cuts {attempt}"),
         Action::RecallAttempts { worker, attempts } => format!("{worker} gives back {}", ids(attempts)),
         Action::ForgetFunctions { worker, functions } => {
             format!("{worker} forgets {}", functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
@@ -374,6 +377,9 @@ fn show_start(start: &Start) -> String {
     let span = start.call.span();
     if !span.is_whole() {
         text += &format!(" on {}..{} of {}", span.first, span.end, span.total);
+    }
+    if start.tail == Tail::Asked {
+        text += " shared";
     }
     if start.request != Resources::cpus(1) {
         text += &format!(" [{}]", start.request);
@@ -467,6 +473,7 @@ scenarios!(
     retries,
     runs,
     sessions,
+    shares,
     slices,
     unschedulable,
     workers

@@ -76,7 +76,12 @@ impl Cook {
                 let (worker, attempts) = self.attempts();
                 Event::AttemptsStarted { worker, attempts }
             }
-            27..31 => {
+            27 => {
+                let (worker, attempts) = self.attempts();
+                let attempt = attempts.first().copied().unwrap_or_default();
+                Event::ChunkCut { worker, attempt, at: self.rng.chance(2, 3).then(|| self.rng.below(4) as u32) }
+            }
+            28..31 => {
                 let (worker, attempts) = self.attempts();
                 Event::AttemptsReturned { worker, attempts }
             }
@@ -369,7 +374,7 @@ fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
 }
 
 /// What must turn up among the actions, or the soup is too thin.
-const WORDS: [&str; 26] = [
+const WORDS: [&str; 27] = [
     "FetchObject",
     "GiveObject",
     "ShowObject",
@@ -380,6 +385,7 @@ const WORDS: [&str; 26] = [
     "StartAttempts",
     "CancelAttempts",
     "RecallAttempts",
+    "CutChunk",
     "ForgetFunctions",
     "ForgetSession",
     "FenceWorker",

@@ -192,6 +192,7 @@ impl Rig {
                 self.pending.push(Event::ObjectsHeld { worker: *worker, objects: vec![*object] });
             }
             Action::DropObjects { .. } => {}
+            Action::CutChunk { .. } => panic!("nothing is known to take long here: {action:?}"),
             Action::GiveObject { .. } | Action::ShowObject { .. } => panic!("all reach each other here: {action:?}"),
             Action::AcknowledgeReports { worker, cost } => self.hand(*worker).reported -= cost,
             Action::Welcome { .. } | Action::AcknowledgeRequests { .. } | Action::EndSession { .. } => {}

@@ -24,6 +24,7 @@ scenarios! {
     inputs_follow_their_attempt
     an_idle_executor_takes_from_the_longest_queue
     a_chunk_is_cut_for_an_idle_executor
+    the_end_of_a_chunk_goes_back_for_others
     an_item_that_kills_is_run_alone
     recalled_attempts_are_returned_unless_begun
     cancelled_before_start_is_never_begun

@@ -4,7 +4,7 @@
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, Fingerprint, FunctionSpec, Peer, Span, Start};
+use crate::spec::{Call, Cancel, Errors, Fingerprint, FunctionSpec, Peer, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
@@ -95,6 +95,7 @@ fn event(text: &str) -> Event {
         "inputs" => Event::InputsAppended { attempt: attempt(rest[0]), inputs: inputs(number(rest[1])) },
         "cancel" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Pending },
         "stop" => Event::AttemptsCancelled { attempts: attempts(rest), cancel: Cancel::Running },
+        "want" => Event::TailWanted { attempt: attempt(rest[0]) },
         "recall" => Event::AttemptsRecalled { attempts: attempts(rest) },
         "forget" if rest[0].contains('f') => {
             Event::FunctionsForgotten { functions: rest.iter().map(|word| function(word)).collect() }
@@ -195,6 +196,7 @@ fn start(name: &str, properties: &str) -> Start {
         deaths: 0,
         crash_limit: 2,
         priority: 0,
+        tail: Tail::Kept,
     };
     for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
         match name {
@@ -206,6 +208,7 @@ fn start(name: &str, properties: &str) -> Start {
             "items" => start.call = Call::Chunk { errors: Errors::Raise, retries: 0, span: span(value) },
             "deaths" => start.deaths = number(value),
             "priority" => start.priority = number(value),
+            "tail" => start.tail = if value == "asked" { Tail::Asked } else { Tail::Kept },
             "cpus" => start.request.cpus = number(value),
             // `needs=s0t1+s0t2+0` or, with more to follow, `needs=s0t1/3`
             "needs" => {
@@ -328,6 +331,8 @@ fn show(action: &Action) -> String {
         Action::Report { reports } => format!("report {}", list(reports, report)),
         Action::ReportStarted { attempts } => format!("started {}", names(attempts)),
         Action::Return { attempts } => format!("return {}", names(attempts)),
+        Action::ReportCut { attempt, at: Some(at) } => format!("{attempt} ends at {at}"),
+        Action::ReportCut { attempt, at: None } => format!("{attempt} keeps all"),
         Action::AcknowledgeStarts { cost } => format!("acknowledge {cost}"),
         Action::AnnounceDrain => "announce drain".into(),
         Action::Leave => "leave".into(),

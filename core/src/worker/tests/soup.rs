@@ -5,7 +5,7 @@ use super::rig::{death, peer};
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Brain, Condition, Config, Ended, Entry, Event, Supervision};
@@ -44,8 +44,8 @@ fn start() -> impl Strategy<Value = Start> {
         1 => spans()
             .prop_map(|span| Call::ChunkFold { errors: Errors::Skip, retries: 0, span, merge: FunctionId(1) }),
     ];
-    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32).prop_map(
-        |(attempt, function, call, request, inputs, total, deaths, priority)| Start {
+    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32, any::<bool>()).prop_map(
+        |(attempt, function, call, request, inputs, total, deaths, priority, asked)| Start {
             attempt,
             function: FunctionId(function),
             call,
@@ -56,6 +56,7 @@ fn start() -> impl Strategy<Value = Start> {
             deaths,
             crash_limit: 2,
             priority,
+            tail: if asked { Tail::Asked } else { Tail::Kept },
         },
     )
 }
@@ -124,6 +125,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (prop::collection::vec(attempt(), 0..4), cancel)
             .prop_map(|(attempts, cancel)| Event::AttemptsCancelled { attempts, cancel }),
         2 => prop::collection::vec(attempt(), 0..4).prop_map(|attempts| Event::AttemptsRecalled { attempts }),
+        3 => attempt().prop_map(|attempt| Event::TailWanted { attempt }),
         2 => (0..2_u32, 0..3_u32).prop_map(|(session, id)| Event::FunctionsForgotten {
             functions: vec![FunctionKey { session: SessionId(session), function: FunctionId(id) }],
         }),

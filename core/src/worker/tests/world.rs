@@ -9,7 +9,7 @@ use crate::limits;
 use crate::outcome::{Ending, Outcome, Report, Retry};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Span, Start};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::Value;
 use crate::window::{self, Flow};
@@ -58,6 +58,8 @@ struct World {
     calls: BTreeMap<AttemptId, Vec<FunctionKey>>,
     /// Which items the chunks have.
     items: BTreeMap<AttemptId, Span>,
+    /// Attempts of which the end is wanted and that were not answered for.
+    wanted: BTreeMap<AttemptId, usize>,
     /// Inputs still to be sent.
     inputs: BTreeMap<AttemptId, u64>,
     /// Objects in memory, on disk, on their way from one to the other, and on their way to this worker.
@@ -121,6 +123,7 @@ impl World {
             next_function: 2,
             calls: BTreeMap::new(),
             items: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             inputs: BTreeMap::new(),
             store: BTreeMap::new(),
             disk: BTreeMap::new(),
@@ -150,6 +153,7 @@ impl World {
             actions.into_iter().for_each(|action| self.carry_out(action));
             self.check();
             if idle && self.events.is_empty() {
+                assert!(self.wanted.is_empty(), "whoever wants an end is answered");
                 return;
             }
         }
@@ -225,6 +229,7 @@ impl World {
                 reports.iter().for_each(|report| self.answer(report.attempt));
             }
             Action::Return { attempts } => attempts.iter().for_each(|attempt| self.answer(*attempt)),
+            Action::ReportCut { attempt, at } => self.shorten(attempt, at),
             Action::ReportStarted { attempts } => {
                 assert!(self.linked && attempts.iter().all(|attempt| self.open.contains(attempt)), "it runs");
             }
@@ -365,9 +370,25 @@ impl World {
         assert_eq!(bytes, expected, "every item of a chunk, once, in order");
     }
 
+    /// The coordinator hears where an attempt ends from now on, as it asked.
+    fn shorten(&mut self, attempt: AttemptId, at: Option<u32>) {
+        assert!(self.linked && self.open.contains(&attempt), "only what is here is spoken of");
+        let wanted = self.wanted.get_mut(&attempt).expect("nobody asked");
+        *wanted -= 1;
+        if *wanted == 0 {
+            self.wanted.remove(&attempt);
+        }
+        if let Some(at) = at {
+            let items = self.items.get_mut(&attempt).expect("only a chunk has an end");
+            assert!(items.first < at && at < items.end, "something stays, and something goes");
+            items.end = at;
+        }
+    }
+
     fn answer(&mut self, attempt: AttemptId) {
         assert!(self.linked, "without a link nobody hears");
         assert!(self.open.remove(&attempt), "each attempt is answered once");
+        self.wanted.remove(&attempt);
         self.inputs.remove(&attempt);
     }
 
@@ -476,6 +497,7 @@ impl World {
         (self.owed, self.sent) = (0, 0);
         self.calls.clear();
         self.open.clear();
+        self.wanted.clear();
         self.inputs.clear();
         self.events.retain(|event| {
             let of_executor = matches!(event, Event::EntriesEnded { .. } | Event::EntriesRevoked { .. });
@@ -529,6 +551,7 @@ impl World {
             deaths,
             crash_limit: 2,
             priority,
+            tail: if total == 0 && self.rng.chance(1, 2) { Tail::Asked } else { Tail::Kept },
         };
         self.calls.insert(attempt, called(&start).collect());
         start
@@ -569,6 +592,12 @@ impl World {
             2 if self.linked => {
                 let attempts = self.some_open();
                 self.events.push_back(Event::AttemptsRecalled { attempts });
+            }
+            11 if self.linked => {
+                for attempt in self.some_open() {
+                    *self.wanted.entry(attempt).or_default() += 1;
+                    self.events.push_back(Event::TailWanted { attempt });
+                }
             }
             3 if self.linked => self.append(),
             4 if self.linked && self.rng.chance(1, 8) => self.cut(),

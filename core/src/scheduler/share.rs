@@ -1,0 +1,195 @@
+//! Pieces shared among workers: while slots are idle and no task of one slot is ready, the ends of pieces that have been running for a
+//! while are asked for. What a worker gives, all of which has not begun, becomes pieces of their own, for any slot.
+//!
+//! The worker alone knows how far its executor has come, so it is its word that counts, asked for or not: a piece ends where
+//! it says, unless that was said before. Chunks of a map are not asked for: their clients get one value for each, and have
+//! what is left of one given back.
+
+use super::request::Work;
+use super::task::Role;
+use super::worker::Seat;
+use super::{Action, Scheduler, World};
+use crate::id::{AttemptId, Seq, WorkerId};
+use crate::limits;
+use crate::spec::{PythonVersion, Span, Tail};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Pieces that are looked at in vain, since no idle slot could run their ends.
+const LOOKED_AT: usize = 64;
+
+/// Pieces that are known to have been running for a while.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Those whose ends may be asked for, by ticket.
+    long: BTreeSet<(u64, u32)>,
+    /// How many have been asked for and not answered.
+    asked: u64,
+    /// How many pieces were made of ends since idle slots were last filled.
+    given: u64,
+}
+
+/// What is known of the items of a piece that have not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing.
+    Unknown,
+    /// There may be some, which may be asked for.
+    Listed,
+    /// They have been asked for.
+    Asked,
+    /// There are none.
+    Begun,
+}
+
+impl Scheduler {
+    /// Who is to see to the end of a chunk that is about to start.
+    pub(super) fn tail_of(&self, slot: u32, seat: Seat) -> Tail {
+        // Where no other worker can come, the one there is knows best.
+        let shared = self.config.world == World::Open && seat == Seat::Small && self.tasks[slot].is_divisible();
+        if shared { Tail::Asked } else { Tail::Kept }
+    }
+
+    /// An attempt has been running for a while.
+    pub(super) fn list_rest(&mut self, slot: u32) {
+        let task = &self.tasks[slot];
+        let Some(lease) = task.lease() else { return };
+        if lease.rest != Rest::Listed && self.tail_of(slot, lease.seat) == Tail::Asked {
+            self.set_rest(slot, Rest::Listed);
+        }
+    }
+
+    /// An attempt leaves its worker, or is lost with it.
+    pub(super) fn unlist_rest(&mut self, slot: u32) {
+        if self.tasks[slot].lease().is_some_and(|lease| matches!(lease.rest, Rest::Listed | Rest::Asked)) {
+            self.set_rest(slot, Rest::Unknown);
+        }
+    }
+
+    fn set_rest(&mut self, slot: u32, rest: Rest) {
+        let Self { tasks, shares, .. } = self;
+        let task = &mut tasks[slot];
+        let ticket = task.ticket;
+        let lease = task.lease_mut().expect("only what a worker has has a rest there");
+        match core::mem::replace(&mut lease.rest, rest) {
+            Rest::Listed => drop(shares.long.remove(&(ticket, slot))),
+            Rest::Asked => shares.asked -= 1,
+            Rest::Unknown | Rest::Begun => {}
+        }
+        match rest {
+            Rest::Listed => drop(shares.long.insert((ticket, slot))),
+            Rest::Asked => shares.asked += 1,
+            Rest::Unknown | Rest::Begun => {}
+        }
+    }
+
+    /// Asks for the ends of as many pieces as there are idle slots, oldest first.
+    pub(super) fn share_pieces(&mut self, actions: &mut Vec<Action>) {
+        self.shares.given = 0;
+        if self.shares.long.is_empty() || self.force.idle == 0 || self.pass.has_small_ready() {
+            return;
+        }
+        let free = self.force.idle.saturating_sub(self.kept_slots());
+        let most = free.saturating_sub(self.shares.asked).min(limits::BATCH_ITEMS as u64) as usize;
+        let looked_at = self.shares.long.iter().take(most + LOOKED_AT);
+        let listed: Vec<u32> = looked_at.map(|(_, slot)| *slot).collect();
+        let mut spoken = Vec::new();
+        let wanted = listed.into_iter().filter(|slot| self.would_be_run(*slot, &mut spoken)).take(most);
+        for slot in wanted.collect::<Vec<u32>>() {
+            self.set_rest(slot, Rest::Asked);
+            let task = &self.tasks[slot];
+            let worker = task.lease().expect("what is listed is with a worker").worker;
+            actions.push(Action::CutChunk { worker: self.workers[worker].id, attempt: task.attempt() });
+        }
+    }
+
+    /// Whether an idle slot would run the end of a piece; what is found out once of each Python is kept in mind.
+    fn would_be_run(&self, slot: u32, spoken: &mut Vec<(PythonVersion, bool)>) -> bool {
+        if !self.has_living_run(slot) {
+            return false;
+        }
+        let Some(python) = self.ready.queue(self.tasks[slot].queue).class.python else { return true };
+        if let Some((_, known)) = spoken.iter().find(|(other, _)| *other == python) {
+            return *known;
+        }
+        let mut workers = self.workers.iter().map(|(_, worker)| worker);
+        let known = workers.any(|w| w.force().idle > 0 && w.offer.python == python);
+        spoken.push((python, known));
+        known
+    }
+
+    pub(super) fn on_chunk_cut(&mut self, id: WorkerId, attempt: AttemptId, at: Option<u32>) {
+        let Some(worker) = self.heard(id) else { return };
+        let Some(slot) = self.current(worker, attempt).filter(|slot| self.tasks[*slot].is_divisible()) else {
+            self.ignored += 1;
+            return;
+        };
+        let span = self.tasks[slot].call.span();
+        // What is left of a run that is over is nobody's.
+        let at = at.filter(|_| self.has_living_run(slot));
+        match at {
+            Some(at) if span.first < at && at < span.end => self.divide(slot, at),
+            None if self.tasks[slot].lease().is_some_and(|lease| lease.rest == Rest::Asked) => {
+                self.set_rest(slot, Rest::Begun);
+            }
+            Some(_) | None => self.ignored += 1,
+        }
+    }
+
+    fn has_living_run(&self, slot: u32) -> bool {
+        matches!(self.tasks[slot].role, Role::Piece { run, .. } if !self.runs[run].is_over())
+    }
+
+    /// The items of a piece from `at` on become pieces of their own, for as many slots as are idle and will not get others.
+    fn divide(&mut self, slot: u32, at: u32) {
+        self.set_rest(slot, Rest::Unknown);
+        let span = self.tasks[slot].call.span();
+        let idle = self.force.idle.saturating_sub(self.shares.given).div_ceil(self.shares.asked + 1);
+        let count = idle.clamp(1, limits::CHUNK_PARTS.into());
+        self.shares.given += count;
+        self.narrow(slot, Span { end: at, ..span });
+        self.add_pieces(slot, span, Span { first: at, ..span }.parts(count as u32));
+        self.list_rest(slot);
+    }
+
+    /// A piece is about these of its items from now on.
+    pub(super) fn narrow(&mut self, slot: u32, span: Span) {
+        let task = &mut self.tasks[slot];
+        self.held -= task.held_args();
+        task.call = task.call.over(span);
+        self.held += task.held_args();
+    }
+
+    /// Makes items that were a piece's, which once had those of `span`, pieces of their own: the coordinator's.
+    pub(super) fn add_pieces(&mut self, slot: u32, span: Span, parts: impl Iterator<Item = Span>) {
+        let task = &self.tasks[slot];
+        let Role::Piece { run, at } = task.role else { return };
+        let (session, function, options, queue) = (task.session, task.function, task.options, task.queue);
+        let (call, args) = (task.call, task.args.clone());
+        for part in parts {
+            let owner = &mut self.sessions[session];
+            let seq = Seq::internal(owner.next_internal);
+            owner.next_internal += 1;
+            let work = Work { function, options, queue, call: call.over(part), args: args.clone() };
+            let role = Role::Piece { run, at: at + u64::from(part.first - span.first) };
+            let task = self.accept(session, seq, work, role);
+            self.counts.waiting -= 1;
+            self.make_ready(task);
+        }
+        // It has more tasks now, perhaps too many.
+        self.touch(session);
+    }
+
+    /// Panics unless what may be asked for is what workers have that may be divided.
+    pub(super) fn check_shares(&self) {
+        let rests = || self.tasks.iter().filter_map(|(slot, task)| Some((slot, task, task.lease()?)));
+        for (slot, task, lease) in rests() {
+            let listed = self.shares.long.contains(&(task.ticket, slot));
+            assert_eq!(listed, lease.rest == Rest::Listed, "what may be asked for is listed");
+            assert!(lease.rest == Rest::Unknown || task.is_divisible() || task.call.span().len() == 1, "it has a rest");
+        }
+        let count = |rest| rests().filter(|(_, _, lease)| lease.rest == rest).count() as u64;
+        assert_eq!(count(Rest::Listed), self.shares.long.len() as u64, "only what workers have is listed");
+        assert_eq!(count(Rest::Asked), self.shares.asked, "what was asked for is counted");
+    }
+}
