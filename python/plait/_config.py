@@ -18,6 +18,8 @@ WINDOW_BYTES = 64 << 20
 HELD_UP_SECONDS = 0.02
 #: … until there are so many for each slot, so that chunks of `CHUNK_SECONDS` keep the others busy for some seconds.
 HELD_UP_PER_SLOT = 512
+#: The same at the least in a run that returns a list: its results are kept anyway.
+RUN_WINDOW = 4_096
 #: A chunk that plait sizes is this much work, in seconds: a thousand times what a message costs.
 CHUNK_SECONDS = 0.01
 #: Towards the end chunks shrink to this much, in seconds: to end together even more exactly is not worth messages.
@@ -32,8 +34,6 @@ CHUNK_BYTES = 1 << 20
 CHUNK_PARTS = 16
 #: Pieces of a run on the way for each slot, once their size follows what they cost: more would have that of long ago.
 PIECES_PER_SLOT = 16
-#: Pieces on the way in a run that returns a list: its results are kept anyway.
-RUN_WINDOW = 4_096
 #: Function objects whose pickles are remembered while they live; the oldest is forgotten first.
 FUNCTIONS_KEPT = 1_024
 #: Pickles made lately that are found again if another object gives the same; the oldest is forgotten first.

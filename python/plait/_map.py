@@ -253,6 +253,10 @@ class Results(Batches, Generic[T]):
         """How many messages may be on the way."""
         return _config.WINDOW_PER_SLOT * slots
 
+    def _most_ahead(self, slots: int) -> int:
+        """How many messages there may be while the first one holds up the others."""
+        return _config.HELD_UP_PER_SLOT * slots
+
     def _send(self, items: Items) -> None:
         self._items_out += len(items)
         self._sizer.sent(len(items))
@@ -374,12 +378,16 @@ class Results(Batches, Generic[T]):
                 return
             if len(ahead) < self._window(slots):
                 self._send_next(self._sizer.size(slots))
-            elif not session.wait_any(ahead, self._left()):
+            elif not self._wait_for_one(ahead):
                 return
+
+    def _wait_for_one(self, tickets: list[Ticket]) -> bool:
+        """Wait until one of these messages is over; False if the time is up."""
+        return self._core.session.wait_any(tickets, self._left())
 
     def _may_run_ahead(self) -> bool:
         """Whether there is room for one more, beyond those that are over and cannot be passed on yet."""
-        few = len(self._sent) < _config.HELD_UP_PER_SLOT * self._core.slots()
+        few = len(self._sent) < self._most_ahead(self._core.slots())
         weight = max(self._bytes_out, self._items_out * self._sizer.weight)
         return few and weight < _config.WINDOW_BYTES and not self._closed
 

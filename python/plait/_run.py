@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from concurrent.futures import CancelledError
 from itertools import islice
@@ -59,6 +60,7 @@ class _Listed(Results[Any]):
         self, core: Core, entry: Known, options: Options, iterables: tuple[Iterable[Any], ...], meter: Meter
     ) -> None:
         self._meter = meter
+        self._next_glance = 0.0
         super().__init__(core, entry, options, iterables, None, None, None)
 
     def _start(self) -> None:
@@ -82,20 +84,35 @@ class _Listed(Results[Any]):
             self._meter.show(given + over, self._meter.total if self._source is not None else self._passed + sent)
 
     def _window(self, slots: int) -> int:
-        window = super()._window(slots)
-        return max(window, _config.RUN_WINDOW) if self._sizer.knows else window
+        return _config.PIECES_PER_SLOT * slots if self._sizer.knows else super()._window(slots)
+
+    def _most_ahead(self, slots: int) -> int:
+        return max(super()._most_ahead(slots), _config.RUN_WINDOW)
 
     def _wait(self, sent: Any) -> Any:
-        """Wait for the first piece, with an eye on those behind it: a failure there ends the run too."""
+        """Wait for the first piece, with an eye on those behind it."""
         while True:
             outcome = sent.ticket.outcome(_config.PROGRESS_SECONDS)
             if outcome is not None:
                 return outcome
-            self.show()
-            if self._options.errors == "raise":
-                self._look_ahead()
-                if not self._sent:
-                    return None
+            self._glance()
+            if not self._sent:
+                return None
+
+    def _wait_for_one(self, tickets: list[Ticket]) -> bool:
+        self._core.session.wait_any(tickets, _config.PROGRESS_SECONDS)
+        self._glance()
+        return True
+
+    def _glance(self) -> None:
+        """Now and then show how far it is, and end it if something behind the first message has failed."""
+        now = time.monotonic()
+        if now < self._next_glance:
+            return
+        self._next_glance = now + _config.PROGRESS_SECONDS
+        self.show()
+        if self._options.errors == "raise":
+            self._look_ahead()
 
     def _look_ahead(self) -> None:
         for sent in self._sent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import os
 import random
@@ -149,6 +150,38 @@ def test_a_million_pieces_are_a_few_messages(client, finish):
     before = client.submit(tasks.same, 1)._seq
     assert client.run(tasks.same, range(1_000_000), **finish) == sum(range(1_000_000))
     assert client.submit(tasks.same, 1)._seq - before < 2_000
+
+
+def test_a_list_of_a_million_is_a_few_messages(client):
+    before = client.submit(tasks.same, 1)._seq
+    assert client.run(tasks.same, range(1_000_000)) == list(range(1_000_000))
+    assert client.submit(tasks.same, 1)._seq - before < 2_000
+
+
+def test_a_failure_far_behind_an_item_that_takes_long_ends_a_list(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(_config, "RUN_WINDOW", 1 << 40)
+
+    def work(n):
+        return tasks.fail_on(100, n) if n else tasks.until(str(tmp_path / "never"))
+
+    with pytest.raises(ValueError, match="100"):
+        client.run(work, itertools.count())
+
+
+def test_progress_of_a_list_goes_on_behind_an_item_that_takes_long(client, tmp_path):
+    gate = tmp_path / "gate"
+    shown: list[int] = []
+
+    def show(done, _total):
+        shown.append(done)
+        if done >= 1_000:
+            gate.touch()
+
+    def work(n):
+        return tasks.until(str(gate), n) if n == 0 else n
+
+    assert client.run(work, range(3_000), progress=show) == list(range(3_000))
+    assert shown[-1] == 3_000 and shown == sorted(shown)
 
 
 @pytest.mark.parametrize("finish", [{"reduce": operator.add}, {"combine": sum}])
