@@ -144,7 +144,7 @@ impl Scheduler {
                     Role::Made => false,
                     Role::Piece { .. } | Role::Fold { .. } => panic!("pieces and folds go when they are over"),
                 };
-                let alias = task.object == NONE && task.state.is_stored();
+                let alias = task.is_alias();
                 let wanted = retained || task.dependents != NONE || task.object != NONE;
                 assert!(
                     wanted && (task.inputs.len() == usize::from(alias) || task.object != NONE),
@@ -207,17 +207,18 @@ impl Scheduler {
         let mut listed = 0;
         for (slot, task) in self.tasks.iter() {
             assert!(task.inputs.iter().all(|edge| self.edges[*edge].dependent == slot), "edges know who waits");
-            let (mut edge, mut previous) = (task.dependents, NONE);
+            let (mut edge, mut previous, mut here) = (task.dependents, NONE, 0);
             let last = self.edges.get(edge).map_or(NONE, |first| first.previous);
             while edge != NONE {
                 let e = self.edges[edge];
                 let before = if previous == NONE { last } else { previous };
                 assert!(e.input == slot && e.previous == before, "edges are linked both ways");
                 assert!(self.tasks[e.dependent].inputs.contains(&edge), "who is waited for knows it");
-                listed += 1;
+                here += 1;
                 (previous, edge) = (edge, e.next);
             }
-            assert_eq!(previous, last, "a list has its end");
+            assert_eq!((previous, here), (last, task.dependents_total), "a list has its end and its length");
+            listed += here as usize;
         }
         assert_eq!(listed, self.edges.len(), "every edge is listed");
     }

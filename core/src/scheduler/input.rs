@@ -98,9 +98,11 @@ impl Scheduler {
         let Edge { input, previous, next, .. } = unlinked;
         self.tellings.spans.pass_over(edge, &unlinked);
         self.losses.spans.pass_over(edge, &unlinked);
-        let first = self.tasks[input].dependents;
+        let needed = &mut self.tasks[input];
+        needed.dependents_total -= 1;
+        let first = needed.dependents;
         if edge == first {
-            self.tasks[input].dependents = next;
+            needed.dependents = next;
         } else {
             self.edges[previous].next = next;
         }
@@ -114,10 +116,11 @@ impl Scheduler {
 
     /// Puts an edge at the end of the list of those who need a task.
     pub(super) fn link(&mut self, edge: u32, input: u32) {
-        let first = self.tasks[input].dependents;
-        let previous = match first {
+        let needed = &mut self.tasks[input];
+        needed.dependents_total += 1;
+        let previous = match needed.dependents {
             NONE => {
-                self.tasks[input].dependents = edge;
+                needed.dependents = edge;
                 edge
             }
             first => {
@@ -133,6 +136,7 @@ impl Scheduler {
     /// Puts an edge behind another one of a list.
     pub(super) fn link_behind(&mut self, edge: u32, previous: u32) {
         let Edge { input, next, .. } = self.edges[previous];
+        self.tasks[input].dependents_total += 1;
         self.edges[previous].next = edge;
         let after = if next == NONE { self.tasks[input].dependents } else { next };
         self.edges[after].previous = edge;

@@ -217,10 +217,7 @@ impl Scheduler {
     fn make_object(&mut self, slot: u32, value: Value, place: Place) {
         let worker = place.worker.and_then(|id| self.workers.find(id.0));
         let copies = worker.into_iter().map(|worker| Copy { worker, serving: 0 }).collect();
-        let (mut needs, mut edge) = (0, self.tasks[slot].dependents);
-        while edge != NONE {
-            (needs, edge) = (needs + 1, self.edges[edge].next);
-        }
+        let needs = self.tasks[slot].dependents_total;
         let object = self.objects.insert(Object { copies, needs, ..Object::new(slot, value) });
         self.tasks[slot].object = object;
         worker.into_iter().for_each(|worker| self.locate(object, worker));
@@ -336,27 +333,27 @@ impl Scheduler {
         let story = self.story(slot, place);
         self.deliver(slot, outcome.clone(), story);
         self.tasks[slot].state = State::Done(outcome.clone());
-        self.move_dependents(slot, source);
+        self.tell_dependents(slot);
         self.unwanted.push(slot);
         self.sweep();
     }
 
-    /// Those who waited for the result of a run wait for the task that made it.
-    fn move_dependents(&mut self, slot: u32, source: u32) {
-        let mut edge = core::mem::replace(&mut self.tasks[slot].dependents, NONE);
-        let there = self.is_there(source);
-        while edge != NONE {
-            let next = self.edges[edge].next;
-            self.link(edge, source);
-            self.objects[self.tasks[source].object].needs += 1;
-            if there {
-                self.input_arrived(self.edges[edge].dependent);
+    /// Somebody who waited for the result of a run needs the value of the task that made it, whatever has become of that.
+    pub(super) fn refer_to_source(&mut self, edge: u32) {
+        let alias = self.unlink(edge).input;
+        let source = self.source(alias);
+        self.link(edge, source);
+        self.objects[self.tasks[source].object].needs += 1;
+        let dependent = self.edges[edge].dependent;
+        match &self.tasks[source].state {
+            State::Done(outcome) if !outcome.is_value() => {
+                let failure = dependency(self.tasks[source].id, outcome);
+                self.fallout.push_back((dependent, self.tasks[dependent].ticket, failure));
             }
-            edge = next;
+            State::Done(_) if self.is_there(source) => self.input_arrived(dependent),
+            State::Done(_) | State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => self.remake(source),
         }
-        if self.objects[self.tasks[source].object].needs > 0 {
-            self.remake(source);
-        }
+        self.free_if_unwanted(alias);
     }
 
     /// Looks again at records that somebody has let go of, and at what they let go in turn.

@@ -144,6 +144,7 @@ impl Scheduler {
             raised: 0,
             inputs: Box::default(),
             dependents: NONE,
+            dependents_total: 0,
             object: NONE,
             role,
             trouble: None,

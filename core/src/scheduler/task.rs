@@ -37,6 +37,8 @@ pub(super) struct Task {
     pub(super) inputs: Box<[u32]>,
     /// The first edge to a task that waits for its value.
     pub(super) dependents: u32,
+    /// How many edges there are to such tasks.
+    pub(super) dependents_total: u32,
     /// Its place among the objects, once its value has been with a worker.
     pub(super) object: u32,
     pub(super) role: Role,
@@ -122,6 +124,11 @@ impl Task {
     pub(super) const fn is_divisible(&self) -> bool {
         // Inputs are tied to one task.
         matches!(self.role, Role::Piece { .. }) && self.call.span().len() > 1 && self.inputs.is_empty()
+    }
+
+    /// Whether it is the result of a run that came to the value of another task.
+    pub(super) fn is_alias(&self) -> bool {
+        self.object == NONE && self.state.is_stored()
     }
 
     pub(super) const fn is_done(&self) -> bool {

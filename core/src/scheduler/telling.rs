@@ -11,6 +11,9 @@ use crate::outcome::Outcome;
 use crate::spec::Cancel;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Whoever waited for a run's result and now refers to what it came to takes as long as so many that are only told.
+const TRIFLES_PER_MOVE: usize = 2;
+
 /// Of some tasks, edges that follow one another in the list of all who need them: the first and the last.
 #[derive(Debug, Default)]
 pub(super) struct Spans(BTreeMap<u32, (u32, u32)>);
@@ -81,8 +84,9 @@ impl Tellings {
 impl Scheduler {
     /// Tells all that wait for a task that it is over. Those that can never run follow it soon.
     pub(super) fn tell_dependents(&mut self, slot: u32) {
-        let mut edge = self.tasks[slot].dependents;
-        if matches!(&self.tasks[slot].state, State::Done(outcome) if outcome.is_value()) {
+        let task = &self.tasks[slot];
+        let mut edge = task.dependents;
+        if matches!(&task.state, State::Done(outcome) if outcome.is_value()) && !task.is_alias() {
             while edge != NONE && self.slice.trifles > 0 {
                 let Edge { dependent, next, .. } = self.edges[edge];
                 self.slice.trifles -= 1;
@@ -117,6 +121,10 @@ impl Scheduler {
     }
 
     fn tell(&mut self, task: u32, edge: u32) {
+        if self.tasks[task].is_alias() {
+            self.slice.trifles = self.slice.trifles.saturating_sub(TRIFLES_PER_MOVE);
+            return self.refer_to_source(edge);
+        }
         let told = self.edges[edge];
         self.tellings.spans.pass_over(edge, &told);
         let dependent = told.dependent;
