@@ -9,7 +9,7 @@ use super::run::{Gather, Phase, Run};
 use super::session::Link;
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task};
-use super::{Action, Scheduler};
+use super::{Action, Scheduler, Slice};
 use crate::id::{Seq, WorkerId};
 use crate::outcome::Outcome;
 use crate::spec::{Cancel, Retention};
@@ -140,12 +140,15 @@ impl Scheduler {
     fn clear_values(&mut self, run: u32) -> bool {
         let Run { session, gather, .. } = &mut self.runs[run];
         let session = *session;
+        let most = self.slice.trifles.div_ceil(Slice::TRIFLES);
         let values = match gather {
-            Gather::Fold(fold) => fold.take_values(self.slice.trifles),
-            Gather::Combine(combine) => combine.take_outcomes(self.slice.trifles),
+            Gather::Fold(fold) => fold.take_values(most),
+            Gather::Combine(combine) => combine.take_outcomes(most),
         };
-        self.slice.trifles = self.slice.trifles.saturating_sub(values.len());
         for outcome in &values {
+            // The record of an object goes with it.
+            let trifles = if outcome.stored().is_some() { Slice::TRIFLES } else { 1 };
+            self.slice.trifles = self.slice.trifles.saturating_sub(trifles);
             self.held -= outcome.len();
             outcome.value().into_iter().for_each(|value: &Value| self.unhold(session, value));
         }
