@@ -10,6 +10,9 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
+/// To tie a result to an outcome takes as long as so many trifles.
+const TRIFLES_PER_TIE: usize = 2;
+
 /// The outcomes of a run's pieces. They become the inputs of the run's result without ever being listed by name.
 #[derive(Debug)]
 pub(super) struct Combine {
@@ -21,6 +24,8 @@ pub(super) struct Combine {
     given: BTreeMap<u64, Given>,
     /// All of it in order, once every piece is over; those that are not there yet follow.
     inputs: Vec<Outcome>,
+    /// How many of those are tied to the run's result, if they are with workers.
+    tied: usize,
 }
 
 /// What a piece was given.
@@ -32,7 +37,7 @@ struct Given {
 
 impl Combine {
     pub(super) const fn new() -> Self {
-        Self { ended: BTreeMap::new(), stored: 0, given: BTreeMap::new(), inputs: Vec::new() }
+        Self { ended: BTreeMap::new(), stored: 0, given: BTreeMap::new(), inputs: Vec::new(), tied: 0 }
     }
 
     /// A piece is over. Returns the bytes that are held for it: what it was given too, if it came to no value.
@@ -48,11 +53,20 @@ impl Combine {
         bytes
     }
 
-    /// The values that are with workers, once every piece is over.
-    pub(super) fn stored(&self) -> impl Iterator<Item = &Value> {
-        // Looked for only where there are any: there may be a million outcomes.
-        let some = if self.stored > 0 { &self.inputs[..] } else { &[] };
-        some.iter().filter_map(Outcome::value).filter(|value| value.stored().is_some())
+    /// Looks at so many more outcomes in order, if any are with workers. How many there were, and those that are.
+    fn next_to_tie(&mut self, most: usize) -> (usize, Vec<Value>) {
+        if self.stored == 0 {
+            self.tied = self.inputs.len();
+        }
+        let until = self.inputs.len().min(self.tied + most);
+        let next = core::mem::replace(&mut self.tied, until)..until;
+        let stored = |value: &&Value| value.stored().is_some();
+        (next.len(), self.inputs[next].iter().filter_map(Outcome::value).filter(stored).cloned().collect())
+    }
+
+    /// Whether its call has all that it is given.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ended.is_empty() && self.tied == self.inputs.len()
     }
 
     /// Every piece is over: puts up to so many outcomes in order, failures followed by what they were given. How many.
@@ -143,12 +157,25 @@ impl Scheduler {
                     return;
                 }
                 let result = *result;
-                let task = &self.tasks[result];
-                if matches!(task.state, State::Waiting { .. }) && task.inputs.is_empty() {
-                    self.await_values(result);
+                if matches!(self.tasks[result].state, State::Waiting { .. }) && !self.tie_combine(run, result) {
+                    return;
                 }
             }
             self.unordered.remove(&run);
         }
+    }
+
+    /// Ties a run's result to the outcomes that are with workers, as many as this step may. Whether all are.
+    fn tie_combine(&mut self, run: u32, result: u32) -> bool {
+        let Gather::Combine(combine) = &mut self.runs[run].gather else { return true };
+        let (seen, values) = combine.next_to_tie(self.slice.trifles.div_ceil(TRIFLES_PER_TIE));
+        let all = combine.is_ready();
+        self.slice.trifles = self.slice.trifles.saturating_sub(TRIFLES_PER_TIE * seen);
+        self.tie_values(result, &values);
+        if all {
+            // The run itself, for which it waited like for one more input.
+            self.input_arrived(result);
+        }
+        all
     }
 }

@@ -317,7 +317,9 @@ impl Scheduler {
         let queue = self.tasks[self.runs[run].result].queue;
         let work = Work { function, options, queue, call: Call::Fold, args: Value::empty() };
         let task = self.accept(session, seq, work, Role::Fold { run, start });
-        self.await_values(task);
+        let stored = |value: &&Value| value.stored().is_some();
+        let values: Vec<Value> = self.runs[run].fold_inputs(start).iter().filter(stored).cloned().collect();
+        self.await_values(task, &values);
     }
 
     /// One range is left: what it holds is what the run comes to.

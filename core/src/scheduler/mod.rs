@@ -190,7 +190,7 @@ pub struct Scheduler {
     touched: Vec<u32>,
     /// Records that somebody has let go of.
     unwanted: Vec<u32>,
-    /// Objects to look at before this step ends.
+    /// Objects to look at before this step ends, or in the next ones.
     stirred_objects: Vec<u32>,
     /// Objects to be shown here.
     to_show: VecDeque<u32>,
@@ -222,6 +222,8 @@ struct Slice {
     chores: usize,
     /// Tasks to tell that a value is there, values to let go of or to put in order, inputs to send on.
     trifles: usize,
+    /// Objects to look at that somebody may want.
+    services: usize,
 }
 
 impl Slice {
@@ -233,7 +235,7 @@ impl Slice {
     const CHORES_PER_FOLD: usize = 4;
 
     const fn new(size: usize) -> Self {
-        Self { starts: size, chores: size, trifles: size.saturating_mul(Self::TRIFLES) }
+        Self { starts: size, chores: size, trifles: size.saturating_mul(Self::TRIFLES), services: size }
     }
 }
 

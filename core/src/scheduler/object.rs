@@ -6,7 +6,7 @@
 //! as a task that is over may need it to be made again (see `remake`).
 
 use super::Scheduler;
-use super::run::{Ended, Gather};
+use super::run::Ended;
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use super::transfer::{Want, Way};
@@ -262,44 +262,38 @@ impl Scheduler {
         }
     }
 
-    /// A fold or a combine has its values; those that are with workers must be there.
-    pub(super) fn await_values(&mut self, slot: u32) {
+    /// A fold has its values; those that are with workers must be there.
+    pub(super) fn await_values(&mut self, slot: u32, values: &[Value]) {
+        self.tasks[slot].state = State::Waiting { missing: 1 };
+        self.tie_values(slot, values);
+        self.input_arrived(slot);
+    }
+
+    /// Ties a fold or a combine that waits to more of its values, as far as those are with workers.
+    pub(super) fn tie_values(&mut self, slot: u32, values: &[Value]) {
         let session = self.tasks[slot].session;
-        let (mut records, mut failure) = (Vec::new(), None);
-        for seq in self.stored_values(slot) {
+        let seqs = values.iter().filter_map(|value| Some(value.stored()?.object.0.task.seq));
+        let mut edges = core::mem::take(&mut self.tasks[slot].inputs).into_vec();
+        edges.reserve_exact(values.len());
+        let (mut records, mut late) = (Vec::with_capacity(values.len()), 0);
+        for seq in seqs {
             let record = self.sessions[session].index.find(seq);
             let record = record.expect("what a run holds has its record");
             if let State::Done(outcome) = &self.tasks[record].state
                 && !outcome.is_value()
             {
-                failure = Some(dependency(self.tasks[record].id, outcome));
+                let failure = dependency(self.tasks[record].id, outcome);
+                self.fallout.push_back((slot, self.tasks[slot].ticket, failure));
             }
+            late += u32::from(!self.is_there(record));
+            edges.push(self.tie(slot, record));
             records.push(record);
         }
-        let missing = records.iter().filter(|record| !self.is_there(**record)).count();
-        self.tasks[slot].inputs = records.iter().map(|record| self.tie(slot, *record)).collect();
+        self.tasks[slot].inputs = edges.into_boxed_slice();
+        if let State::Waiting { missing } = &mut self.tasks[slot].state {
+            *missing += late;
+        }
         records.into_iter().for_each(|record| self.remake(record));
-        let missing = u32::try_from(missing).expect("a run has fewer pieces");
-        self.tasks[slot].state = State::Waiting { missing };
-        if let Some(failure) = failure {
-            self.fallout.push_back((slot, self.tasks[slot].ticket, failure));
-        } else if missing == 0 {
-            self.counts.waiting -= 1;
-            self.make_ready(slot);
-        }
-    }
-
-    /// The tasks whose objects a fold or a combine that has not run yet is to be given.
-    fn stored_values(&self, slot: u32) -> Vec<Seq> {
-        let seq = |value: &Value| value.stored().map(|stored| stored.object.0.task.seq);
-        match self.tasks[slot].role {
-            Role::Fold { run, start } => self.runs[run].fold_inputs(start).iter().filter_map(seq).collect(),
-            Role::Result { run, .. } => match &self.runs[run].gather {
-                Gather::Combine(combine) => combine.stored().filter_map(seq).collect(),
-                Gather::Fold(_) => Vec::new(),
-            },
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => Vec::new(),
-        }
     }
 
     fn publish_stored(&mut self, slot: u32, outcome: &Outcome, place: Place, retention: Retention) {

@@ -31,7 +31,8 @@ impl Scheduler {
             self.fallout.is_empty() && self.tellings.is_empty() && self.losses.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
-        cut || unfolded || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
+        let unserved = !self.stirred_objects.is_empty();
+        cut || unfolded || unserved || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
     }
 
     /// Looks at everything whose time has come, one thing in any case, as long as this step may.

@@ -255,9 +255,13 @@ impl Scheduler {
         }
     }
 
-    /// Sends workers to those who have what they want, and has shown what must go through here.
+    /// Sends workers to those who have what they want, and has shown what must go through here: as many objects as this
+    /// step may look at.
     pub(super) fn serve_objects(&mut self, actions: &mut Vec<Action>) {
-        while let Some(object) = self.stirred_objects.pop() {
+        while self.slice.services > 0
+            && let Some(object) = self.stirred_objects.pop()
+        {
+            self.slice.services -= 1;
             let Some(o) = self.objects.get_mut(object) else { continue };
             o.stirred = false;
             if self.tasks[self.objects[object].task].state.is_stored() {
