@@ -18,6 +18,7 @@ from plait._native import ExecutorChannel
 from plait._serialize import (
     APART,
     BRIEF,
+    BRIEF_SECONDS,
     FIRST,
     TIMED,
     TOLD,
@@ -72,9 +73,6 @@ RETURNED, RAISED, RAISED_FOR_GOOD, SKIPPED, CANCELLED = range(5)
 RAISE, RETURN, SKIP = range(3)
 FOREIGN, MEANT, STALE = range(3)
 
-#: A chunk that plait sized is planned as 10 ms of work. After this long it is cut off and the rest given back: it had
-#: longer items than could be foreseen, and others may be idle.
-BRIEF_SECONDS = 0.05
 #: Between two looks at the clock there are about so many seconds of work.
 STRIDE_SECONDS = 0.0001
 

@@ -18,6 +18,7 @@ from plait._native import Batches
 from plait._progress import size_of
 from plait._serialize import (
     BRIEF,
+    BRIEF_SECONDS,
     FIRST,
     TIMED,
     TUPLES,
@@ -31,7 +32,7 @@ from plait._serialize import (
 from plait._types import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
     from plait._core import Core
@@ -53,7 +54,7 @@ _FINAL = frozenset({"value", "cancelled", "lost", "unknown"})
 class Sent:
     """A message on its way: its items, its ticket, or why it was never sent."""
 
-    __slots__ = ("behind", "chunk", "error", "items", "parts", "rest", "size", "ticket")
+    __slots__ = ("chunk", "error", "items", "part", "seen", "size", "ticket")
 
     def __init__(self, items: Items, ticket: Ticket | None, size: int, error: BaseException | None = None) -> None:
         self.items = items
@@ -61,16 +62,23 @@ class Sent:
         self.size = size
         self.error = error
         self.chunk = False
-        #: Items that its executor gave back.
-        self.rest: Items = []
-        #: What its items came to, part by part, once that is known.
-        self.parts: list[Part] = []
-        #: What follows its first part.
-        self.behind: Sent | None = None
+        #: What the items of a chunk came to, once that is known.
+        self.part: Part | None = None
+        #: Whether it was looked at before its turn.
+        self.seen = False
 
     def is_over(self) -> bool:
         """Whether there is something to take."""
-        return self.ticket is None or bool(self.parts) or self.ticket.state() == "done"
+        return self.is_told() or (self.ticket is not None and self.ticket.state() == "done")
+
+    def is_told(self) -> bool:
+        """Whether nothing more is to be heard of it."""
+        return self.ticket is None or self.part is not None
+
+    def may_lack(self) -> bool:
+        """Whether it is a chunk that is over and took so long that it may have given some of its items back."""
+        story = self.ticket.story() if self.chunk and self.ticket is not None and self.part is None else None
+        return story is not None and story[2] >= BRIEF_SECONDS * 1e6
 
 
 class Results(Batches, Generic[T]):
@@ -182,7 +190,7 @@ class Results(Batches, Generic[T]):
         self._failure = None
         self._held.clear()
         self._put([])
-        left = [sent.ticket for sent in self._sent if sent.ticket is not None and not sent.parts]
+        left = [sent.ticket for sent in self._sent if sent.ticket is not None and sent.part is None]
         self._sent.clear()
         if left and not self._core.ended:
             self._core.session.cancel_running(left)
@@ -322,23 +330,17 @@ class Results(Batches, Generic[T]):
             return
         if self._options.ordered and self._chunksize is None and self._buffersize is None:
             self._run_ahead(sent)
-        outcome = self._wait(sent) if sent.ticket is not None and not sent.parts else None
+        outcome = None if sent.is_told() else self._wait(sent)
+        if self._closed:
+            return  # meanwhile, perhaps by another thread
         try:
-            place = self._sent.index(sent)
-        except ValueError:
-            return  # the map was stopped meanwhile, perhaps by another thread
-        del self._sent[place]
-        self._bytes_out -= sent.size
-        try:
-            values, error = self._results(sent, outcome)
+            sent = self._opened(sent, outcome)
         except _NotTold:
-            self._send_again(sent.items, place, 1)
+            self._replace(sent, self._again(sent.items, 1))
             return
-        if sent.behind is not None and error is None:
-            self._sent.insert(place, sent.behind)
-        if sent.rest and error is None:
-            self._send_again(sent.rest, place, self._sizer.size(self._core.slots()))
-        self._items_out -= len(sent.items) - len(sent.rest)
+        self._replace(sent, [])
+        values, error = self._results(sent, outcome)
+        self._items_out -= len(sent.items)
         if error is not None:
             self._stop(error)
         if self._buffersize is not None:
@@ -347,8 +349,51 @@ class Results(Batches, Generic[T]):
         else:
             self._pass_on(values)
 
-    def _send_again(self, items: Items, place: int, least: int) -> None:
-        """Send items in the place of their chunk, in smaller ones and at last alone.
+    def _replace(self, sent: Sent, by: list[Sent]) -> None:
+        """Put others in the place of a message. Where another thread has closed the map, `_fill` sees to them."""
+        try:
+            place = self._sent.index(sent)
+            del self._sent[place]
+        except (ValueError, IndexError):
+            place = 0
+        for one in reversed(by):
+            self._sent.insert(place, one)
+        self._bytes_out += sum(one.size for one in by) - sent.size
+
+    def _opened(self, sent: Sent, outcome: RawOutcome | None) -> Sent:
+        """Put its parts in the place of a chunk that is over, and send again between them what none of them has.
+
+        Returns the first of them; any other message as it is.
+
+        Raises:
+            _NotTold: If a chunk does not say what its items came to.
+        """
+        if not sent.chunk or outcome is None or sent.ticket is None:
+            return sent
+        if outcome[0] not in self._final:
+            raise _NotTold
+        if outcome[0] != "value":
+            return sent
+        try:
+            parts: list[Part] = _load(load_parts, outcome[1])
+        except _NotLoadable as failed:
+            raise _NotTold from failed
+        self._measure(sum(len(part[1]) for part in parts), sent, sent.ticket, outcome[1])
+        opened: list[Sent] = []
+        ends = [part[0] - parts[0][0] for part in parts[1:]] + [len(sent.items)]
+        for part, end in zip(parts, ends, strict=True):
+            first = part[0] - parts[0][0]
+            done = first + len(part[1])
+            opened.append(Sent(sent.items[first:done], sent.ticket, 0))
+            opened[-1].chunk, opened[-1].part = True, part
+            if done < end and not (part[2] and self._options.errors == "raise"):
+                opened += self._again(sent.items[done:end], self._sizer.size(self._core.slots()))
+        opened[0].size = sent.size
+        self._replace(sent, opened)
+        return opened[0]
+
+    def _again(self, items: Items, least: int) -> list[Sent]:
+        """Send items of a chunk again, in smaller ones and at last alone.
 
         So whatever made it fail hits the one that brings it about, and whatever made it take long holds up no other.
         """
@@ -360,26 +405,37 @@ class Results(Batches, Generic[T]):
             part = items[start : start + size]
             sent = self._chunk(part) if size > 1 else None
             again += [sent] if sent is not None else [self._single(item) for item in part]
-        for sent in reversed(again):
-            self._sent.insert(place, sent)
-        self._bytes_out += sum(sent.size for sent in again)
+        return again
 
     def _run_ahead(self, first: Sent) -> None:
-        """While the first message takes long, send more in the place of those behind it that are over."""
-        if first.ticket is None or first.parts or self._source is None:
+        """While the first message takes long, see to it that slots have something to do.
+
+        More is sent in the place of those behind it that are over, and what they have given back is sent again.
+        """
+        if first.ticket is None or first.is_told():
             return
         session, patience = self._core.session, _config.HELD_UP_SECONDS
         if session.wait_any([first.ticket], min(patience, self._left() or patience)):
             return
-        while self._source is not None and self._may_run_ahead():
+        while not first.is_over() and not self._closed and self._left() != 0.0:
+            ahead = self._look_behind()
             slots = self._core.slots()
-            ahead = [sent.ticket for sent in self._sent if sent.ticket is not None and not sent.is_over()]
-            if first.ticket not in ahead or (self._deadline is not None and not self._left()):
-                return
-            if len(ahead) < self._window(slots):
+            if self._source is not None and len(ahead) < self._window(slots) and self._may_run_ahead():
                 self._send_next(self._sizer.size(slots))
             elif not self._wait_for_one(ahead):
                 return
+
+    def _look_behind(self) -> list[Ticket]:
+        """Open chunks behind the first message that may have given something back; return what is not over."""
+        while over := [sent for sent in tuple(self._sent)[1:] if not sent.seen and sent.is_over()]:
+            for sent in over:
+                sent.seen = True
+                if sent.may_lack() and sent.ticket is not None:
+                    try:
+                        self._opened(sent, sent.ticket.outcome(0.0))
+                    except _NotTold:
+                        pass  # it is seen to in its turn
+        return [sent.ticket for sent in tuple(self._sent) if not sent.seen and sent.ticket is not None]
 
     def _wait_for_one(self, tickets: list[Ticket]) -> bool:
         """Wait until one of these messages is over; False if the time is up."""
@@ -413,51 +469,26 @@ class Results(Batches, Generic[T]):
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _results(self, sent: Sent, outcome: RawOutcome | None) -> tuple[list[Any], BaseException | None]:
-        """Return what is to be yielded for a message, and the error that is to follow it, if any.
-
-        Raises:
-            _NotTold: If a chunk does not say what its items came to.
-        """
-        if sent.parts and sent.ticket is not None:
-            return self._results_of_part(sent, sent.ticket)
+        """Return what is to be yielded for a message, and the error that is to follow it, if any."""
+        if sent.part is not None and sent.ticket is not None:
+            return self._results_of_part(sent, sent.part, sent.ticket)
         if outcome is None or sent.ticket is None:
             assert sent.error is not None, "what was not sent has an error"
             return self._failures(sent, sent.error)
-        if sent.chunk and outcome[0] not in self._final:
-            raise _NotTold
         if outcome[0] != "value":
             return self._failures(sent, error_from(outcome, load_error, note_of(sent.ticket.seq, sent.ticket.story())))
         try:
-            if sent.chunk:
-                return self._results_of_chunk(sent, sent.ticket, outcome[1])
-            value = load_value(outcome[1])
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:  # the user's class may raise anything
-            if sent.chunk:
-                raise _NotTold from raised
-            return self._failures(sent, not_loadable(raised))
+            value = _load(load_value, outcome[1])
+        except _NotLoadable as failed:
+            return self._failures(sent, not_loadable(failed.raised))
         self._measure(1, sent, sent.ticket, outcome[1])
         if self._options.errors == "return":
             value = self._outcome(sent.items[0], value, None, sent.ticket, None)
         return [value], None
 
-    def _results_of_chunk(self, sent: Sent, ticket: Ticket, segments: Any) -> tuple[list[Any], BaseException | None]:
-        sent.parts = load_parts(segments)
-        self._measure(sum(len(part[1]) for part in sent.parts), sent, ticket, segments)
-        return self._results_of_part(sent, ticket)
-
-    def _results_of_part(self, sent: Sent, ticket: Ticket) -> tuple[list[Any], BaseException | None]:
-        """Return what the first part of a chunk comes to; the others follow as a message that is over."""
-        (first, values, failures, seconds), *behind = sent.parts
-        if behind:
-            here = behind[0][0] - first
-            sent.behind = Sent(sent.items[here:], ticket, 0)
-            sent.behind.chunk, sent.behind.parts = True, behind
-            sent.items = sent.items[:here]
+    def _results_of_part(self, sent: Sent, part: Part, ticket: Ticket) -> tuple[list[Any], BaseException | None]:
+        _, values, failures, seconds = part
         errors = self._options.errors
-        if len(values) < len(sent.items):
-            sent.rest = sent.items[len(values) :]
         if not failures and errors != "return":
             return values, None
         if errors == "raise":
@@ -466,7 +497,7 @@ class Results(Batches, Generic[T]):
         if errors == "skip":
             return [value for index, value in enumerate(values) if index not in failures], None
         outcomes = []
-        for index, item in enumerate(sent.items[: len(values)]):
+        for index, item in enumerate(sent.items):
             error = load_error([failures[index]], note_of(ticket.seq, ticket.story())) if index in failures else None
             took = seconds[index] if seconds else None
             outcomes.append(self._outcome(item, values[index], error, ticket, took))
@@ -517,6 +548,23 @@ class _Broken(Exception):
     def __init__(self, items: list[Any]) -> None:
         super().__init__()
         self.items = items
+
+
+class _NotLoadable(Exception):
+    """A value could not be unpickled."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__()
+        self.raised = raised
+
+
+def _load(load: Callable[[Any], Any], segments: Any) -> Any:
+    try:
+        return load(segments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:  # the user's class may raise anything
+        raise _NotLoadable(raised) from raised
 
 
 class _NotTold(Exception):

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 #: that fails, a halt when it takes longer than planned; items that are pickled apart, and that go along with what they
 #: come to.
 TUPLES, TIMED, FIRST, BRIEF, APART, TOLD = 1, 2, 4, 8, 16, 32
+#: A chunk that plait sized is planned as 10 ms of work. After this long it is cut off and the rest given back: it had
+#: longer items than could be foreseen, and others may be idle.
+BRIEF_SECONDS = 0.05
 #: Items of these types can be pickled and unpickled whatever happens: they need not be pickled apart.
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 #: More out-of-band buffers than this stay in the stream: each costs a segment of its own.

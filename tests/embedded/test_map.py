@@ -17,6 +17,7 @@ import pytest
 
 import plait
 from embedded import tasks
+from plait._chunks import Sizer
 from rig import eventually
 
 
@@ -621,6 +622,23 @@ def test_what_a_chunk_gives_back_is_sent_again_in_its_place(client, errors, orde
     results = client.options(errors=errors, ordered=ordered).map(work, range(6_000))
     values = [result.value if errors == "return" else result for result in results]
     assert (values if ordered else sorted(values)) == list(range(6_000))
+
+
+@pytest.mark.parametrize("ask", ["run", "map"])
+def test_what_a_chunk_gives_back_does_not_wait_for_those_before_it(client, monkeypatch, tmp_path, ask):
+    count, gate = 101, str(tmp_path / "gate")
+    monkeypatch.setattr(Sizer, "size", lambda sizer, _slots: 1 if sizer._left == count else 100)
+
+    def work(n):
+        if n == 0:
+            tasks.until(gate)
+        if n == 2:
+            tasks.pause(0.1)
+        if n == count - 1:
+            open(gate, "w").close()
+        return n
+
+    assert list(getattr(client, ask)(work, range(count))) == list(range(count))
 
 
 def test_chunks_of_any_cost_give_what_a_loop_gives(client):
