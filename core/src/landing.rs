@@ -13,6 +13,9 @@ pub trait Ground: Debug + Send + Sync {
     /// Memory for a segment of so many bytes: addresses alone, until something comes. Nothing if it is to be put together
     /// on the heap.
     fn landing(&self, bytes: usize) -> Option<Box<dyn Landing>>;
+
+    /// Some time has passed: memory that was kept for segments that did not come may go.
+    fn rest(&self) {}
 }
 
 /// Memory for one segment, filled from its front.

@@ -166,6 +166,11 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// Copies of large arguments whose origin a store remembers: as many large arrays as are given to task after task.
 pub const COPIES_REMEMBERED: usize = 16;
+/// Memory that a process keeps for large segments which are to come, in bytes: what is written to again need not be cleared first, which takes
+/// longer than to copy to it.
+pub const LANDING_BYTES: usize = 256 << 20;
+/// It is kept for so long after it was last used.
+pub const LANDING_KEPT: Duration = Duration::from_secs(1);
 /// Bytes that a link asks its socket for at once.
 pub const READ_BYTES: usize = 64 << 10;
 /// Bytes that worker and executor ask their socket for at once: what it holds, so that few messages come in pieces.

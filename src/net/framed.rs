@@ -175,7 +175,7 @@ async fn read<In: Message, S: AsyncRead>(
     terms: Terms,
     land: Land,
 ) -> Result<(), LossReason> {
-    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes).on(land), Vec::new());
+    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes).on(land.clone()), Vec::new());
     let mut buffer = vec![0; limits::READ_BYTES];
     let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
     let (mut told, mut spoke) = (Instant::now(), Instant::now());
@@ -185,7 +185,8 @@ async fn read<In: Message, S: AsyncRead>(
         // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
         spoke += full.elapsed();
         let mute = terms.mute.map(|mute| (spoke, mute));
-        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute };
+        let land = land.as_deref();
+        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute, land };
         let before = decoder.taken();
         let fed = match decoder.landing() {
             Some(place) => {
@@ -218,6 +219,8 @@ struct Waiting<'a> {
     fence: Duration,
     /// Since when it has said nothing but that it is alive, and for how long it may.
     mute: Option<(Instant, Duration)>,
+    /// What may rest meanwhile.
+    land: Option<&'a dyn Ground>,
 }
 
 impl Waiting<'_> {
@@ -232,6 +235,7 @@ impl Waiting<'_> {
             return Poll::Ready(read.map(|()| filled.filled().len()).map_err(|error| cut(&error)));
         }
         while self.check.poll_tick(cx).is_ready() {
+            self.land.iter().for_each(|land| land.rest());
             let mute = self.mute.is_some_and(|(since, mute)| since.elapsed() > mute);
             if mute || self.since.elapsed() > self.fence {
                 return Poll::Ready(Err(LossReason::Silent));

@@ -8,6 +8,7 @@
 //! What this must never do: trust memory that somebody else filled (its seals and its size are looked at first), or fail
 //! where a copy would do. Without descriptors, mappings or memory for one more blob, bytes travel as bytes.
 
+use super::landing::Pool;
 use super::shm::{Counted, Snapshot, fill, is_sealed, seal, write_all};
 use super::spare::{Origin, Spares};
 use bytes::Bytes;
@@ -235,8 +236,8 @@ impl Store {
     }
 
     /// Memory for a segment that is to come, in no file. Nothing if there is none for it.
-    pub(super) fn blank_memory(&self, length: usize) -> Option<Snapshot> {
-        Snapshot::blank(length, self.count().ok()?).ok()
+    pub(super) fn blank_memory(&self, length: usize, pool: &Arc<Pool>) -> Option<Snapshot> {
+        Snapshot::blank(length, pool, self.count().ok()?).ok()
     }
 
     /// A segment of such memory: it cannot be passed on, but be [taken](Self::take).

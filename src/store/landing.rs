@@ -1,13 +1,17 @@
 //! Memory for large segments that come over a network: on large pages, written once and seen by Python where they are.
 //!
 //! A segment is put together in memory of its own, which takes a fault for every 2 MiB where the kernel has large pages, and
-//! for every 4 KiB otherwise. What is small, or has no place among the mappings of the store, is put together on the heap.
+//! for every 4 KiB otherwise. What nobody holds any more is kept for a moment: the next segment of about that size lands in it,
+//! and no page need be cleared for it. What is small, or has no place among the mappings of the store, is put together on the heap.
 
 use super::blob::Store;
-use super::shm::Snapshot;
+use super::shm::{Mapping, Snapshot};
+use crate::clock::Clock;
 use bytes::Bytes;
 use plait_core::landing::{Ground, Landing};
-use std::sync::Arc;
+use plait_core::limits;
+use plait_core::time::Time;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// From so many bytes on memory of its own is worth two calls of the system.
 const MAPPED_FROM: usize = 4 << 20;
@@ -15,16 +19,83 @@ const MAPPED_FROM: usize = 4 << 20;
 /// Where a link puts large segments together: in `store`.
 #[must_use]
 pub fn ground(store: Arc<Store>) -> Arc<dyn Ground> {
-    Arc::new(Mapped(store))
+    Arc::new(Mapped { store, pool: Arc::new(Pool::new(limits::LANDING_BYTES)) })
 }
 
 #[derive(Debug)]
-struct Mapped(Arc<Store>);
+struct Mapped {
+    store: Arc<Store>,
+    pool: Arc<Pool>,
+}
 
 impl Ground for Mapped {
     fn landing(&self, bytes: usize) -> Option<Box<dyn Landing>> {
-        let memory = if bytes < MAPPED_FROM { None } else { self.0.blank_memory(bytes) }?;
-        Some(Box::new(Place { store: Arc::clone(&self.0), memory, filled: 0 }))
+        let memory = if bytes < MAPPED_FROM { None } else { self.store.blank_memory(bytes, &self.pool) }?;
+        Some(Box::new(Place { store: Arc::clone(&self.store), memory, filled: 0 }))
+    }
+
+    fn rest(&self) {
+        self.pool.rest(self.pool.clock.now());
+    }
+}
+
+/// Memory that nobody holds, for what is to come.
+#[derive(Debug)]
+pub(super) struct Pool {
+    kept: Mutex<Kept>,
+    /// Most bytes that are kept.
+    limit: usize,
+    clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    maps: Vec<Mapping>,
+    bytes: usize,
+    /// When something was last taken or kept.
+    used: Time,
+}
+
+impl Pool {
+    fn new(limit: usize) -> Self {
+        Self { kept: Mutex::default(), limit, clock: Clock::start() }
+    }
+
+    /// The smallest that has so many bytes, if that is not far too large.
+    pub(super) fn take(&self, length: usize) -> Option<Mapping> {
+        let mut kept = self.lock();
+        let fits = kept.maps.iter().enumerate().filter(|(_, map)| (length..=2 * length).contains(&map.len()));
+        let (best, _) = fits.min_by_key(|(_, map)| map.len())?;
+        let map = kept.maps.swap_remove(best);
+        kept.bytes -= map.len();
+        kept.used = self.clock.now();
+        Some(map)
+    }
+
+    /// Nobody holds this memory any more.
+    pub(super) fn keep(&self, map: Mapping) {
+        // Never waits: in a forked child the lock may be held by a thread that is not there.
+        if let Ok(mut kept) = self.kept.try_lock()
+            && kept.bytes + map.len() <= self.limit
+        {
+            kept.bytes += map.len();
+            kept.maps.push(map);
+            kept.used = self.clock.now();
+        }
+    }
+
+    fn rest(&self, now: Time) {
+        let mut kept = self.lock();
+        if now >= kept.used + limits::LANDING_KEPT {
+            let gone = std::mem::take(&mut kept.maps);
+            kept.bytes = 0;
+            drop(kept);
+            drop(gone);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,6 +161,30 @@ mod tests {
         own.bytes_mut().fill(0);
         drop(own);
         assert_eq!((store.mapped_bytes(), store.descriptors()), (0, 0));
+    }
+
+    #[test]
+    fn the_next_segment_lands_where_one_lay_that_is_gone() {
+        let store = Store::new();
+        let pool = Arc::new(Pool::new(3 * LENGTH));
+        let ground = Mapped { store: Arc::clone(&store), pool: Arc::clone(&pool) };
+        let first = land(&ground, &vec![1; LENGTH]);
+        let at = first.as_ptr();
+        drop(first);
+        let second = land(&ground, &vec![2; LENGTH - 1]);
+        assert_eq!((second.as_ptr(), second.len()), (at, LENGTH - 1));
+        assert!(second.iter().all(|byte| *byte == 2), "nothing of the first is seen");
+        let third = land(&ground, &vec![3; MAPPED_FROM]);
+        assert_ne!(third.as_ptr(), at, "somebody holds that");
+        drop((second, third));
+        let far_smaller = pool.take(MAPPED_FROM / 3);
+        assert!(far_smaller.is_none() && pool.lock().bytes == LENGTH + MAPPED_FROM);
+        pool.rest(pool.clock.now());
+        assert!(pool.lock().bytes > 0, "it was used just now");
+        pool.rest(pool.clock.now() + limits::LANDING_KEPT);
+        assert!(pool.lock().bytes == 0 && pool.lock().maps.is_empty());
+        drop((0..5).map(|_| land(&ground, &vec![4; LENGTH])).collect::<Vec<_>>());
+        assert_eq!((pool.lock().maps.len(), store.mapped_bytes()), (3, 0), "no more than there may be");
     }
 
     #[test]

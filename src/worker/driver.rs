@@ -73,15 +73,16 @@ impl Driver {
         });
         // Only one with a coordinator elsewhere has others to meet.
         let (ask, asks) = mpsc::channel(PEER_DISK_READS);
+        let land = Some(ground(Arc::clone(&blobs)));
         let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects), ask)));
         Self {
             brain,
-            supervisor: Supervisor::new(config.launch, config.place, Arc::clone(&blobs), stderr::ours()),
-            transfers: Transfers::new(hall.clone(), Arc::clone(&objects)),
+            supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
+            transfers: Transfers::new(hall.clone(), Arc::clone(&objects), land.clone()),
             objects,
             asks,
             disk,
-            uplink: Uplink::new(upstream, offer, hall, Some(ground(Arc::clone(&blobs)))),
+            uplink: Uplink::new(upstream, offer, hall, land),
             control,
             clock: Clock::start(),
             events: Vec::new(),

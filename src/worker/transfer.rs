@@ -7,7 +7,6 @@ use super::hall::Hall;
 use crate::net::framed::Land;
 use crate::net::identity::Identity;
 use crate::net::peers::visit;
-use crate::store::landing::ground;
 use crate::store::objects::Objects;
 use plait_core::id::ObjectId;
 use plait_core::limits;
@@ -27,6 +26,7 @@ use tracing::debug;
 pub(super) struct Transfers {
     hall: Option<Arc<Hall>>,
     objects: Arc<Objects>,
+    land: Land,
     room: Arc<Semaphore>,
     patience: Duration,
     under_way: BTreeMap<ObjectId, AbortHandle>,
@@ -35,9 +35,9 @@ pub(super) struct Transfers {
 
 impl Transfers {
     /// Without a hall nobody is known to others, and nothing can be fetched from them.
-    pub(super) fn new(hall: Option<Arc<Hall>>, objects: Arc<Objects>) -> Self {
+    pub(super) fn new(hall: Option<Arc<Hall>>, objects: Arc<Objects>, land: Land) -> Self {
         let (room, patience) = (Arc::new(Semaphore::new(limits::PEER_FETCHES)), limits::PEER_PATIENCE);
-        Self { hall, objects, room, patience, under_way: BTreeMap::new(), tasks: JoinSet::new() }
+        Self { hall, objects, land, room, patience, under_way: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Somebody with this key will come.
@@ -57,7 +57,7 @@ impl Transfers {
     /// Begins to fetch; [`next`](Self::next) tells the end.
     pub(super) fn fetch(&mut self, object: ObjectId, at: Peer) {
         let (hall, objects, room) = (self.hall.clone(), Arc::clone(&self.objects), Arc::clone(&self.room));
-        let (patience, land) = (self.patience, Some(ground(Arc::clone(self.objects.blobs()))));
+        let (patience, land) = (self.patience, self.land.clone());
         let task = self.tasks.spawn(async move {
             let Some(hall) = hall else { return (object, Err(Unfetched::Unreachable)) };
             let _room = room.acquire().await;
@@ -197,7 +197,7 @@ mod tests {
             holder.guests.introduce(fingerprint(&hall.identity));
             let at = holder.open([127, 0, 0, 1].into()).expect("a free port");
             assert_eq!(holder.open([127, 0, 0, 1].into()), Some(at), "it stays where it is");
-            Self { holder, at, fetcher: Transfers::new(Some(hall), objects()) }
+            Self { holder, at, fetcher: Transfers::new(Some(hall), objects(), None) }
         }
 
         async fn next(&mut self) -> Result<Value, Unfetched> {
@@ -411,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn a_guest_in_another_process_meets_nobody() {
         let pair = Pair::new();
-        let mut guest = Transfers::new(None, objects());
+        let mut guest = Transfers::new(None, objects(), None);
         guest.expect(Fingerprint::default());
         guest.fetch(ObjectId::default(), pair.at);
         assert_eq!(guest.next().await, (ObjectId::default(), Err(Unfetched::Unreachable)));

@@ -1,6 +1,7 @@
 //! Snapshots of sealed memory: mapped privately, and never changed by anybody else.
 
 use super::mapping::{Mapping, Sharing};
+use crate::store::landing::Pool;
 use crate::store::spare::{Origin, Spares};
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use std::io;
@@ -32,9 +33,22 @@ pub(in crate::store) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Re
 pub struct Snapshot {
     /// Empty only while it is dropped.
     map: Option<Mapping>,
+    /// Of a mapping that may be longer.
+    length: usize,
     /// Where the mapping goes then.
-    home: Option<(Arc<Spares>, Origin)>,
+    home: Home,
     _counted: Counted,
+}
+
+/// Where mappings go that nobody holds any more.
+#[derive(Debug)]
+enum Home {
+    /// They are gone.
+    Nowhere,
+    /// To where the next order may find it.
+    Spares(Arc<Spares>, Origin),
+    /// To where the next large segment may land in it.
+    Pool(Arc<Pool>),
 }
 
 /// One of the mappings of a store, as long as it is there.
@@ -69,12 +83,14 @@ impl Snapshot {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let map = Some(Mapping::new(memory, offset, length, Sharing::Private)?);
-        Ok(Self { map, home: None, _counted: counted })
+        Ok(Self { map, length, home: Home::Nowhere, _counted: counted })
     }
 
-    /// Memory of so many bytes, all of them zero.
-    pub(in crate::store) fn blank(length: usize, counted: Counted) -> io::Result<Self> {
-        Ok(Self { map: Some(Mapping::blank(length)?), home: None, _counted: counted })
+    /// Memory of so many bytes, to be written to before it is read: anything may be in it. It comes from `pool` if there is some,
+    /// and goes there.
+    pub(in crate::store) fn blank(length: usize, pool: &Arc<Pool>, counted: Counted) -> io::Result<Self> {
+        let map = Some(pool.take(length).map_or_else(|| Mapping::blank(length), Ok)?);
+        Ok(Self { map, length, home: Home::Pool(Arc::clone(pool)), _counted: counted })
     }
 
     /// The same as [`map`](Self::map), with a mapping that has been `used` if there is one, and that goes to `spares`.
@@ -82,7 +98,7 @@ impl Snapshot {
         if used.is_some() {
             self.map = used;
         }
-        self.home = Some((spares, origin));
+        self.home = Home::Spares(spares, origin);
         self
     }
 
@@ -98,8 +114,8 @@ impl Snapshot {
 
     /// How long it is, in bytes.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.map_ref().len()
+    pub const fn len(&self) -> usize {
+        self.length
     }
 
     /// Whether it has no bytes; never so.
@@ -112,24 +128,27 @@ impl Snapshot {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let map = self.map_ref();
+        debug_assert!(self.length <= map.len(), "the mapping is not shorter");
         // SAFETY: the file is sealed against writing, so nobody can change what is seen here; it is sealed against
         // shrinking and has no holes, so no access faults. Where there is no file, the memory is all ours. The mapping
         // lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(map.start().as_ptr(), map.len()) }
+        unsafe { std::slice::from_raw_parts(map.start().as_ptr(), self.length) }
     }
 
     /// The same, to be written to.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let map = self.map_ref();
         // SAFETY: as above. The mapping is private, so what is written goes nowhere else, and it is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(map.start().as_ptr(), map.len()) }
+        unsafe { std::slice::from_raw_parts_mut(map.start().as_ptr(), self.length) }
     }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if let (Some(map), Some((spares, origin))) = (self.map.take(), self.home.take()) {
-            spares.keep(origin, map);
+        match (self.map.take(), &self.home) {
+            (Some(map), Home::Spares(spares, origin)) => spares.keep(*origin, map),
+            (Some(map), Home::Pool(pool)) => pool.keep(map),
+            (_, Home::Nowhere) | (None, _) => {}
         }
     }
 }
