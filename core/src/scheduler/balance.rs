@@ -42,7 +42,9 @@ impl Scheduler {
     /// How many attempts a worker holds beyond its share that it will not begin soon.
     fn surplus(&self, worker: &Worker, share: u64) -> u64 {
         let queued = u64::from(worker.queued());
-        let soon = worker.mean_micros.is_some_and(|mean| queued.saturating_mul(mean) < WORTH_MICROS);
+        // Where every slot is at something that takes long, nothing begins soon.
+        let moves = worker.long < worker.offer.capacity.cpus;
+        let soon = moves && worker.mean_micros.is_some_and(|mean| queued.saturating_mul(mean) < WORTH_MICROS);
         if soon || worker.health == Health::Draining {
             return 0;
         }

@@ -241,6 +241,7 @@ impl Scheduler {
     fn check_worker(&self, slot: u32, worker: &Worker) {
         let mut free = worker.offer.capacity.clone();
         let (mut small, mut held, mut recalled, mut previous, mut task) = (0, 0, 0, NONE, worker.first);
+        let mut long = 0;
         let mut priorities = BTreeMap::new();
         let mut sit = |seat, request: &_, priority| match seat {
             Seat::Small => {
@@ -256,11 +257,13 @@ impl Scheduler {
             sit(lease.seat, &class.request, class.priority);
             held += 1;
             recalled += u32::from(lease.recalled && !lease.started);
+            long += u32::from(lease.started);
             (previous, task) = (task, lease.next);
         }
         worker.leaving.values().for_each(|leaving| sit(leaving.seat, &leaving.request, leaving.priority));
         assert_eq!((previous, held), (worker.last, worker.held), "a worker's list has its end and its length");
         assert_eq!(recalled, worker.recalled, "attempts asked back are counted");
+        assert_eq!(long, worker.long, "attempts that have been running for a while are counted");
         let leases = self.tasks.iter().filter(|(_, t)| t.lease().is_some_and(|lease| lease.worker == slot)).count();
         assert_eq!(held as usize, leases, "each lease is in its worker's list");
         assert_eq!((&free, small), (&worker.free, worker.small), "seats at {}", worker.id);

@@ -26,6 +26,7 @@ impl Scheduler {
             let begins = !core::mem::replace(&mut lease.started, true);
             self.workers[worker].recalled -= u32::from(begins && lease.recalled);
             if begins {
+                self.workers[worker].long += 1;
                 self.list_rest(slot);
             }
             if begins && named {

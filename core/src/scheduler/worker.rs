@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) held: u32,
     /// How many of those were asked back and are not known to run.
     pub(super) recalled: u32,
+    /// How many of those have been running for a while.
+    pub(super) long: u32,
     /// Attempts whose task is over: each takes its seat until the worker answers.
     pub(super) leaving: BTreeMap<AttemptId, Leaving>,
     pub(super) credit: Credit,
@@ -237,6 +239,7 @@ impl Scheduler {
             last: NONE,
             held: 0,
             recalled: 0,
+            long: 0,
             leaving: BTreeMap::new(),
             credit: Credit::default(),
             owed: Owed::default(),
@@ -469,6 +472,7 @@ impl Scheduler {
         let worker = &mut self.workers[lease.worker];
         worker.held -= 1;
         worker.recalled -= u32::from(lease.recalled && !lease.started);
+        worker.long -= u32::from(lease.started);
         match lease.previous {
             NONE => worker.first = lease.next,
             previous => self.tasks[previous].lease_mut().expect("what a worker lists is assigned").next = lease.next,

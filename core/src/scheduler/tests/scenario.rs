@@ -169,7 +169,9 @@ fn worker(worker: WorkerId, what: &str) -> Event {
         ["keeps", name] => Event::ChunkCut { worker, attempt: attempt(name), at: None },
         ["ends", attempts, ..] => {
             let how = words[2..].join(" ");
-            let report = |attempt| Report { attempt, ending: ending(&how, attempt), run_micros: 1_000_000 };
+            let (how, took) = how.split_once(" in ").map_or((&*how, None), |(how, took)| (how, Some(took)));
+            let run_micros = took.map_or(1_000_000, |took| number(took).into());
+            let report = |attempt| Report { attempt, ending: ending(how, attempt), run_micros };
             Event::AttemptsEnded { worker, reports: list(attempts, attempt).into_iter().map(report).collect() }
         }
         _ => panic!("unknown words: {what}"),
