@@ -66,6 +66,7 @@ impl SeqIndex {
         page.live -= 1;
         if page.live == 0 {
             self.pages.remove(slot);
+            self.pages.give_back(1);
             self.order.remove(&number);
             self.recent[(number % RECENT) as usize] = (u64::MAX, NONE);
         }

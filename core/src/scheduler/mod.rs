@@ -105,6 +105,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+/// Chunks of each table that one step gives back: each is some two hundred kilobytes of pages that the kernel takes.
+const CHUNKS_PER_STEP: usize = 64;
+
 /// What a scheduler must be told once.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -316,12 +319,21 @@ impl Scheduler {
         self.wind_clocks();
         self.flush_sessions(actions);
         self.calm_workers();
+        self.give_memory_back();
     }
 
     /// When `step` wants to be called even without events, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<(Time, Wake)> {
         self.next_deadline()
+    }
+
+    /// Tables that have become empty in parts give their memory back, so much of it in a step.
+    fn give_memory_back(&mut self) {
+        self.tasks.give_back(CHUNKS_PER_STEP);
+        self.edges.give_back(CHUNKS_PER_STEP);
+        self.objects.give_back(CHUNKS_PER_STEP);
+        self.runs.give_back(CHUNKS_PER_STEP);
     }
 
     fn apply(&mut self, event: Event) {

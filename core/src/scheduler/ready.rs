@@ -218,6 +218,7 @@ impl Ready {
         self.queues[queue].users -= 1;
         if self.queues[queue].users == 0 {
             let queue = self.queues.remove(queue);
+            self.queues.give_back(1);
             assert!(queue.len() == 0, "the last user of a queue leaves it empty");
             self.names.remove(&queue.class);
         }

@@ -9,8 +9,8 @@ pub(super) const NONE: u32 = u32::MAX;
 const CHUNK: usize = 1 << 10;
 const WORDS: usize = CHUNK / u64::BITS as usize;
 
-/// Items by slot. A slot is used again once its item is gone. The table grows by chunks, so no item ever moves, and lets
-/// each go with its last item (but for one that is kept empty), so no single removal frees very much.
+/// Items by slot. A slot is used again once its item is gone. The table grows by chunks, so no item ever moves. Those that
+/// are empty, but for one, go when the table is told to give memory back: a thousand may lose their last items together.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     chunks: Vec<Vec<Option<T>>>,
@@ -20,8 +20,8 @@ pub(super) struct Slab<T> {
     growing: usize,
     /// Chunks with vacant places; those that have none any more are struck off when met.
     vacant: Vec<u32>,
-    /// A chunk that is empty and kept.
-    spare: Option<u32>,
+    /// Chunks that are empty, or were; those that are no more are struck off when met.
+    empty: Vec<u32>,
     /// Chunks that were let go.
     gone: Vec<u32>,
     live: usize,
@@ -35,6 +35,8 @@ struct Marks {
     vacant: [u64; WORDS],
     /// In the list of those with vacant places.
     listed: bool,
+    /// In the list of those that are empty.
+    emptied: bool,
 }
 
 impl<T> Slab<T> {
@@ -44,7 +46,7 @@ impl<T> Slab<T> {
             marks: Vec::new(),
             growing: 0,
             vacant: Vec::new(),
-            spare: None,
+            empty: Vec::new(),
             gone: Vec::new(),
             live: 0,
         }
@@ -59,9 +61,6 @@ impl<T> Slab<T> {
         let slot = self.vacancy().unwrap_or_else(|| self.grow());
         let (chunk, place) = (slot / CHUNK, slot % CHUNK);
         self.marks[chunk].live += 1;
-        if self.spare == Some(chunk as u32) {
-            self.spare = None;
-        }
         match self.chunks[chunk].get_mut(place) {
             Some(vacant) => *vacant = Some(item),
             None => self.chunks[chunk].push(Some(item)),
@@ -79,16 +78,29 @@ impl<T> Slab<T> {
         if !core::mem::replace(&mut marks.listed, true) {
             self.vacant.push(chunk as u32);
         }
-        if marks.live == 0 && chunk != self.growing {
-            match self.spare {
-                None => self.spare = Some(chunk as u32),
-                Some(_) => self.let_go(chunk),
-            }
-        }
-        if self.live == 0 && self.chunks.len() > 1 {
-            *self = Self::new();
+        if marks.live == 0 && chunk != self.growing && !core::mem::replace(&mut marks.emptied, true) {
+            self.empty.push(chunk as u32);
         }
         item
+    }
+
+    /// Gives the memory of up to so many chunks back, and the rest of the table with the last of them.
+    pub(super) fn give_back(&mut self, most: usize) {
+        for _ in 0..most.min(self.empty.len().saturating_sub(1)) {
+            let Some(chunk) = self.empty.pop().map(|chunk| chunk as usize) else { break };
+            self.marks[chunk].emptied = false;
+            if self.marks[chunk].live == 0 && chunk != self.growing {
+                self.let_go(chunk);
+            }
+        }
+        if self.live == 0 && self.empty.len() < 2 && self.chunks.len() > 1 {
+            *self = Self::new();
+        }
+    }
+
+    /// Whether there is memory to be given back.
+    pub(super) fn has_empty(&self) -> bool {
+        self.empty.len() > 1
     }
 
     /// A place that was used before.
@@ -184,7 +196,9 @@ impl<T> Table<T> {
 
     pub(super) fn remove(&mut self, slot: u32) -> T {
         self.retire(slot);
-        self.items.remove(slot)
+        let item = self.items.remove(slot);
+        self.items.give_back(1);
+        item
     }
 
     /// Has an item found under its id no more. It keeps its slot until [`Table::bury`].
@@ -195,6 +209,7 @@ impl<T> Table<T> {
     /// Removes an item that was retired.
     pub(super) fn bury(&mut self, slot: u32) {
         self.items.remove(slot);
+        self.items.give_back(1);
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&T> {
@@ -298,7 +313,9 @@ mod tests {
         for slot in slots {
             slab.remove(slot);
         }
-        assert_eq!((slab.len(), slab.chunks.len()), (0, 0));
+        assert_eq!((slab.len(), slab.has_empty()), (0, true));
+        slab.give_back(9);
+        assert_eq!((slab.chunks.len(), slab.has_empty()), (0, false));
     }
 
     #[test]
@@ -309,6 +326,10 @@ mod tests {
         for slot in &slots[..4 * CHUNK] {
             slab.remove(*slot);
         }
+        assert_eq!(held(&slab), 5);
+        slab.give_back(2);
+        assert_eq!((held(&slab), slab.has_empty()), (3, true));
+        slab.give_back(2);
         assert_eq!((held(&slab), slab.len()), (2, CHUNK));
         assert!(
             slab.iter()

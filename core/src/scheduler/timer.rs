@@ -32,7 +32,9 @@ impl Scheduler {
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
         let unserved = !self.stirred_objects.is_empty();
-        cut || unfolded || unserved || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
+        let empty =
+            self.tasks.has_empty() || self.edges.has_empty() || self.objects.has_empty() || self.runs.has_empty();
+        cut || unfolded || unserved || empty || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
     }
 
     /// Looks at everything whose time has come, one thing in any case, as long as this step may.
