@@ -13,6 +13,7 @@ from bench.systems import (
     PROCESS_POOL,
     PROTOTYPE,
     RAY,
+    RELAY,
     THREE_SOCKETS,
     UNIX_SOCKET,
 )
@@ -41,6 +42,7 @@ CASES = [
         (Figure("MB/s", "more"),),
         (PROCESS_POOL, POOL, JOBLIB, DASK, RAY, CLUSTER),
     ),
+    Case("20 × 50 MB back over TCP", data.blocks_back, (Figure("MB/s", "more"),), (RELAY,), ours=CLUSTER),
     Case("2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER)),
     Case(
         "200,000 tasks at once",

@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import cast
 
-from bench.systems.bare import CHAINS
+from bench.systems.bare import CHAINS, STREAMS
 from bench.systems.base import System
 from bench.tasks import nothing
 
@@ -35,6 +35,7 @@ PROTOTYPE = "Twisted prototype"
 DASK = "Dask"
 RAY = "Ray"
 UNIX_SOCKET, THREE_SOCKETS = CHAINS
+(RELAY,) = STREAMS
 
 SOURCES = {
     PLAIT: Source("ours", "OfPlait", "plait"),
@@ -50,7 +51,12 @@ SOURCES = {
 
 def installed(name: str) -> bool:
     """Whether this system can be measured here."""
-    return name in CHAINS or not SOURCES[name].distribution or find_spec(SOURCES[name].distribution) is not None
+    return (
+        name in CHAINS
+        or name in STREAMS
+        or not SOURCES[name].distribution
+        or find_spec(SOURCES[name].distribution) is not None
+    )
 
 
 def version(name: str) -> str:

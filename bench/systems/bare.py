@@ -1,4 +1,4 @@
-"""What the kernel takes for a message there and back, with nothing in between: the floor of a round trip."""
+"""What the kernel takes for bytes between processes, and nothing else: the floor of a round trip, and of much data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 #: Bytes of a message.
 SIZE = 64
+#: Bytes that are read and written at once where much is carried.
+PIECE = 256 << 10
 
 
 def relay(near: socket.socket, far: socket.socket | None) -> None:
@@ -19,6 +22,17 @@ def relay(near: socket.socket, far: socket.socket | None) -> None:
             far.sendall(message)
             message = far.recv(SIZE)
         near.sendall(message)
+
+
+def pour(near: socket.socket, far: socket.socket | None, *, size: int) -> None:
+    """Carry so many bytes on: what the next one pours, or out of nowhere."""
+    piece = memoryview(bytearray(PIECE))
+    left = size
+    while left:
+        some = min(left, PIECE) if far is None else far.recv_into(piece, min(left, PIECE))
+        assert some > 0, "the next one has gone"
+        near.sendall(piece[:some])
+        left -= some
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -34,7 +48,10 @@ def unix_pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX)
 
 
-def chain(pairs: list[Callable[[], tuple[socket.socket, socket.socket]]]) -> socket.socket:
+def chain(
+    pairs: list[Callable[[], tuple[socket.socket, socket.socket]]],
+    serve: Callable[[socket.socket, socket.socket | None], None] = relay,
+) -> socket.socket:
     """Put a process behind each pair of sockets; what is written to the returned end goes through all of them."""
     far: socket.socket | None = None
     near: socket.socket | None = None
@@ -42,7 +59,7 @@ def chain(pairs: list[Callable[[], tuple[socket.socket, socket.socket]]]) -> soc
         near, end = pair()
         if os.fork() == 0:
             near.close()
-            relay(end, far)
+            serve(end, far)
             os._exit(0)
         end.close()
         if far is not None:
@@ -71,3 +88,16 @@ CHAINS = {
     "bare Unix socket": [unix_pair],
     "bare chain of three sockets": [tcp_pair, tcp_pair, unix_pair],
 }
+#: Through one process, as results go from worker to client; neither encrypted nor kept.
+STREAMS = {"bare TCP through a relay": [tcp_pair, tcp_pair]}
+
+
+def throughput(name: str, size: int) -> float:
+    """Megabytes a second of so many bytes through a chain."""
+    began = time.perf_counter()
+    end = chain(STREAMS[name], partial(pour, size=size))
+    piece, left = bytearray(PIECE), size
+    while left:
+        left -= end.recv_into(piece, min(left, PIECE))
+    end.close()
+    return size / 1e6 / (time.perf_counter() - began)
