@@ -222,12 +222,12 @@ class Results(Batches, Generic[T]):
             self._send_or_stop(items)
 
     def _next_items(self, room: int) -> Items:
-        """Read the next items; a range is not even unrolled.
+        """Read the next items; a list is cut, a range not even unrolled.
 
         Raises:
             _Broken: If the user's iterable raises.
         """
-        if type(self._items) is range:
+        if type(self._items) is range or type(self._items) is list:
             self._read += room
             return self._items[self._read - room : self._read]
         items: list[Any] = []

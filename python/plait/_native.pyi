@@ -46,7 +46,7 @@ class Batches:
         """Return how many values are there."""
 
     def _put(self, values: list[Any]) -> None:
-        """Take a list over in place of what there was; it is emptied as its values are given."""
+        """Take the values of a list over in place of what there was."""
 
 @final
 class Buffer:
