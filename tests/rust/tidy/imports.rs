@@ -19,7 +19,7 @@ fn plan(belong: impl Fn(&str) -> bool) -> Plan {
         let mut allowed: BTreeSet<String> =
             allowed.split_whitespace().map(|word| word.trim_matches('`').to_owned()).collect();
         if allowed.remove("vocabulary") {
-            let names = ["id", "time", "rng", "limits", "value", "resource", "outcome", "spec", "window"];
+            let names = ["id", "time", "rng", "limits", "value", "landing", "resource", "outcome", "spec", "window"];
             allowed.extend(names.iter().map(|name| format!("core::{name}")));
         }
         if allowed.remove("services") {
