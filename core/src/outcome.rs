@@ -369,7 +369,7 @@ pub enum Notice {
 pub struct Progress {
     /// How many items they were about.
     pub items: u64,
-    /// How many pieces they were, those counted by their parts that were taken apart.
+    /// How many pieces they were, those counted by their parts that were taken apart or of which others got the end.
     pub pieces: u64,
     /// How long they ran, in microseconds.
     pub run_micros: u64,

@@ -8,6 +8,7 @@
 
 use super::function::called;
 use super::ready::{Class, Line};
+use super::share::tail_of;
 use super::worker::{Health, Seat, Stream};
 use super::{Action, Scheduler};
 use crate::limits;
@@ -406,7 +407,6 @@ impl Scheduler {
         self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);
         let inputs_total = self.input_count(slot);
-        let tail = self.tail_of(slot, seat);
         let task = &mut self.tasks[slot];
         let options = self.sessions[task.session].options(task.options);
         let crash_limit = options.expect("a task's options are defined").options.crash_limit;
@@ -423,7 +423,7 @@ impl Scheduler {
             deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
             crash_limit,
             priority: self.ready.queue(task.queue).class.priority,
-            tail,
+            tail: tail_of(task, seat, self.config.world),
         };
         let (ticket, attempt) = (task.ticket, task.attempt());
         self.stir_worker(worker);

@@ -6,7 +6,7 @@
 //! what is left of one given back.
 
 use super::request::Work;
-use super::task::Role;
+use super::task::{Lease, Role, Task};
 use super::worker::Seat;
 use super::{Action, Scheduler, World};
 use crate::id::{AttemptId, Seq, WorkerId};
@@ -43,25 +43,18 @@ pub(super) enum Rest {
 }
 
 impl Scheduler {
-    /// Who is to see to the end of a chunk that is about to start.
-    pub(super) fn tail_of(&self, slot: u32, seat: Seat) -> Tail {
-        // Where no other worker can come, the one there is knows best.
-        let shared = self.config.world == World::Open && seat == Seat::Small && self.tasks[slot].is_divisible();
-        if shared { Tail::Asked } else { Tail::Kept }
-    }
-
     /// An attempt has been running for a while.
     pub(super) fn list_rest(&mut self, slot: u32) {
         let task = &self.tasks[slot];
         let Some(lease) = task.lease() else { return };
-        if lease.rest != Rest::Listed && self.tail_of(slot, lease.seat) == Tail::Asked {
+        if lease.rest != Rest::Listed && tail_of(task, lease.seat, self.config.world) == Tail::Asked {
             self.set_rest(slot, Rest::Listed);
         }
     }
 
     /// An attempt leaves its worker, or is lost with it.
-    pub(super) fn unlist_rest(&mut self, slot: u32) {
-        if self.tasks[slot].lease().is_some_and(|lease| matches!(lease.rest, Rest::Listed | Rest::Asked)) {
+    pub(super) fn unlist_rest(&mut self, slot: u32, lease: &Lease) {
+        if matches!(lease.rest, Rest::Listed | Rest::Asked) {
             self.set_rest(slot, Rest::Unknown);
         }
     }
@@ -191,5 +184,14 @@ impl Scheduler {
         let count = |rest| rests().filter(|(_, _, lease)| lease.rest == rest).count() as u64;
         assert_eq!(count(Rest::Listed), self.shares.long.len() as u64, "only what workers have is listed");
         assert_eq!(count(Rest::Asked), self.shares.asked, "what was asked for is counted");
+    }
+}
+
+/// Who is to see to the end of a chunk that starts.
+pub(super) const fn tail_of(task: &Task, seat: Seat, world: World) -> Tail {
+    match (world, seat) {
+        (World::Open, Seat::Small) if task.is_divisible() => Tail::Asked,
+        // Where no other worker can come, the one there is knows best.
+        (World::Open | World::Closed, Seat::Small | Seat::Own) => Tail::Kept,
     }
 }

@@ -367,12 +367,12 @@ impl Scheduler {
         }
         let mut task = first;
         while task != NONE {
-            let next = self.tasks[task].lease().expect("what a worker lists is assigned").next;
+            let lease = *self.tasks[task].lease().expect("what a worker lists is assigned");
             self.counts.assigned -= 1;
-            self.unlist_rest(task);
+            self.unlist_rest(task, &lease);
             self.unwant_inputs(task, slot);
             self.make_ready(task);
-            task = next;
+            task = lease.next;
         }
         self.gone.push_back(Gone::new(slot));
         self.forget_gone();
@@ -464,8 +464,8 @@ impl Scheduler {
     }
 
     fn unlist(&mut self, slot: u32) -> Lease {
-        self.unlist_rest(slot);
         let lease = *self.tasks[slot].lease().expect("only what is assigned leaves a worker");
+        self.unlist_rest(slot, &lease);
         if !self.tasks[slot].inputs.is_empty() {
             self.unwant_inputs(slot, lease.worker);
         }
