@@ -30,7 +30,8 @@ CHUNK_GROWTH = 8
 CHUNK_ITEMS = 1 << 17
 #: Bytes of the arguments, or of the results, that such a chunk should not exceed.
 CHUNK_BYTES = 1 << 20
-#: A chunk that fails as such is sent again in so many parts, until it is clear which item it was.
+#: A chunk that fails as such is sent again in so many parts, until it is clear which item it was. So is what one gives
+#: back that takes long.
 CHUNK_PARTS = 16
 #: Pieces of a run on the way for each slot, once their size follows what they cost: more would have that of long ago.
 PIECES_PER_SLOT = 16

@@ -336,7 +336,7 @@ class Results(Batches, Generic[T]):
         try:
             sent = self._opened(sent, outcome)
         except _NotTold:
-            self._replace(sent, self._again(sent.items, 1))
+            self._replace(sent, self._again(sent.items))
             return
         self._replace(sent, [])
         values, error = self._results(sent, outcome)
@@ -387,19 +387,17 @@ class Results(Batches, Generic[T]):
             opened.append(Sent(sent.items[first:done], sent.ticket, 0))
             opened[-1].chunk, opened[-1].part = True, part
             if done < end and not (part[2] and self._options.errors == "raise"):
-                opened += self._again(sent.items[done:end], self._sizer.size(self._core.slots()))
+                opened += self._again(sent.items[done:end])
         opened[0].size = sent.size
         self._replace(sent, opened)
         return opened[0]
 
-    def _again(self, items: Items, least: int) -> list[Sent]:
-        """Send items of a chunk again, in smaller ones and at last alone.
+    def _again(self, items: Items) -> list[Sent]:
+        """Send items of a chunk again, in smaller ones and at last alone, whatever others cost.
 
         So whatever made it fail hits the one that brings it about, and whatever made it take long holds up no other.
         """
-        size = max(least, -(-len(items) // _config.CHUNK_PARTS))
-        if len(items) <= _config.CHUNK_PARTS:
-            size = 1
+        size = -(-len(items) // _config.CHUNK_PARTS)
         again: list[Sent] = []
         for start in range(0, len(items), size):
             part = items[start : start + size]

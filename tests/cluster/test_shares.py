@@ -96,3 +96,27 @@ def test_an_end_that_is_lost_with_its_worker_goes_to_one_that_comes(
         assert result.result() == list(range(ITEMS))
     assert len(who_ran(tmp_path, 0)) == 1, "the first item was never lost"
     assert who_ran(tmp_path, ITEMS - 1) == [taker, late]
+
+
+@pytest.mark.parametrize("ask", ["run", "map"])
+def test_what_a_chunk_gives_back_goes_to_both_workers(
+    cluster: rig.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    """Two items of it wait for each other."""
+    count, folder = 100, str(tmp_path)
+    monkeypatch.setattr(Sizer, "size", lambda _self, _slots: count)
+
+    def work(n: int) -> int:
+        if n == 2:
+            time.sleep(0.1)  # longer than any chunk may take
+        if n in (10, 90):
+            open(os.path.join(folder, f"begun-{n}"), "w").close()
+            while not os.path.exists(os.path.join(folder, f"begun-{100 - n}")):
+                time.sleep(0.001)
+        return n
+
+    for _ in range(2):
+        cluster.worker()
+    with plait.Client(cluster.client_line) as client:
+        rig.eventually(lambda: len(client.workers()) == 2, "two workers")
+        assert list(getattr(client, ask)(work, range(count))) == list(range(count))
