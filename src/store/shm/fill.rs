@@ -69,6 +69,7 @@ struct Canvas<'a> {
 impl<'a> Canvas<'a> {
     fn stretch(memory: BorrowedFd<'a>, offset: u64, bytes: &'a [u8]) -> io::Result<Self> {
         let map = Mapping::new(memory, offset, bytes.len(), Sharing::Shared)?;
+        map.keep_from_children()?;
         Ok(Self { memory, offset, bytes, map })
     }
 
@@ -157,6 +158,18 @@ mod tests {
         check(LARGE_FROM - 1, LARGE_FROM);
         check(LARGE_FROM + 1, STEP + LARGE_FROM + 12_345);
         check(SHARED_FROM + 4_097, SHARED_FROM);
+    }
+
+    #[test]
+    fn memory_that_is_being_filled_is_not_handed_to_forked_children() {
+        let bytes = vec![1; LARGE_FROM];
+        let file = memfd_create("plait-test", MemfdFlags::CLOEXEC).expect("a memfd");
+        let canvas = Canvas::stretch(file.as_fd(), 0, &bytes).expect("mapped");
+        let all = std::fs::read_to_string("/proc/self/smaps").expect("it tells of every mapping");
+        let start = format!("{:x}-", canvas.map.address());
+        let own = all.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = own.clone().find_map(|line| line.strip_prefix("VmFlags:")).expect("it has flags");
+        assert!(flags.split_whitespace().any(|flag| flag == "dc"), "do not copy on fork: {flags}");
     }
 
     #[test]

@@ -92,6 +92,12 @@ impl Mapping {
         part
     }
 
+    /// Keeps it out of processes that are forked meanwhile: memory that somebody maps for writing cannot be sealed.
+    pub(super) fn keep_from_children(&self) -> io::Result<()> {
+        // SAFETY: the range is mapped, and stays as it is in this process.
+        Ok(unsafe { madvise(self.start.as_ptr().cast(), self.length, Advice::LinuxDontFork) }?)
+    }
+
     /// Has the kernel put what lies in a range of large pages on such ones. False if it has none, or does not know of them.
     pub(super) fn collapse(&self, range: Range<usize>) -> bool {
         assert!(range.start <= range.end && range.end <= self.length, "a part of the mapping");
