@@ -318,6 +318,7 @@ def test_whatever_its_size_and_way_a_value_is_that_of_plain_python(group: Group,
 
 NO_SPACE = """
 import os, sys
+from concurrent.futures import wait
 import numpy as np, plait
 
 def fill():
@@ -331,6 +332,8 @@ def fill():
 with plait.Client(slots=2) as client:
     client.submit(fill).result()
     made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(60)]
+    # What is taken makes room: only once all are there is it sure that there was none.
+    wait(made)
     told = set()
     for n in range(60):
         try:
