@@ -73,6 +73,10 @@ impl Scheduler {
                 return false;
             }
             let session = &mut self.sessions[slot];
+            if session.id != gone.session {
+                // The one that was looked through is no more.
+                (gone.session, gone.function) = (session.id, FunctionId(0));
+            }
             if session.known_at.contains(gone.worker) {
                 let (count, next) = session.functions.forget_worker(gone.worker, gone.function, self.slice.trifles);
                 self.slice.trifles -= count;

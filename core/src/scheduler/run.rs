@@ -176,6 +176,11 @@ impl Scheduler {
         if self.runs[run].pieces != pieces {
             return Err(Misbehaved);
         }
+        if self.runs[run].sealed {
+            // Whatever it was to begin has begun.
+            self.ignored += 1;
+            return Ok(());
+        }
         self.runs[run].sealed = true;
         self.stir(run);
         Ok(())
