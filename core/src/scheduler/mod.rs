@@ -194,7 +194,7 @@ pub struct Scheduler {
     /// Records that somebody has let go of.
     unwanted: Vec<u32>,
     /// Objects to look at before this step ends, or in the next ones.
-    stirred_objects: Vec<u32>,
+    stirred_objects: VecDeque<u32>,
     /// Objects to be shown here.
     to_show: VecDeque<u32>,
     /// Bytes of those that are about to be shown.
@@ -277,7 +277,7 @@ impl Scheduler {
             unfolded: BTreeSet::new(),
             touched: Vec::new(),
             unwanted: Vec::new(),
-            stirred_objects: Vec::new(),
+            stirred_objects: VecDeque::new(),
             to_show: VecDeque::new(),
             showing: 0,
             farewells: Vec::new(),

@@ -437,7 +437,7 @@ impl Scheduler {
     /// Has an object looked at before this step ends.
     pub(super) fn stir_object(&mut self, object: u32) {
         if !core::mem::replace(&mut self.objects[object].stirred, true) {
-            self.stirred_objects.push(object);
+            self.stirred_objects.push_back(object);
         }
     }
 

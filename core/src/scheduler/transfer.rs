@@ -259,7 +259,7 @@ impl Scheduler {
     /// step may look at.
     pub(super) fn serve_objects(&mut self, actions: &mut Vec<Action>) {
         while self.slice.services > 0
-            && let Some(object) = self.stirred_objects.pop()
+            && let Some(object) = self.stirred_objects.pop_front()
         {
             self.slice.services -= 1;
             let Some(o) = self.objects.get_mut(object) else { continue };
