@@ -97,6 +97,11 @@ impl Attempt {
         self.share.as_ref().is_some_and(|share| share.first > self.start.call.span().first)
     }
 
+    /// Whether it is one item that has taken executors down: what is known of that stays here.
+    pub(super) fn has_killed(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.killed > 0)
+    }
+
     pub(super) fn may_be_cut(&self) -> bool {
         let (first, end) = self.items();
         self.class == Class::Plain && self.solid == Solid::No && end - first > 1 && self.is_complete()

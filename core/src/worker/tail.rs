@@ -38,8 +38,8 @@ impl Brain {
             Some((last, Place::Given { seat, entry })) if self.may_be_asked(last, seat, entry) => {
                 self.ask_for_tail(id, seat, entry, actions);
             }
-            Some((last, Place::Queued(_))) => self.give_queued(whole, last),
-            Some((_, Place::Given { .. } | Place::Awaiting { .. } | Place::Split)) | None => {
+            Some((last, Place::Queued(_))) if !self.attempts.get(last).has_killed() => self.give_queued(whole, last),
+            Some((_, Place::Queued(_) | Place::Given { .. } | Place::Awaiting { .. } | Place::Split)) | None => {
                 self.reports.push_cut(id, None);
             }
         }
