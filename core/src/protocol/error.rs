@@ -56,6 +56,9 @@ pub enum FrameError {
     /// A data frame without data.
     #[error("an empty data frame")]
     EmptyData,
+    /// A segment that is announced though it is small.
+    #[error("a segment of {0} bytes, announced as a large one")]
+    SmallSegment(usize),
     /// A control message that does not decode, or is followed by more.
     #[error("a malformed control message")]
     Malformed(#[from] DecodeError),

@@ -299,8 +299,9 @@ impl<M: Message> Decoder<M> {
         }
         let length = usize::try_from(self.place(0)).unwrap_or(usize::MAX);
         (self.place_filled, self.frame) = (0, None);
-        if length == 0 {
-            return Err(FrameError::EmptyData);
+        // Each costs something beside its bytes, and nobody announces a small one.
+        if length < limits::PASSED_BYTES {
+            return Err(FrameError::SmallSegment(length));
         }
         self.data.admit(length, self.message_bytes)?;
         self.data.close();

@@ -339,14 +339,18 @@ fn a_segment_comes_as_it_was_announced_or_not_at_all() {
         assert_eq!(refused[0], refused[1]);
         refused[0].expect_err("it is refused")
     };
+    let (least, half) = (limits::PASSED_BYTES as u64, limits::PASSED_BYTES as u32 / 2);
     assert_eq!(refused(&[header(8, 7, 0)]), FrameError::DamagedHeader);
-    assert_eq!(refused(&[announced(0)]), FrameError::EmptyData);
-    assert_eq!(refused(&[announced(9), data(3, 10)]), FrameError::ValueMismatch, "more than was announced");
-    assert_eq!(refused(&[announced(9), data(4, 8)]), FrameError::ValueMismatch, "the value ends before it");
-    assert_eq!(refused(&[announced(9), data(3, 8), announced(1)]), FrameError::ValueMismatch, "one within another");
-    assert_eq!(refused(&[announced(9), encode(FromWorker::Draining)]), FrameError::ValueMismatch);
-    assert_eq!(refused(&[announced(9), data(3, 8)]), FrameError::Truncated);
-    assert_eq!(refused(&[announced(9), data(4, 9)]), FrameError::Truncated, "no message names it");
+    assert_eq!(refused(&[announced(0)]), FrameError::SmallSegment(0));
+    assert_eq!(refused(&[announced(least - 1)]), FrameError::SmallSegment(limits::PASSED_BYTES - 1));
+    let more = [announced(least), data(3, half), data(3, half + 1)];
+    assert_eq!(refused(&more), FrameError::ValueMismatch, "more than was announced");
+    assert_eq!(refused(&[announced(least), data(4, half)]), FrameError::ValueMismatch, "the value ends before it");
+    assert_eq!(refused(&[announced(least), data(3, 8), announced(least)]), FrameError::ValueMismatch, "within another");
+    assert_eq!(refused(&[announced(least), encode(FromWorker::Draining)]), FrameError::ValueMismatch);
+    assert_eq!(refused(&[announced(least), data(3, 8)]), FrameError::Truncated);
+    let whole = [announced(least), data(3, half), data(4, half)];
+    assert_eq!(refused(&whole), FrameError::Truncated, "no message names it");
     let limit = limits::MESSAGE_BYTES;
     let too_long = |bytes| FrameError::TooLong { part: FramePart::Message, bytes, limit };
     assert_eq!(refused(&[announced(limit + 1)]), too_long(limit + 1));
