@@ -11,8 +11,11 @@ use bytes::Bytes;
 use plait_core::landing::{Ground, Landing};
 use plait_core::limits;
 use plait_core::time::Time;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Memory that is used again may be longer by this part of what is needed.
+const SPARE_PART: usize = 8;
 /// From so many bytes on memory of its own is worth two calls of the system.
 const MAPPED_FROM: usize = 4 << 20;
 
@@ -50,7 +53,8 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Kept {
-    maps: Vec<Mapping>,
+    /// The oldest first.
+    maps: VecDeque<Mapping>,
     bytes: usize,
     /// When something was last taken or kept.
     used: Time,
@@ -61,27 +65,39 @@ impl Pool {
         Self { kept: Mutex::default(), limit, clock: Clock::start() }
     }
 
-    /// The smallest that has so many bytes, if that is not far too large.
+    /// The smallest that has so many bytes, if it has few more: all of it stays taken.
     pub(super) fn take(&self, length: usize) -> Option<Mapping> {
         let mut kept = self.lock();
-        let fits = kept.maps.iter().enumerate().filter(|(_, map)| (length..=2 * length).contains(&map.len()));
+        let fits = kept
+            .maps
+            .iter()
+            .enumerate()
+            .filter(|(_, map)| (length..=length + length / SPARE_PART).contains(&map.len()));
         let (best, _) = fits.min_by_key(|(_, map)| map.len())?;
-        let map = kept.maps.swap_remove(best);
+        let map = kept.maps.remove(best)?;
         kept.bytes -= map.len();
         kept.used = self.clock.now();
         Some(map)
     }
 
-    /// Nobody holds this memory any more.
+    /// Nobody holds this memory any more. What was kept before makes room for it.
     pub(super) fn keep(&self, map: Mapping) {
         // Never waits: in a forked child the lock may be held by a thread that is not there.
-        if let Ok(mut kept) = self.kept.try_lock()
-            && kept.bytes + map.len() <= self.limit
-        {
-            kept.bytes += map.len();
-            kept.maps.push(map);
-            kept.used = self.clock.now();
+        let Ok(mut kept) = self.kept.try_lock() else { return };
+        if map.len() > self.limit {
+            return;
         }
+        let mut gone = Vec::new();
+        while kept.bytes + map.len() > self.limit {
+            let Some(oldest) = kept.maps.pop_front() else { break };
+            kept.bytes -= oldest.len();
+            gone.push(oldest);
+        }
+        kept.bytes += map.len();
+        kept.maps.push_back(map);
+        kept.used = self.clock.now();
+        drop(kept);
+        drop(gone);
     }
 
     fn rest(&self, now: Time) {
@@ -177,7 +193,7 @@ mod tests {
         let third = land(&ground, &vec![3; MAPPED_FROM]);
         assert_ne!(third.as_ptr(), at, "somebody holds that");
         drop((second, third));
-        let far_smaller = pool.take(MAPPED_FROM / 3);
+        let far_smaller = pool.take(LENGTH * 3 / 4);
         assert!(far_smaller.is_none() && pool.lock().bytes == LENGTH + MAPPED_FROM);
         pool.rest(pool.clock.now());
         assert!(pool.lock().bytes > 0, "it was used just now");
@@ -185,6 +201,11 @@ mod tests {
         assert!(pool.lock().bytes == 0 && pool.lock().maps.is_empty());
         drop((0..5).map(|_| land(&ground, &vec![4; LENGTH])).collect::<Vec<_>>());
         assert_eq!((pool.lock().maps.len(), store.mapped_bytes()), (3, 0), "no more than there may be");
+        drop(land(&ground, &vec![5; 2 * LENGTH]));
+        assert_eq!(pool.lock().bytes, 3 * LENGTH, "the oldest make room");
+        let last = land(&ground, &vec![6; LENGTH]);
+        drop((ground, pool));
+        assert_eq!(last, vec![6; LENGTH], "where nothing lands any more, nothing is kept");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::store::spare::{Origin, Spares};
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// The seals of memory that never changes again.
 const FROZEN: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL).union(SealFlags::WRITE);
@@ -47,8 +47,8 @@ enum Home {
     Nowhere,
     /// To where the next order may find it.
     Spares(Arc<Spares>, Origin),
-    /// To where the next large segment may land in it.
-    Pool(Arc<Pool>),
+    /// To where the next large segment may land in it, as long as any may.
+    Pool(Weak<Pool>),
 }
 
 /// One of the mappings of a store, as long as it is there.
@@ -90,7 +90,7 @@ impl Snapshot {
     /// and goes there.
     pub(in crate::store) fn blank(length: usize, pool: &Arc<Pool>, counted: Counted) -> io::Result<Self> {
         let map = Some(pool.take(length).map_or_else(|| Mapping::blank(length), Ok)?);
-        Ok(Self { map, length, home: Home::Pool(Arc::clone(pool)), _counted: counted })
+        Ok(Self { map, length, home: Home::Pool(Arc::downgrade(pool)), _counted: counted })
     }
 
     /// The same as [`map`](Self::map), with a mapping that has been `used` if there is one, and that goes to `spares`.
@@ -147,7 +147,11 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         match (self.map.take(), &self.home) {
             (Some(map), Home::Spares(spares, origin)) => spares.keep(*origin, map),
-            (Some(map), Home::Pool(pool)) => pool.keep(map),
+            (Some(map), Home::Pool(pool)) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.keep(map);
+                }
+            }
             (_, Home::Nowhere) | (None, _) => {}
         }
     }
