@@ -25,7 +25,7 @@ mod worker;
 use pyo3::prelude::*;
 
 /// The compiled half of plait. Private: see `plait`.
-#[pymodule]
+#[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<batches::Batches>()?;
