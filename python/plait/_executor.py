@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         def taken(self) -> int: ...
         @property
         def left(self) -> bool: ...
+        def end_after(self, seconds: float, /) -> None: ...
         def settle(self) -> None: ...
 
 
@@ -72,9 +73,6 @@ VALUE, ERROR = 5, 6
 RETURNED, RAISED, RAISED_FOR_GOOD, SKIPPED, CANCELLED = range(5)
 RAISE, RETURN, SKIP = range(3)
 FOREIGN, MEANT, STALE = range(3)
-
-#: Between two looks at the clock there are about so many seconds of work.
-STRIDE_SECONDS = 0.0001
 
 
 async def _coroutine() -> None:
@@ -264,16 +262,11 @@ class Chunk:
             self.seconds.clear()
             self.fn = Awaiting(self.fn)
             going = self._extend(map(_await, (first,)))
-        began = now = perf_counter()
-        stride = len(self.items) if not self.kind & (TIMED | BRIEF) else 1
+        if self.kind & BRIEF:
+            self.claims.end_after(BRIEF_SECONDS)
+        stride = 1 if self.kind & TIMED else len(self.items)
         while going and self.claims.left:
             going = self._extend(self._calls(islice(self.claims, stride)))
-            if self.kind & BRIEF:
-                before, now = now, perf_counter()
-                if now - began > BRIEF_SECONDS:
-                    return
-                if not self.kind & TIMED:
-                    stride = stride * 2 if now - before < STRIDE_SECONDS else max(1, stride // 2)
 
     def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
         if self.kind & APART:

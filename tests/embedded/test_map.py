@@ -180,6 +180,22 @@ def test_an_idle_executor_takes_the_end_of_a_chunk(client, tmp_path):
     assert list(client.map(work, range(4), chunksize=4)) == [0, 1, 2, 3]
 
 
+def test_a_chunk_gives_back_what_it_has_not_begun_when_its_time_is_up(tmp_path):
+    """Behind many free items lies one that takes long, and behind that some that wait for its result to be taken."""
+    free, gate = 20_000, tmp_path / "gate"
+
+    def work(n):
+        if n == free:
+            return tasks.pause(0.2, n)
+        return tasks.until(str(gate), n) if n > free else n
+
+    with plait.Client(slots=1) as client:
+        results = client.map(work, iter(range(free + 5)))
+        assert list(itertools.islice(results, free + 1)) == list(range(free + 1))
+        gate.touch()
+        assert list(results) == list(range(free + 1, free + 5))
+
+
 def test_an_item_of_a_chunk_kills_as_many_executors_as_it_may(client, tmp_path):
     calls = tmp_path / "calls"
 

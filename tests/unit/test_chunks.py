@@ -57,6 +57,7 @@ class Claims:
         self._items = list(items)
         self.end = len(self._items) if end is None else end
         self.taken = 0
+        self.is_brief = False
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -70,6 +71,9 @@ class Claims:
     @property
     def left(self) -> bool:
         return self.taken < self.end
+
+    def end_after(self, _seconds: float) -> None:
+        self.is_brief = True
 
     def settle(self) -> None:
         self.end = 0
@@ -180,19 +184,12 @@ def test_parts_follow_one_another_whatever_buffers_they_have():
     assert told[1][1][1].tolist() == [0, 1, 2, 3] and told[3][1][0].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("kind", [BRIEF, BRIEF | TIMED])
-def test_a_chunk_that_takes_longer_than_planned_gives_the_rest_back(kind, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(_executor, "perf_counter", lambda: clock[0])
-
-    def fn(x: int) -> int:
-        clock[0] += 1.0 if x == 700 else 1e-6
-        return x
-
-    values, failures, _ = chunk(fn, range(1_000), kind)
-    assert values == list(range(len(values))) and not failures
-    assert 700 < len(values) <= 700 + _executor.STRIDE_SECONDS * 2 / 1e-6
-    assert len(chunk(fn, range(700, 1_000))[0]) == 300, "one of a given size is not cut off"
+@pytest.mark.parametrize("kind", [0, TIMED, BRIEF, BRIEF | TIMED])
+def test_a_chunk_has_a_time_to_end_if_the_rest_may_be_given_back(kind):
+    claims = Claims(range(5))
+    begun = []
+    Chunk(lambda _: begun.append(claims.is_brief), Exception, kind, range(5), claims, RETURN, 0)
+    assert begun == [False, *4 * [bool(kind & BRIEF)]], "the first one is always begun"
 
 
 @pytest.mark.parametrize("seed", range(30))
