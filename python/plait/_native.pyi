@@ -72,7 +72,7 @@ class Claims:
     def left(self) -> bool:
         """Whether there is another one."""
 
-    def end_after(self, seconds: float, /) -> None:
+    def end_after(self, seconds: float) -> None:
         """Begin no other once so many seconds have passed, give or take some milliseconds."""
 
     def settle(self) -> None:
