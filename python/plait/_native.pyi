@@ -73,7 +73,7 @@ class Claims:
         """Whether there is another one."""
 
     def end_after(self, seconds: float) -> None:
-        """Begin no other once so many seconds have passed, give or take some milliseconds."""
+        """Begin no other once so many seconds have passed, or some milliseconds later; never earlier."""
 
     def settle(self) -> None:
         """Begin no other; what happens now is the fault of no item."""

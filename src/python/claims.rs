@@ -3,7 +3,7 @@
 use crate::store::shm::ExecutorPage;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -65,10 +65,10 @@ impl Claims {
         !self.is_late.load(Relaxed) && self.page.has_items(self.entry)
     }
 
-    /// Begins no other once so many seconds have passed, give or take some milliseconds.
+    /// Begins no other once so many seconds have passed, or up to two ticks of the kernel later; never earlier.
     fn end_after(&self, seconds: f64) {
         let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        self.until.store(now().saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)), Relaxed);
+        self.until.store(until(now(), span, tick()), Relaxed);
     }
 
     /// Begins no other; what happens now is the fault of no item.
@@ -77,8 +77,50 @@ impl Claims {
     }
 }
 
+/// When `span` has passed for sure: what the clock said may have been a tick ago, and both are cut to milliseconds.
+fn until(now: i64, span: Duration, tick: i64) -> i64 {
+    i64::try_from(span.as_millis()).map_or(i64::MAX, |span| now.saturating_add(span).saturating_add(tick + 1))
+}
+
+/// The longest time between two ticks, in milliseconds.
+fn tick() -> i64 {
+    let tick = clock_getres(ClockId::MonotonicCoarse);
+    tick.tv_sec * 1_000 + tick.tv_nsec / 1_000_000 + 1
+}
+
 /// The time as of the last tick of the kernel, in milliseconds: to look at it costs a third of what the exact one costs.
 fn now() -> i64 {
     let time = clock_gettime(ClockId::MonotonicCoarse);
     time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the clock says at a time, in microseconds: that of the last tick, which were at `phase` and every `tick` from then.
+    fn seen(micros: i64, phase: i64, tick: i64) -> i64 {
+        (micros - (micros - phase).rem_euclid(tick)) / 1_000
+    }
+
+    #[test]
+    fn no_time_is_up_before_it_has_passed() {
+        let span = Duration::from_millis(50);
+        for (tick, phase) in
+            [1_000, 4_000, 10_000].into_iter().flat_map(|tick| (0..tick).step_by(333).map(move |at| (tick, at)))
+        {
+            for start in (1_000_000..1_011_000).step_by(250) {
+                let end = until(seen(start, phase, tick), span, tick / 1_000);
+                let early = (start..start + 50_000).step_by(250).find(|at| seen(*at, phase, tick) >= end);
+                assert_eq!(early, None, "a tick of {tick} µs at {phase}, from {start} on");
+                assert!(seen(start + 50_000 + 2 * tick + 2_000, phase, tick) >= end, "and soon after it is");
+            }
+        }
+    }
+
+    #[test]
+    fn the_clock_goes_and_its_ticks_are_short() {
+        assert!(now() > 0 && (1..=100).contains(&tick()));
+        assert_eq!(until(i64::MAX - 1, Duration::MAX, 4), i64::MAX, "for ever");
+    }
 }
