@@ -288,7 +288,7 @@ impl<M: Message> Decoder<M> {
         self.place_filled == length
     }
 
-    /// A number of what stands there, as a length in memory.
+    /// A number of what stands there.
     fn place(&self, at: usize) -> u64 {
         self.place[at..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half))
     }
