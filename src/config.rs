@@ -77,6 +77,13 @@ impl Settings {
     }
 }
 
+/// Whether processes of one machine hand large values to each other as memory, not only as bytes: unless
+/// `PLAIT_SHARE_MEMORY=0` says no.
+#[must_use]
+pub fn shares_memory() -> bool {
+    std::env::var_os("PLAIT_SHARE_MEMORY").is_none_or(|text| text != "0")
+}
+
 /// The part of the memory that values may take while they live with a coordinator.
 const HELD_PART: u64 = 4;
 

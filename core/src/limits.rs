@@ -206,6 +206,9 @@ pub const KEY_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KEY_LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Everything up to the hello must be done within this.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a link holds back its first message for a peer on its own machine to whom memory could be handed: it comes at
+/// once, or never.
+pub const MEET_PATIENCE: Duration = Duration::from_millis(100);
 /// Connections that have not authenticated yet, in total; the oldest goes first.
 pub const UNAUTHENTICATED_TOTAL: usize = 1_024;
 /// The same per source network (/24 or /56).

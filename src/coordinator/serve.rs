@@ -4,8 +4,8 @@ use super::{Config, World, run};
 use crate::net::join::{Address, JoinError, Role};
 use crate::net::keys::{KeyError, Keyring};
 use crate::net::listener::{Arrival, BindError, Listener};
-use crate::store::blob::Store;
-use crate::store::landing::ground;
+use crate::store::blob::{Keep, Store};
+use crate::store::depot::Depot;
 use plait_core::limits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ impl Port {
     /// Opens it, and writes the join files.
     pub(crate) async fn open(listen: &Listen, config: &Config) -> Result<Self, ServeError> {
         let keyring = Arc::new(Keyring::open(&listen.home)?);
-        let land = Some(ground(Store::new()));
+        let land = Some(Depot::new(Store::new(), Keep::Descriptor));
         let listener = Listener::bind(&listen.bind, Arc::clone(&keyring), config.epoch, land).await?;
         let address = advertised(listen.advertise.as_deref(), listener.address())?;
         let lines = keyring.write_join_files(&[address])?.map(|line| (line.role, line.to_string()));

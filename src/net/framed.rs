@@ -1,36 +1,38 @@
 //! A link over a stream of bytes: frames, heartbeats, silence, and an end that both sides agree on.
 //!
+//! Within one machine large segments may go beside it, as memory ([`super::near`]).
+//!
 //! One task carries both directions. It belongs to the link: when both halves are dropped it ends, after a finished
 //! link's goodbye has gone out.
 
 use super::link::{Closed, GONE, Link, LossReason, Receiver, Sender};
+use super::near::{Part, SideWay};
+use super::outlet::write;
 use super::pipe::{End, Flushed, Pipe};
 use crate::config;
+use crate::store::depot::Depot;
 use plait_core::landing::Ground;
 use plait_core::limits;
 use plait_core::protocol::error::FrameError;
-use plait_core::protocol::frame::{Decoder, Encoder, advance};
+use plait_core::protocol::frame::{Decoder, Fed};
 use plait_core::protocol::message::Message;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_rustls::TlsStream;
-
-/// Chunks handed to one vectored write; the kernel takes no more than 1,024.
-const SLICES: usize = 64;
 
 /// Most bytes of values in one message here: it may carry several that are each within the bound on what is held.
 static MESSAGE_BYTES: LazyLock<u64> =
     LazyLock::new(|| config::held_bytes_limit().saturating_mul(2).min(limits::MESSAGE_BYTES));
 
-/// Where large segments are put together; on the heap without one.
-pub type Land = Option<Arc<dyn Ground>>;
+/// Where large segments come from and go to; without one they are put together on the heap.
+pub type Land = Option<Arc<Depot>>;
 
 /// How often a link speaks, how long it waits for the peer to, and how much it takes at once.
 #[derive(Clone, Copy, Debug)]
@@ -72,14 +74,15 @@ impl Default for Terms {
 /// A link to a peer that came in. Must be called within a runtime.
 #[must_use]
 pub fn framed<Out: Message, In: Message>(stream: TlsStream<TcpStream>, land: &Land) -> Link<Out, In> {
-    framed_on(stream, Terms::default(), land.clone())
+    let part = Part::of_host(stream.get_ref().0, land);
+    framed_on(stream, Terms::default(), land.clone(), part)
 }
 
 /// A link to the coordinator. How large a value may be it has judged by its own memory, which may be larger than what is
 /// here: to cut the link would only have it sent again.
 #[must_use]
 pub fn framed_up<Out: Message, In: Message>(stream: TlsStream<TcpStream>, land: &Land) -> Link<Out, In> {
-    framed_on(stream, Terms::upwards(), land.clone())
+    framed_on(stream, Terms::upwards(), land.clone(), Part::of_guest(land))
 }
 
 /// The same over any stream and on any terms, for tests of what a socket can do.
@@ -87,17 +90,17 @@ pub fn framed_over<Out: Message, In: Message, S>(stream: S, terms: Terms) -> Lin
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    framed_on(stream, terms, None)
+    framed_on(stream, terms, None, Part::Neither)
 }
 
-/// The same, where large segments land.
-pub fn framed_on<Out: Message, In: Message, S>(stream: S, terms: Terms, land: Land) -> Link<Out, In>
+/// The same, where large segments land, and may go beside the stream.
+pub fn framed_on<Out: Message, In: Message, S>(stream: S, terms: Terms, land: Land, part: Part) -> Link<Out, In>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let out = Arc::new(Pipe::new(Flushed::WhenCarried));
     let back = Arc::new(Pipe::new(Flushed::WhenTaken));
-    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, terms, land));
+    tokio::spawn(carry(stream, Carried { out: Arc::clone(&out), back: Arc::clone(&back) }, terms, land, part));
     Link { sender: Sender::new(out, Arc::clone(&back) as _), receiver: Receiver::new(back) }
 }
 
@@ -123,13 +126,14 @@ impl<Out: Message, In: Message> Carried<Out, In> {
     }
 }
 
-async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, terms: Terms, land: Land)
+async fn carry<Out: Message, In: Message, S>(stream: S, link: Carried<Out, In>, terms: Terms, land: Land, part: Part)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
-    let mut read = pin!(read(reader, &link.back, terms, land));
-    let mut write = pin!(write(writer, &link.out, terms));
+    let way = SideWay::new(land, part);
+    let mut read = pin!(read(reader, &link.back, terms, &way));
+    let mut write = pin!(write(writer, &link.out, terms, &way));
     tokio::select! {
         biased;
         () = poll_fn(|cx| link.out.poll_lost(cx)) => {}
@@ -173,34 +177,43 @@ async fn read<In: Message, S: AsyncRead>(
     mut reader: ReadHalf<S>,
     pipe: &Pipe<In>,
     terms: Terms,
-    land: Land,
+    way: &SideWay,
 ) -> Result<(), LossReason> {
-    let (mut decoder, mut messages) = (Decoder::with_limit(terms.message_bytes).on(land.clone()), Vec::new());
-    let mut buffer = vec![0; limits::READ_BYTES];
+    let mut decoder = Decoder::with_limit(terms.message_bytes).on(way.ground().cloned());
+    let (mut messages, mut buffer) = (Vec::new(), vec![0; limits::READ_BYTES]);
     let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
     let (mut told, mut spoke) = (Instant::now(), Instant::now());
+    // What was read and has to wait for a descriptor.
+    let mut rest = None;
     loop {
         let full = Instant::now();
         poll_fn(|cx| pipe.poll_room(cx)).await;
         // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
         spoke += full.elapsed();
         let mute = terms.mute.map(|mute| (spoke, mute));
-        let land = land.as_deref();
+        let land = way.ground().map(|ground| &**ground);
         let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute, land };
         let before = decoder.taken();
-        let fed = match decoder.landing() {
-            Some(place) => {
-                let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), place)).await?;
-                if length == 0 { Err(FrameError::Truncated) } else { decoder.landed(length) }
+        let fed = if let Some(place) = decoder.landing() {
+            let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), place)).await?;
+            if length == 0 { Err(FrameError::Truncated) } else { decoder.landed(length) }
+        } else {
+            let read = match rest.take() {
+                Some(rest) => rest,
+                None => 0..poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?,
+            };
+            if read.end == 0 {
+                return decoder.finish().map_err(LossReason::Protocol);
             }
-            None => {
-                let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?;
-                if length == 0 {
-                    return decoder.finish().map_err(LossReason::Protocol);
-                }
-                decoder.feed(&buffer[..length], &mut messages)
-            }
+            let mut bytes = &buffer[read.clone()];
+            let receive = &mut |offset, length| way.receive(offset, length);
+            decoder.feed_receiving(&mut bytes, &mut messages, receive).map(|fed| {
+                rest = (fed == Fed::Waiting).then(|| read.end - bytes.len()..read.end);
+            })
         };
+        if let Some(signal) = decoder.take_signal() {
+            way.hear(signal);
+        }
         if decoder.taken() > before {
             spoke = Instant::now();
         }
@@ -209,6 +222,11 @@ async fn read<In: Message, S: AsyncRead>(
             pipe.fill(&mut messages);
         }
         fed.map_err(LossReason::Protocol)?;
+        if rest.is_some() {
+            let paused = Instant::now();
+            tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
+            spoke += paused.elapsed();
+        }
     }
 }
 
@@ -245,61 +263,12 @@ impl Waiting<'_> {
     }
 }
 
-/// Carries messages out until the link is finished.
-async fn write<Out: Message, S: AsyncWrite>(
-    mut writer: WriteHalf<S>,
-    pipe: &Pipe<Out>,
-    terms: Terms,
-) -> Result<(), LossReason> {
-    let (mut encoder, mut batch) = (Encoder::new(), Vec::new());
-    let mut beat = ticks(terms.heartbeat);
-    loop {
-        let next = poll_fn(|cx| match pipe.poll_take(cx, &mut batch, limits::WRITE_MESSAGES) {
-            Poll::Ready(taken) => Poll::Ready(Some(taken)),
-            Poll::Pending => beat.poll_tick(cx).map(|_| None),
-        });
-        match next.await {
-            None => encoder.heartbeat(),
-            Some(Ok(())) => {
-                batch.drain(..).try_for_each(|message| encoder.message(message)).map_err(LossReason::Unsendable)?;
-            }
-            Some(Err(Closed::Ended)) => return writer.shutdown().await.map_err(|error| cut(&error)),
-            Some(Err(Closed::Lost(reason))) => return Err(reason),
-        }
-        drain(&mut writer, &mut encoder, terms.deaf).await.map_err(|error| cut(&error))?;
-    }
-}
-
-async fn drain<S: AsyncWrite>(
-    writer: &mut WriteHalf<S>,
-    encoder: &mut Encoder,
-    deaf: Option<Duration>,
-) -> io::Result<()> {
-    let chunks = encoder.chunks();
-    while !chunks.is_empty() {
-        let slices: Vec<_> = chunks.iter().take(SLICES).map(|chunk| IoSlice::new(chunk)).collect();
-        let written = in_time(deaf, writer.write_vectored(&slices)).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        advance(chunks, written);
-    }
-    in_time(deaf, writer.flush()).await
-}
-
-async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match limit {
-        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-        None => work.await,
-    }
-}
-
-fn ticks(every: Duration) -> Interval {
+pub(super) fn ticks(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-fn cut(error: &io::Error) -> LossReason {
+pub(super) fn cut(error: &io::Error) -> LossReason {
     LossReason::Cut(error.kind())
 }

@@ -3,11 +3,12 @@
 //! A worker has a key pair for as long as it lives. The coordinator tells who is where under which key, and to whom a guest
 //! will come: a connection whose key was not introduced in time is closed before a byte of it is read.
 
-use super::framed::{Land, Terms, framed_on, framed_over};
+use super::framed::{Land, Terms, framed_on};
 use super::greeting;
 use super::identity::{Identity, pin_of};
 use super::join::Pin;
 use super::link::Link;
+use super::near::Part;
 use super::source::{Source, Sources, Waiting};
 use super::tls::{ALPN, client_config_as, holder_config, server_name};
 use plait_core::limits;
@@ -115,12 +116,18 @@ impl Porch {
     ///
     /// # Errors
     /// If there is none.
-    pub fn open(here: IpAddr, identity: &Identity, guests: Arc<Guests>, patience: Duration) -> io::Result<Self> {
+    pub fn open(
+        here: IpAddr,
+        identity: &Identity,
+        guests: Arc<Guests>,
+        patience: Duration,
+        land: Land,
+    ) -> io::Result<Self> {
         let socket = std::net::TcpListener::bind((here, 0))?;
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket)?;
         let peer = Peer { address: socket.local_addr()?, key: fingerprint(identity) };
-        Ok(Self { socket, peer, door: Door { tls: holder_config(identity).into(), guests, patience } })
+        Ok(Self { socket, peer, door: Door { tls: holder_config(identity).into(), guests, patience, land } })
     }
 
     /// Where that is, and whom one finds there.
@@ -184,6 +191,7 @@ struct Door {
     tls: TlsAcceptor,
     guests: Arc<Guests>,
     patience: Duration,
+    land: Land,
 }
 
 impl std::fmt::Debug for Door {
@@ -204,7 +212,8 @@ impl Door {
         let stream = timeout(limits::HANDSHAKE_TIMEOUT, known).await.map_err(|_| Refusal::Slow)??;
         // A guest asks and brings nothing.
         let terms = Terms { message_bytes: 0, deaf: Some(self.patience), ..Terms::default() };
-        Ok(framed_over(tokio_rustls::TlsStream::from(stream), terms))
+        let part = Part::of_host(stream.get_ref().0, &self.land);
+        Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, self.land.clone(), part))
     }
 }
 
@@ -236,5 +245,6 @@ pub async fn visit(
     };
     let stream = timeout(limits::HANDSHAKE_TIMEOUT, connect).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let terms = Terms { mute: Some(patience), ..Terms::upwards() };
-    Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, land))
+    let part = Part::of_guest(&land);
+    Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, land, part))
 }

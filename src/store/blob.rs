@@ -220,14 +220,21 @@ impl Store {
 
     /// The memory behind a segment, to be passed on; one that has none is copied into some. Nothing if it must go as bytes.
     pub fn memory_of(self: &Arc<Self>, segment: &Bytes) -> Option<Memory> {
-        if let Some(blob) = self.find(segment)
-            && let Some(Memory { file, offset }) = blob.source.clone()
-        {
-            let inside = segment.as_ptr() as usize - blob.entry.start;
-            return Some(Memory { file, offset: offset + inside as u64 });
-        }
-        let (file, _) = self.fill(&[segment]).ok()?;
-        Some(Memory { file, offset: 0 })
+        self.memory_behind(segment).or_else(|| {
+            let (file, _) = self.fill(&[segment]).ok()?;
+            Some(Memory { file, offset: 0 })
+        })
+    }
+
+    /// The memory behind a segment, to be passed on. Nothing if it would have to be copied first.
+    #[must_use]
+    pub fn memory_behind(&self, segment: &Bytes) -> Option<Memory> {
+        let blob = self.find(segment)?;
+        let Memory { file, offset } = blob.source.clone()?;
+        let inside = segment.as_ptr() as usize - blob.entry.start;
+        let offset = offset + inside as u64;
+        // What begins elsewhere cannot be mapped.
+        offset.is_multiple_of(page_bytes()).then_some(Memory { file, offset })
     }
 
     /// Whether a segment lies in memory of this store that can be passed on.

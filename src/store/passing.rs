@@ -89,8 +89,13 @@ impl Courier {
     /// If there are no descriptors for them.
     pub fn pair(reserve: &Arc<Reserve>) -> io::Result<(Self, Self)> {
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let end = |socket: OwnedFd| Self { socket: socket.into(), reserve: Arc::clone(reserve) };
-        Ok((end(near), end(far)))
+        Ok((Self::over(near, reserve), Self::over(far, reserve)))
+    }
+
+    /// The end of a connected socket of messages (`SEQPACKET`) in which nothing lies.
+    #[must_use]
+    pub fn over(socket: impl Into<Arc<OwnedFd>>, reserve: &Arc<Reserve>) -> Self {
+        Self { socket: socket.into(), reserve: Arc::clone(reserve) }
     }
 
     /// The socket, for whoever waits until it takes more.

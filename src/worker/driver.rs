@@ -14,8 +14,8 @@ use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
 use crate::config;
-use crate::store::blob::Store;
-use crate::store::landing::ground;
+use crate::store::blob::{Keep, Store};
+use crate::store::depot::Depot;
 use crate::store::objects::Objects;
 use crate::store::spill::{ReadError, SpillError};
 use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
@@ -73,8 +73,9 @@ impl Driver {
         });
         // Only one with a coordinator elsewhere has others to meet.
         let (ask, asks) = mpsc::channel(PEER_DISK_READS);
-        let land = Some(ground(Arc::clone(&blobs)));
-        let hall = matches!(upstream, Upstream::Dial(_)).then(|| Arc::new(Hall::new(Arc::clone(&objects), ask)));
+        let land = Some(Depot::new(Arc::clone(&blobs), Keep::Descriptor));
+        let hall = || Arc::new(Hall::new(Arc::clone(&objects), ask, land.clone()));
+        let hall = matches!(upstream, Upstream::Dial(_)).then(hall);
         Self {
             brain,
             supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),

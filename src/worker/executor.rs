@@ -4,8 +4,9 @@
 //! system call: what the socket does not take is kept and written when there is room.
 
 use super::launch::Launch;
-use super::process::{Process, Watched, watched};
+use super::process::Process;
 use super::stderr::Stderr;
+use crate::net::watched::{Watched, watched};
 use crate::store::blob::Store;
 use crate::store::passing::{self, Courier, Departures, Reserve, send_shared};
 use crate::store::shm::WorkerPage;

@@ -3,6 +3,7 @@
 //! Each guest asks for one. What lies in memory it is given at once. What lies on disk the driver has read for it, a few at a
 //! time, and the guest hears meanwhile that it will come.
 
+use crate::net::framed::Land;
 use crate::net::identity::Identity;
 use crate::net::peers::{Guest, Guests, Porch};
 use crate::store::objects::Objects;
@@ -29,6 +30,7 @@ pub(super) struct Hall {
     pub(super) identity: Identity,
     pub(super) guests: Arc<Guests>,
     pub(super) host: Arc<Host>,
+    land: Land,
     open: Mutex<Option<Open>>,
 }
 
@@ -59,9 +61,9 @@ pub(super) struct Host {
 
 impl Hall {
     /// Closed as yet. What is not in memory is asked for in `asks`.
-    pub(super) fn new(objects: Arc<Objects>, asks: mpsc::Sender<Ask>) -> Self {
+    pub(super) fn new(objects: Arc<Objects>, asks: mpsc::Sender<Ask>, land: Land) -> Self {
         let host = Arc::new(Host::new(objects, asks, limits::PEER_PATIENCE));
-        Self { identity: Identity::draw(), guests: Arc::default(), host, open: Mutex::default() }
+        Self { identity: Identity::draw(), guests: Arc::default(), host, land, open: Mutex::default() }
     }
 
     /// Lets guests come to this address of ours. How they find it; nothing if it cannot be opened.
@@ -72,8 +74,8 @@ impl Hall {
         {
             return Some(*peer);
         }
-        let guests = Arc::clone(&self.guests);
-        let porch = Porch::open(here, &self.identity, guests, self.host.patience).inspect_err(|error| {
+        let (guests, land) = (Arc::clone(&self.guests), self.land.clone());
+        let porch = Porch::open(here, &self.identity, guests, self.host.patience, land).inspect_err(|error| {
             warn!(target: "plait::worker", %here, %error, "other workers cannot fetch from here");
         });
         let (porch, host) = (porch.ok()?, Arc::clone(&self.host));

@@ -13,25 +13,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// How many processes below an executor are looked for when it is killed: children that left its group.
 const DESCENDANTS: usize = 10_000;
 /// How long a dropped process is waited for, so that no zombie stays behind in a host process.
 const REAP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A descriptor that this thread's reactor watches for one kind of event.
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe for types that may change their descriptor; an `OwnedFd` never does"
-)]
-pub(crate) fn watched(descriptor: impl Into<Arc<OwnedFd>>, interest: Interest) -> io::Result<Watched> {
-    AsyncFd::with_interest(descriptor.into(), interest)
-}
-
-/// See [`watched`].
-pub(crate) type Watched = AsyncFd<Arc<OwnedFd>>;
 
 /// A child process, its group, and what makes its exit known without SIGCHLD.
 #[derive(Debug)]

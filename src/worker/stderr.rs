@@ -3,7 +3,7 @@
 //! Our stderr may be a pipe that nobody reads. It is written only when it has room, so the worker's one thread never
 //! waits for it; until then the executor's pipe fills up, as if it wrote there itself.
 
-use super::process::{Watched, watched};
+use crate::net::watched::{Watched, watched};
 use plait_core::limits::LOG_TAIL_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};

@@ -183,7 +183,7 @@ mod tests {
     /// A hall, and what guests want there of what is not in memory.
     fn hall() -> (Hall, mpsc::Receiver<Ask>) {
         let (ask, asks) = mpsc::channel(1);
-        (Hall::new(objects(), ask), asks)
+        (Hall::new(objects(), ask, None), asks)
     }
 
     impl Pair {
@@ -282,7 +282,8 @@ mod tests {
             [(limits::PEER_EXCUSES, Ok(value())), (limits::PEER_EXCUSES + 1, Err(Unfetched::Unreachable))]
         {
             let guests = Arc::clone(&pair.holder.guests);
-            let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE).expect("a port");
+            let porch =
+                Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE, None).expect("a port");
             let at = porch.peer();
             let receiving = tokio::spawn(porch.receive(move |guest| async move {
                 let object = ObjectId::default();
@@ -303,7 +304,8 @@ mod tests {
     async fn a_transfer_that_is_cut_is_a_fetch_that_failed() {
         let mut pair = Pair::new();
         let guests = Arc::clone(&pair.holder.guests);
-        let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE).expect("a free port");
+        let porch =
+            Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE, None).expect("a free port");
         let at = porch.peer();
         let cuts = tokio::spawn(porch.receive(|mut guest| async move {
             guest.receiver.receive(&mut Vec::new(), 1).await.expect("it asks");
@@ -353,7 +355,8 @@ mod tests {
         let (ask, asks) = mpsc::channel(1);
         let host = Arc::new(Host::new(objects, ask, BRIEFLY));
         let (guests, tell) = (Arc::clone(&pair.holder.guests), Arc::clone(&through));
-        let porch = Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, BRIEFLY).expect("a free port");
+        let porch =
+            Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, BRIEFLY, None).expect("a free port");
         let peer = porch.peer();
         tokio::spawn(porch.receive(move |guest| {
             let (host, tell) = (Arc::clone(&host), Arc::clone(&tell));

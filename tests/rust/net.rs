@@ -5,6 +5,7 @@ mod guests;
 mod keys;
 mod link;
 mod log;
+mod near;
 mod peers;
 mod strangers;
 

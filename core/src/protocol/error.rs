@@ -95,6 +95,8 @@ pub enum FramePart {
     Passed,
     /// What says how long a segment is.
     Segment,
+    /// What says where a peer is awaited.
+    Meeting,
     /// All data before one control message.
     Message,
     /// A hello.
@@ -109,6 +111,7 @@ impl core::fmt::Display for FramePart {
             Self::Data => "a data frame",
             Self::Passed => "a passed segment's place",
             Self::Segment => "a segment's length",
+            Self::Meeting => "a place to meet",
             Self::Message => "a message with values",
             Self::Hello => "a hello",
         })

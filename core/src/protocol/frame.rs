@@ -8,9 +8,11 @@
 //! DataEnd  as Data; the value ends here
 //! Segment  first = SEGMENT_BODY_BYTES; the data that comes next, so many bytes (u64 LE), is one segment of such a value
 //! Passed   first = PASSED_BODY_BYTES; a segment of such a value as memory whose descriptor has left before: offset and
-//!          length, u64 LE each. Only between a worker and its executors
+//!          length, u64 LE each. Only within one machine
 //! PassedEnd as Passed; the value ends here
-//! Heartbeat, both 0; between any two frames
+//! Meet     first = MEET_BODY_BYTES: name and token of a place where a peer on the same machine is awaited ([`Meeting`])
+//! Met      both 0; it has come, and memory may be passed to whoever awaited it
+//! Heartbeat, both 0; between any two frames, as Meet and Met
 //! Hello    first = bytes; only before the first of the others (see `read_hello`)
 //! ```
 //!
@@ -38,6 +40,34 @@ pub const HEADER_BYTES: usize = 12;
 const PASSED_BODY_BYTES: usize = 16;
 /// Bytes behind the header of a segment that comes as data: its length.
 const SEGMENT_BODY_BYTES: usize = 8;
+/// Bytes behind the header of a place to meet: its name and a token.
+const MEET_BODY_BYTES: usize = 32;
+/// Bytes behind a header that are taken in whole, at the most.
+const PLACE_BYTES: usize = MEET_BODY_BYTES;
+
+/// Where a peer on the same machine can be met, beside the stream that says so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Meeting {
+    /// What the place is called. No secret: others on the machine can see it.
+    pub name: [u8; 16],
+    /// What proves that one was told of it.
+    pub token: [u8; 16],
+}
+
+impl core::fmt::Debug for Meeting {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Meeting").finish_non_exhaustive()
+    }
+}
+
+/// What the ends of a stream say to each other, apart from messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A peer on the same machine is awaited here.
+    Meet(Meeting),
+    /// It has come: memory can be passed from now on.
+    Met,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -49,6 +79,8 @@ enum Kind {
     Passed = 6,
     PassedEnd = 7,
     Segment = 8,
+    Meet = 9,
+    Met = 10,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -83,6 +115,8 @@ impl Header {
             6 => Kind::Passed,
             7 => Kind::PassedEnd,
             8 => Kind::Segment,
+            9 => Kind::Meet,
+            10 => Kind::Met,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -96,7 +130,8 @@ impl Header {
             Kind::Data | Kind::DataEnd => ((FramePart::Control, 0), (FramePart::Data, limits::DATA_FRAME_BYTES)),
             Kind::Passed | Kind::PassedEnd => ((FramePart::Passed, PASSED_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Segment => ((FramePart::Segment, SEGMENT_BODY_BYTES), (FramePart::Data, 0)),
-            Kind::Heartbeat => ((FramePart::Control, 0), (FramePart::Data, 0)),
+            Kind::Meet => ((FramePart::Meeting, MEET_BODY_BYTES), (FramePart::Data, 0)),
+            Kind::Heartbeat | Kind::Met => ((FramePart::Control, 0), (FramePart::Data, 0)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
         let first = within(first, first_limit)?;
@@ -107,7 +142,10 @@ impl Header {
         let announces = match kind {
             Kind::Passed | Kind::PassedEnd => PASSED_BODY_BYTES,
             Kind::Segment => SEGMENT_BODY_BYTES,
-            Kind::Control | Kind::Part | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Hello => first,
+            Kind::Meet => MEET_BODY_BYTES,
+            Kind::Control | Kind::Part | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Met | Kind::Hello => {
+                first
+            }
         };
         if first != announces {
             return Err(FrameError::DamagedHeader);

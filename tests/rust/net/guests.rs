@@ -25,8 +25,8 @@ struct Holder {
 impl Holder {
     fn open() -> Self {
         let (guests, served) = (Arc::<Guests>::default(), Arc::<AtomicU32>::default());
-        let porch =
-            Porch::open([127, 0, 0, 1].into(), &Identity::draw(), Arc::clone(&guests), PATIENCE).expect("a free port");
+        let porch = Porch::open([127, 0, 0, 1].into(), &Identity::draw(), Arc::clone(&guests), PATIENCE, None)
+            .expect("a free port");
         let (peer, count) = (porch.peer(), Arc::clone(&served));
         let task = tokio::spawn(porch.receive(move |mut guest| {
             count.fetch_add(1, Ordering::Relaxed);

@@ -2,10 +2,11 @@
 
 use super::{next, soon};
 use bytes::Bytes;
-use plait::net::framed::{Terms, framed_on, framed_over};
+use plait::net::framed::{Land, Terms, framed_on, framed_over};
 use plait::net::link::{Closed, Link, LossReason, memory};
-use plait::store::blob::Store;
-use plait::store::landing::ground;
+use plait::net::near::Part;
+use plait::store::blob::{Keep, Store};
+use plait::store::depot::Depot;
 use plait_core::id::{AttemptId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Ending, Report};
@@ -36,6 +37,10 @@ const BRIEFLY: Duration = Duration::from_millis(800);
 fn over(buffer: usize) -> (Near, Far) {
     let (a, b) = duplex(buffer);
     (framed_over(a, QUICK), framed_over(b, QUICK))
+}
+
+fn land(store: &Arc<Store>) -> Land {
+    Some(Depot::new(Arc::clone(store), Keep::Mapping))
 }
 
 fn ended(bytes: usize) -> FromWorker {
@@ -88,7 +93,7 @@ async fn large_values_land_however_they_are_cut() {
         let store = Store::new();
         let (a, b) = duplex(room);
         let near: Near = framed_over(a, QUICK);
-        let mut far: Far = framed_on(b, QUICK, Some(ground(Arc::clone(&store))));
+        let mut far: Far = framed_on(b, QUICK, land(&store), Part::Neither);
         let sent = [FromWorker::Draining, ended(bytes), ended(300_000), ended(10)];
         sent.iter().for_each(|message| near.sender.send(message.clone()).unwrap());
         for message in sent {
@@ -100,7 +105,7 @@ async fn large_values_land_however_they_are_cut() {
 #[tokio::test]
 async fn a_stream_that_ends_within_a_large_value_is_a_loss() {
     let (mut a, b) = duplex(64 << 10);
-    let mut far: Far = framed_on(b, QUICK, Some(ground(Store::new())));
+    let mut far: Far = framed_on(b, QUICK, land(&Store::new()), Part::Neither);
     let mut encoder = Encoder::new();
     encoder.message(ended(5 << 20)).unwrap();
     let stream: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();

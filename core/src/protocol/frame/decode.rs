@@ -1,6 +1,9 @@
 //! Bytes to messages, however they are split on the way.
 
-use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement, SEGMENT_BODY_BYTES};
+use super::{
+    HEADER_BYTES, Header, Kind, MEET_BODY_BYTES, Meeting, PASSED_BODY_BYTES, PLACE_BYTES, Placement,
+    SEGMENT_BODY_BYTES, Signal,
+};
 use crate::landing::{Ground, Heap, Landing};
 use crate::limits;
 use crate::protocol::codec;
@@ -47,8 +50,8 @@ pub struct Decoder<M> {
     body: Vec<u8>,
     /// What is still to come of a data frame.
     data_left: usize,
-    /// What has arrived of a passed segment's place, or of a segment's length.
-    place: [u8; PASSED_BODY_BYTES],
+    /// What has arrived of a passed segment's place, of a segment's length, or of a meeting.
+    place: [u8; PLACE_BYTES],
     place_filled: usize,
     /// Where large segments are put together that come as data; on the heap without one.
     ground: Option<Arc<dyn Ground>>,
@@ -59,6 +62,8 @@ pub struct Decoder<M> {
     message_bytes: u64,
     /// Bytes of messages that have come.
     taken: u64,
+    /// The last signal that has come.
+    signal: Option<Signal>,
     failed: Option<FrameError>,
 }
 
@@ -107,13 +112,14 @@ impl<M: Message> Decoder<M> {
             frame: None,
             body: Vec::new(),
             data_left: 0,
-            place: [0; PASSED_BODY_BYTES],
+            place: [0; PLACE_BYTES],
             place_filled: 0,
             ground: None,
             data: Data { whole: VecDeque::new(), pieces: Pieces::new(), current: Vec::new(), landing: None, bytes: 0 },
             parts: None,
             message_bytes,
             taken: 0,
+            signal: None,
             failed: None,
         }
     }
@@ -163,6 +169,11 @@ impl<M: Message> Decoder<M> {
         }
     }
 
+    /// The last signal that has come since this was last asked.
+    pub fn take_signal(&mut self) -> Option<Signal> {
+        self.signal.take()
+    }
+
     /// Bytes of messages that have come so far, complete or not: what is no sign of life alone.
     #[must_use]
     pub const fn taken(&self) -> u64 {
@@ -198,7 +209,7 @@ impl<M: Message> Decoder<M> {
     }
 
     fn consume(&mut self, bytes: &mut &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<Fed, FrameError> {
-        while !bytes.is_empty() || self.place_filled == PASSED_BODY_BYTES {
+        while !bytes.is_empty() || self.is_waiting() {
             let Some(frame) = self.frame else {
                 self.take_header(bytes)?;
                 continue;
@@ -206,15 +217,22 @@ impl<M: Message> Decoder<M> {
             match frame.kind {
                 Kind::Data | Kind::DataEnd => self.take_data(bytes)?,
                 Kind::Segment => self.take_length(bytes)?,
+                Kind::Meet => self.take_meeting(bytes),
                 Kind::Passed | Kind::PassedEnd => match self.take_passed(frame, bytes, receive)? {
                     Fed::All => {}
                     Fed::Waiting => return Ok(Fed::Waiting),
                 },
                 Kind::Control | Kind::Part => self.take_control(frame, bytes, messages)?,
-                Kind::Heartbeat | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
+                Kind::Heartbeat | Kind::Met | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
             }
         }
         Ok(Fed::All)
+    }
+
+    /// Whether it knows of memory that was passed and has not got it yet.
+    fn is_waiting(&self) -> bool {
+        let passed = matches!(self.frame, Some(Header { kind: Kind::Passed | Kind::PassedEnd, .. }));
+        passed && self.place_filled == PASSED_BODY_BYTES
     }
 
     fn take_header(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
@@ -228,6 +246,8 @@ impl<M: Message> Decoder<M> {
         let header = Header::parse(self.header)?;
         match header.kind {
             Kind::Heartbeat => {}
+            Kind::Met => self.signal = Some(Signal::Met),
+            Kind::Meet => self.frame = Some(header),
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
             Kind::Data | Kind::DataEnd => {
                 self.data.expect(header.second, self.message_bytes)?;
@@ -310,6 +330,15 @@ impl<M: Message> Decoder<M> {
         Ok(())
     }
 
+    fn take_meeting(&mut self, bytes: &mut &[u8]) {
+        if !self.take_place(MEET_BODY_BYTES, bytes) {
+            return;
+        }
+        (self.place_filled, self.frame) = (0, None);
+        let half = |at: usize| self.place[at..].first_chunk().copied().unwrap_or_default();
+        self.signal = Some(Signal::Meet(Meeting { name: half(0), token: half(MEET_BODY_BYTES / 2) }));
+    }
+
     fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<Fed, FrameError> {
         if self.place_filled < PASSED_BODY_BYTES {
             if !self.take_place(PASSED_BODY_BYTES, bytes) {
@@ -388,6 +417,8 @@ impl<M: Message> Decoder<M> {
             | Kind::Passed
             | Kind::PassedEnd
             | Kind::Segment
+            | Kind::Meet
+            | Kind::Met
             | Kind::Heartbeat
             | Kind::Hello => messages.push(message),
         }

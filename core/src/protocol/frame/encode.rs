@@ -1,6 +1,8 @@
 //! Messages to chunks of bytes, ready for a vectored write.
 
-use super::{HEADER_BYTES, Header, Kind, PASSED_BODY_BYTES, Placement, SEGMENT_BODY_BYTES};
+use super::{
+    HEADER_BYTES, Header, Kind, MEET_BODY_BYTES, Meeting, PASSED_BODY_BYTES, Placement, SEGMENT_BODY_BYTES, Signal,
+};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::EncodeError;
@@ -94,6 +96,19 @@ impl Encoder {
     /// Adds a heartbeat.
     pub fn heartbeat(&mut self) {
         self.tail.extend_from_slice(&Header { kind: Kind::Heartbeat, first: 0, second: 0 }.to_bytes());
+    }
+
+    /// Adds a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        let header = match signal {
+            Signal::Meet(_) => Header { kind: Kind::Meet, first: MEET_BODY_BYTES, second: 0 },
+            Signal::Met => Header { kind: Kind::Met, first: 0, second: 0 },
+        };
+        self.tail.extend_from_slice(&header.to_bytes());
+        if let Signal::Meet(Meeting { name, token }) = signal {
+            self.tail.extend_from_slice(&name);
+            self.tail.extend_from_slice(&token);
+        }
     }
 
     /// What is to be written, in order. The caller removes from the front what it has written.

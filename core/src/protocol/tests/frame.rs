@@ -7,7 +7,7 @@ use crate::landing::{FIRST_BYTES, Ground, Landing};
 use crate::limits;
 use crate::outcome::{Death, Ending, Exit, Failure, Outcome, Report};
 use crate::protocol::error::{DecodeError, EncodeError, FrameError, FramePart};
-use crate::protocol::frame::{self, Decoder, Encoder, HEADER_BYTES, advance};
+use crate::protocol::frame::{self, Decoder, Encoder, HEADER_BYTES, Meeting, Signal, advance};
 use crate::protocol::message::Message;
 use crate::protocol::message::client::{FromClient, ToClient};
 use crate::protocol::message::executor::ToExecutor;
@@ -22,6 +22,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{vec, vec::Vec};
+
+const MEET: Signal = Signal::Meet(Meeting { name: [3; 16], token: [9; 16] });
 
 /// A message with values of every size that makes a difference.
 fn message<M: Message>(rng: &mut Rng) -> M {
@@ -85,6 +87,7 @@ impl ForEach for RoundTrip {
             for message in &sent {
                 encoder.message(message.clone()).expect("it can be sent");
                 encoder.heartbeat();
+                encoder.signal(if rng.chance(1, 2) { MEET } else { Signal::Met });
             }
             let bytes = bytes_of(&mut encoder);
             let most = 1 << rng.below(18);
@@ -99,6 +102,27 @@ impl ForEach for RoundTrip {
 #[test]
 fn any_message_survives_any_split() {
     for_each_kind(&mut RoundTrip);
+}
+
+#[test]
+fn a_signal_is_heard_once_however_it_is_split() {
+    let mut encoder = Encoder::new();
+    encoder.signal(MEET);
+    encoder.signal(Signal::Met);
+    let bytes = bytes_of(&mut encoder);
+    let (mut decoder, mut messages, mut heard) = (Decoder::<FromWorker>::new(), Vec::new(), Vec::new());
+    for byte in bytes {
+        decoder.feed(&[byte], &mut messages).expect("a stream of signals");
+        heard.extend(decoder.take_signal());
+    }
+    assert_eq!((heard, decoder.take_signal(), decoder.finish()), (vec![MEET, Signal::Met], None, Ok(())));
+    assert!(messages.is_empty());
+    for (kind, length) in [(9, 31), (9, 0), (10, 1)] {
+        let refused = Decoder::<FromWorker>::new().feed(&header(kind, length, 0), &mut messages);
+        assert!(refused.is_err(), "a signal {kind} of {length} bytes");
+    }
+    let shown = format!("{MEET:?}");
+    assert!(!shown.contains('9'), "the token is a secret: {shown}");
 }
 
 #[test]
@@ -218,7 +242,7 @@ fn data_without_an_end_ends_somewhere() {
 }
 
 #[test]
-fn large_values_are_shared_with_the_sender_and_between_heartbeats() {
+fn large_values_are_shared_with_the_sender_and_between_other_frames() {
     let large = Bytes::from(vec![7; 3 * limits::DATA_FRAME_BYTES + 5]);
     let report =
         Report { attempt: AttemptId::default(), ending: Ending::Returned(large.clone().into()), run_micros: 1 };
@@ -228,13 +252,15 @@ fn large_values_are_shared_with_the_sender_and_between_heartbeats() {
     let range = large.as_ptr_range();
     let shared: usize = encoder.chunks().iter().filter(|c| range.contains(&c.as_ptr())).map(Bytes::len).sum();
     assert!(shared >= large.len() - 8 * 1024, "only a short rest is copied, not {} bytes", large.len() - shared);
-    // A heartbeat between any two frames changes nothing.
+    // A heartbeat and a signal between any two frames change nothing.
     let (mut stream, mut beaten) = (bytes_of(&mut encoder), Vec::new());
     while !stream.is_empty() {
         let length = |at: usize| u32::from_le_bytes(stream[at..at + 4].try_into().expect("four bytes")) as usize;
         let frame = HEADER_BYTES + length(4) + length(8);
         assert!(frame <= HEADER_BYTES + limits::DATA_FRAME_BYTES);
         beaten.extend(header(5, 0, 0));
+        beaten.extend(header(9, 32, 0));
+        beaten.extend([7; 32]);
         beaten.extend(stream.drain(..frame));
     }
     assert_eq!(decode(&beaten, &[1_000]), (vec![sent], Ok(())));

@@ -1,0 +1,209 @@
+//! Peers on the same machine: large segments go from one to the other as memory, beside the stream.
+//!
+//! Who was dialled from its own machine opens a place to meet, a Unix socket that is in no file system, and says over the
+//! stream what it is called. Who dialled comes there and shows the token that it was told: others on the machine can see the
+//! name and could come first, but only the peer at the other end of the stream has heard the token. That it has come is
+//! said over the stream again, so nobody hands anything to one who only sits where the place was.
+//!
+//! Where nobody comes (a tunnel, another network namespace) all goes as bytes. What is handed over is sealed memory,
+//! which the receiver looks at before it takes it: neither end trusts the other more than before.
+
+use super::framed::Land;
+use super::watched::{Watched, watched};
+use crate::store::depot::Depot;
+use crate::store::passing::Courier;
+use bytes::Bytes;
+use plait_core::landing::Ground;
+use plait_core::limits;
+use plait_core::protocol::frame::{Meeting, Missing, Signal};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    recv, send, socket_with,
+};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Who may stand before a place at once: others on the machine may come there too.
+const COMERS: i32 = 16;
+
+/// Who comes to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// This end awaits the peer.
+    Host,
+    /// This end comes if it is awaited.
+    Guest,
+    /// Nobody: all goes as bytes.
+    Neither,
+}
+
+impl Part {
+    /// That of who was dialled.
+    pub(super) fn of_host(stream: &TcpStream, land: &Land) -> Self {
+        let shares = land.as_ref().is_some_and(|depot| depot.shares());
+        if shares && is_here(stream) { Self::Host } else { Self::Neither }
+    }
+
+    /// That of who dialled.
+    pub(super) fn of_guest(land: &Land) -> Self {
+        if land.as_ref().is_some_and(|depot| depot.shares()) { Self::Guest } else { Self::Neither }
+    }
+}
+
+/// Whether the peer seems to be on this machine. Whether it is, is seen when it comes.
+fn is_here(stream: &TcpStream) -> bool {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+    let (peer, local): (IpAddr, IpAddr) = (peer.ip().to_canonical(), local.ip().to_canonical());
+    peer == local || (peer.is_loopback() && local.is_loopback())
+}
+
+/// The way beside the stream of a link, for both directions.
+#[derive(Debug)]
+pub(super) struct SideWay {
+    land: Land,
+    part: Part,
+    courier: OnceLock<Courier>,
+    /// The peer knows that it leads here.
+    met: AtomicBool,
+}
+
+impl SideWay {
+    pub(super) fn new(land: Land, part: Part) -> Self {
+        Self { land, part, courier: OnceLock::new(), met: AtomicBool::new(false) }
+    }
+
+    /// Where segments are put together that come as bytes.
+    pub(super) fn ground(&self) -> Option<&Arc<dyn Ground>> {
+        self.land.as_deref().map(Depot::ground)
+    }
+
+    /// Where a peer is to be awaited; nowhere if all goes as bytes.
+    pub(super) fn place(&self) -> Option<Place> {
+        if self.part == Part::Host { Place::open().ok() } else { None }
+    }
+
+    /// The peer has come, and takes memory from now on. False if all goes as bytes.
+    pub(super) fn meet(&self, guest: io::Result<Arc<OwnedFd>>) -> bool {
+        let met = guest.is_ok_and(|socket| self.join(socket));
+        self.met.store(met, Ordering::Relaxed);
+        met
+    }
+
+    /// The peer has said something that is no message.
+    pub(super) fn hear(&self, signal: Signal) {
+        match signal {
+            Signal::Meet(meeting) if self.part == Part::Guest => {
+                // Whoever cannot be reached there gets bytes.
+                if let Ok(socket) = come(&meeting) {
+                    self.join(socket);
+                }
+            }
+            Signal::Met if self.part == Part::Guest => self.met.store(true, Ordering::Relaxed),
+            Signal::Meet(_) | Signal::Met => {}
+        }
+    }
+
+    /// The peer is at the other end of this socket. Only the first one is.
+    fn join(&self, socket: Arc<OwnedFd>) -> bool {
+        self.land.as_ref().is_some_and(|depot| self.courier.set(depot.courier(socket)).is_ok())
+    }
+
+    /// Who carries memory to the peer, and from where; nobody if all goes as bytes.
+    pub(super) fn outwards(&self) -> Option<(&Courier, &Depot)> {
+        self.courier.get().filter(|_| self.met.load(Ordering::Relaxed)).zip(self.land.as_deref())
+    }
+
+    /// Takes memory that was announced.
+    pub(super) fn receive(&self, offset: u64, length: u64) -> Result<Bytes, Missing> {
+        let (Some(courier), Some(depot)) = (self.courier.get(), &self.land) else { return Err(Missing::Broken) };
+        depot.receive(courier, offset, length).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::MFILE) => Missing::NoRoom,
+            _ => Missing::Broken,
+        })
+    }
+}
+
+/// Where a peer is awaited.
+#[derive(Debug)]
+pub(super) struct Place {
+    listener: Watched,
+    pub(super) meeting: Meeting,
+}
+
+impl Place {
+    /// A new one. Must be called within a runtime.
+    fn open() -> io::Result<Self> {
+        let mut meeting = Meeting { name: [0; 16], token: [0; 16] };
+        let random = SystemRandom::new();
+        let drawn = random.fill(&mut meeting.name).and_then(|()| random.fill(&mut meeting.token));
+        drawn.expect("the kernel has random bytes");
+        let listener = socket()?;
+        bind(&listener, &address(&meeting)?)?;
+        listen(&listener, COMERS)?;
+        Ok(Self { listener: watched(listener, Interest::READABLE)?, meeting })
+    }
+
+    /// Waits until the peer is here.
+    pub(super) async fn welcome(self) -> io::Result<Arc<OwnedFd>> {
+        let awaited = async {
+            loop {
+                let comer = self.next().await?;
+                if let Ok(Ok(comer)) = timeout(limits::MEET_PATIENCE, self.prove(comer)).await {
+                    return Ok(comer);
+                }
+            }
+        };
+        timeout(limits::HANDSHAKE_TIMEOUT, awaited).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn next(&self) -> io::Result<OwnedFd> {
+        loop {
+            let mut ready = self.listener.readable().await?;
+            match accept_with(self.listener.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                accepted => return Ok(accepted?),
+            }
+        }
+    }
+
+    /// Gives the socket back if whoever came shows the token.
+    async fn prove(&self, comer: OwnedFd) -> io::Result<Arc<OwnedFd>> {
+        let comer = watched(comer, Interest::READABLE)?;
+        let _ready = comer.readable().await?;
+        let mut shown = [0; 17];
+        let (_, length) = recv(comer.get_ref(), &mut shown, RecvFlags::DONTWAIT)?;
+        if shown[..length] == self.meeting.token {
+            Ok(comer.into_inner())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+}
+
+/// Goes where one is awaited. Never waits.
+fn come(meeting: &Meeting) -> io::Result<Arc<OwnedFd>> {
+    let socket = socket()?;
+    connect(&socket, &address(meeting)?)?;
+    send(&socket, &meeting.token, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(socket.into())
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Only plait's own places are called so: a peer cannot send anybody elsewhere.
+fn address(meeting: &Meeting) -> io::Result<SocketAddrUnix> {
+    let name = format!("plait-{:032x}", u128::from_be_bytes(meeting.name));
+    Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
+}

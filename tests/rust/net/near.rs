@@ -1,0 +1,229 @@
+//! Peers on the same machine: large segments go as memory, unless something is in the way.
+
+use super::{next, soon};
+use bytes::Bytes;
+use plait::net::framed::{Terms, framed_on, framed_over};
+use plait::net::link::{Closed, Link, LossReason};
+use plait::net::near::Part;
+use plait::store::blob::{Keep, Store};
+use plait::store::depot::Depot;
+use plait_core::id::AttemptId;
+use plait_core::outcome::{Ending, Report};
+use plait_core::protocol::error::FrameError;
+use plait_core::protocol::frame::{Decoder, Encoder, Meeting, Signal};
+use plait_core::protocol::message::worker::{FromWorker, ToWorker};
+use plait_core::value::Value;
+use rustix::fs::fstat;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+type Near = Link<FromWorker, ToWorker>;
+type Far = Link<ToWorker, FromWorker>;
+
+const LENGTH: usize = 300_000;
+
+/// A link, and the stores of both ends.
+struct Pair {
+    near: Near,
+    far: Far,
+    near_store: Arc<Store>,
+    far_store: Arc<Store>,
+}
+
+impl Pair {
+    fn over(buffer: usize, parts: (Part, Part), keep: Keep) -> Self {
+        let (a, b) = duplex(buffer);
+        let (near_store, far_store) = (Store::new(), Store::new());
+        let depot = |store: &Arc<Store>| Some(Depot::new(Arc::clone(store), keep));
+        let near = framed_on(a, Terms::default(), depot(&near_store), parts.0);
+        let far = framed_on(b, Terms::default(), depot(&far_store), parts.1);
+        Self { near, far, near_store, far_store }
+    }
+
+    /// A value of sealed memory.
+    fn sealed(&self, byte: u8, count: usize) -> Value {
+        let bytes = vec![byte; LENGTH];
+        let mut segments: Vec<&[u8]> = vec![&bytes; count];
+        segments.push(b"behind");
+        Value::from_segments(self.near_store.write(&segments).expect("there is memory"))
+    }
+
+    async fn send(&mut self, value: Value) -> Value {
+        self.near.sender.send(ended(value)).expect("it is open");
+        value_of(next(&mut self.far.receiver).await.expect("it comes"))
+    }
+}
+
+fn ended(value: Value) -> FromWorker {
+    let ending = Ending::Returned(value);
+    FromWorker::Ended(vec![Report { attempt: AttemptId::default(), ending, run_micros: 1 }])
+}
+
+fn value_of(message: FromWorker) -> Value {
+    match message {
+        FromWorker::Ended(mut reports) => match reports.remove(0).ending {
+            Ending::Returned(value) => value,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The file behind each large segment of a value.
+fn files(store: &Arc<Store>, value: &Value) -> Vec<Option<u64>> {
+    let file = |segment: &Bytes| Some(fstat(store.memory_behind(segment)?.descriptor()).expect("a descriptor").st_ino);
+    value.shared().iter().filter(|segment| segment.len() == LENGTH).map(file).collect()
+}
+
+#[tokio::test]
+async fn large_segments_are_the_same_memory_at_both_ends() {
+    for parts in [(Part::Host, Part::Guest), (Part::Guest, Part::Host)] {
+        let mut pair = Pair::over(64 << 10, parts, Keep::Descriptor);
+        // Who comes may hand memory over once it has heard that it was met, before the first message of the other at the latest.
+        pair.far.sender.send(ToWorker::Goodbye).expect("it is open");
+        assert_eq!(next(&mut pair.near.receiver).await, Ok(ToWorker::Goodbye));
+        let sent = pair.sealed(7, 3);
+        let got = pair.send(sent.clone()).await;
+        assert!(got == sent && files(&pair.near_store, &sent) == files(&pair.far_store, &got));
+        assert!(files(&pair.far_store, &got).iter().all(Option::is_some), "to be handed on");
+        let bytes = Value::from(Bytes::from(vec![3; LENGTH]));
+        let got = pair.send(bytes.clone()).await;
+        assert!(
+            got == bytes && files(&pair.far_store, &got) == [None],
+            "what is no such memory is not copied into any"
+        );
+    }
+}
+
+#[tokio::test]
+async fn memory_that_is_not_handed_on_takes_no_descriptor() {
+    let mut pair = Pair::over(64 << 10, (Part::Host, Part::Guest), Keep::Mapping);
+    let sent = pair.sealed(7, 1);
+    let got = pair.send(sent.clone()).await;
+    assert!(got == sent && files(&pair.far_store, &got) == [None]);
+    let own = pair.far_store.take(got.into_segments().remove(0)).expect("it is memory, and nobody else's");
+    assert_eq!(own.bytes(), vec![7; LENGTH]);
+}
+
+#[tokio::test]
+async fn where_nobody_comes_all_goes_as_bytes() {
+    for parts in [(Part::Host, Part::Neither), (Part::Neither, Part::Guest)] {
+        let mut pair = Pair::over(64 << 10, parts, Keep::Descriptor);
+        let sent = pair.sealed(9, 2);
+        let got = pair.send(sent.clone()).await;
+        assert!(got == sent && files(&pair.far_store, &got) == [None, None], "{parts:?}");
+    }
+}
+
+/// More than a socket of descriptors takes, to one who does not listen for a while.
+#[tokio::test]
+async fn what_waits_for_its_turn_comes_in_order() {
+    let mut pair = Pair::over(1_000, (Part::Host, Part::Guest), Keep::Mapping);
+    for round in 0..2 {
+        let value = pair.sealed(round, 300);
+        pair.near.sender.send(ended(value)).expect("it is open");
+    }
+    for round in 0..2 {
+        let got = value_of(next(&mut pair.far.receiver).await.expect("it comes"));
+        let all = got.shared().iter().filter(|segment| segment.len() == LENGTH);
+        assert_eq!(all.filter(|segment| segment[..] == vec![round; LENGTH]).count(), 300);
+    }
+}
+
+/// What a host says first, to one who reads the stream itself.
+async fn invited(stream: &mut DuplexStream) -> Meeting {
+    let mut decoder = Decoder::<FromWorker>::new();
+    loop {
+        let byte = soon(stream.read_u8()).await.expect("it speaks");
+        decoder.feed(&[byte], &mut Vec::new()).expect("frames");
+        if let Some(Signal::Meet(meeting)) = decoder.take_signal() {
+            return meeting;
+        }
+    }
+}
+
+fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
+    let name = format!("plait-{:032x}", u128::from_be_bytes(meeting.name));
+    connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name")).expect("it is awaited");
+    if !shown.is_empty() {
+        send(&socket, shown, SendFlags::NOSIGNAL).expect("sent");
+    }
+    socket
+}
+
+/// Others on the machine see the name of the place and may be there first.
+#[tokio::test]
+async fn only_the_peer_is_met() {
+    let (a, mut b) = duplex(64 << 10);
+    let store = Store::new();
+    let near: Near = framed_on(a, Terms::default(), Some(Depot::new(Arc::clone(&store), Keep::Mapping)), Part::Host);
+    let meeting = invited(&mut b).await;
+    let mut long = meeting.token.to_vec();
+    long.push(0);
+    let strangers = [come(&meeting, &[0; 16]), come(&meeting, &meeting.token[..15]), come(&meeting, &long)];
+    let silent = come(&meeting, b"");
+    let guest = come(&meeting, &meeting.token);
+    let mut decoder = Decoder::<FromWorker>::new();
+    loop {
+        let byte = soon(b.read_u8()).await.expect("it speaks");
+        decoder.feed(&[byte], &mut Vec::new()).expect("frames");
+        if decoder.take_signal() == Some(Signal::Met) {
+            break;
+        }
+    }
+    drop((near, strangers, silent, guest));
+}
+
+#[tokio::test]
+async fn memory_that_nobody_brought_is_a_breach() {
+    let (mut a, b) = duplex(64 << 10);
+    let depot = Depot::new(Store::new(), Keep::Mapping);
+    let mut far: Far = framed_on(b, Terms::default(), Some(depot), Part::Guest);
+    let mut encoder = Encoder::new();
+    let value = Value::from(Bytes::from(vec![1; LENGTH]));
+    encoder.message_passing(ended(value), &mut |_| Some(0)).expect("it can be sent");
+    let stream: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    a.write_all(&stream).await.expect("there is room");
+    let lost = next(&mut far.receiver).await;
+    assert_eq!(lost, Err(Closed::Lost(LossReason::Protocol(FrameError::BadMemory))));
+}
+
+/// The name may lead to anybody once the place is closed: nothing is handed to one who was not met.
+#[tokio::test]
+async fn nothing_is_handed_over_before_the_peer_says_so() {
+    let (mut a, b) = duplex(1 << 20);
+    let store = Store::new();
+    let far: Far = framed_on(b, Terms::default(), Some(Depot::new(Arc::clone(&store), Keep::Mapping)), Part::Guest);
+    let other: (Near, DuplexStream) = {
+        let (c, d) = duplex(64 << 10);
+        (framed_on(c, Terms::default(), Some(Depot::new(Store::new(), Keep::Mapping)), Part::Host), d)
+    };
+    let (_place, mut spy) = other;
+    let meeting = invited(&mut spy).await;
+    let mut encoder = Encoder::new();
+    encoder.signal(Signal::Meet(meeting));
+    a.write_all(&encoder.chunks().iter().flatten().copied().collect::<Vec<u8>>()).await.expect("there is room");
+    let segment = store.write(&[&vec![5; LENGTH]]).expect("there is memory").remove(0);
+    far.sender.send(ToWorker::Give { object: Default::default(), value: segment.into() }).expect("it is open");
+    let (mut decoder, mut got) = (Decoder::<ToWorker>::new(), Vec::new());
+    let mut buffer = vec![0; 64 << 10];
+    while got.is_empty() {
+        let length = soon(a.read(&mut buffer)).await.expect("it speaks");
+        decoder.feed(&buffer[..length], &mut got).expect("bytes alone");
+    }
+}
+
+#[test]
+fn a_link_without_a_store_meets_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (a, b) = duplex(64 << 10);
+        let near: Near = framed_over(a, Terms::default());
+        let mut far: Far = framed_on(b, Terms::default(), None, Part::Host);
+        near.sender.send(FromWorker::Draining).expect("it is open");
+        assert_eq!(next(&mut far.receiver).await, Ok(FromWorker::Draining));
+    });
+}
