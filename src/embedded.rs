@@ -109,7 +109,7 @@ impl Household {
         let Self { config, coordinator, handle, client, started } = self;
         let port = match &config.listen {
             None => None,
-            Some(listen) => match Port::open(listen, &coordinator).await {
+            Some(listen) => match Port::open(listen, &coordinator, handle.store()).await {
                 Ok(port) => Some(port),
                 Err(error) => return drop(started.send(Err(error))),
             },

@@ -66,10 +66,10 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Opens it, and writes the join files.
-    pub(crate) async fn open(listen: &Listen, config: &Config) -> Result<Self, ServeError> {
+    /// Opens it, and writes the join files. What comes in lands in `store`.
+    pub(crate) async fn open(listen: &Listen, config: &Config, store: &Arc<Store>) -> Result<Self, ServeError> {
         let keyring = Arc::new(Keyring::open(&listen.home)?);
-        let land = Some(Depot::new(Store::new(), Keep::Descriptor));
+        let land = Some(Depot::new(Arc::clone(store), Keep::Descriptor));
         let listener = Listener::bind(&listen.bind, Arc::clone(&keyring), config.epoch, land).await?;
         let address = advertised(listen.advertise.as_deref(), listener.address())?;
         let lines = keyring.write_join_files(&[address])?.map(|line| (line.role, line.to_string()));
@@ -96,7 +96,7 @@ pub fn serve(
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let config = Config::new(World::Open);
-        let port = Port::open(listen, &config).await?;
+        let port = Port::open(listen, &config, &Store::new()).await?;
         on_ready(port.lines.clone());
         let (arrivals, arriving) = mpsc::channel(limits::ARRIVALS);
         let accepting = tokio::spawn(port.serve(arrivals, shutdown.clone()));

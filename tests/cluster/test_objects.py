@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 import plait
 import rig
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 #: Bytes of one value here: far more than the coordinator keeps of anything that merely passes through.
 LARGE = 50 << 20
+
+
+@pytest.fixture(autouse=True, params=["memory", "bytes"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How large values go from process to process: within this machine, or as between two."""
+    if request.param == "bytes":
+        monkeypatch.setenv("PLAIT_SHARE_MEMORY", "0")
+    return str(request.param)
 
 
 def ramp(start: int) -> Any:
@@ -133,14 +142,43 @@ def test_a_worker_that_stands_still_is_no_holder_to_wait_for(cluster: rig.Cluste
         assert log.read_text().split() == [str(left.pid), str(again.pid)]
 
 
-def test_what_was_put_goes_to_a_worker_once(cluster: rig.Cluster, proxy: rig.Proxy) -> None:
+def file_of(array: Any) -> int:
+    """The inode of what an array is a mapping of."""
+    address = array.__array_interface__["data"][0]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(bound, 16) for bound in line.split()[0].split("-"))
+        if start <= address < end:
+            return int(line.split()[4])
+    raise AssertionError(f"{address:#x} lies nowhere")
+
+
+def test_a_value_lies_on_a_machine_once(cluster: rig.Cluster, way: str) -> None:
+    with plait.Client(cluster.client_line) as client:
+        two_workers(cluster, client)
+        given, made = client.put(ramp(7)), at(client, "left")(ramp, 8)
+        array = made.result(rig.PATIENCE)
+        seen = [{at(client, place)(file_of, value).result() for place in ("left", "right")} for value in (given, made)]
+        assert 0 not in seen[0] | seen[1]
+        if way == "memory":
+            assert [len(files) for files in seen] == [1, 1]
+            assert file_of(array) in seen[1]
+        else:
+            assert [len(files) for files in seen] == [2, 2]
+            assert file_of(array) == 0
+        array += 1
+        assert np.array_equal(array, ramp(9))
+        assert at(client, "right")(total, made).result() == total(ramp(8)), "what is written stays with who writes"
+
+
+def test_what_was_put_goes_to_a_worker_once(cluster: rig.Cluster, proxy: rig.Proxy, way: str) -> None:
     cluster.start("worker", "--slots", "2", proxy.line(cluster.worker_line))
     with plait.Client(cluster.client_line) as client:
         rig.eventually(lambda: len(client.workers()) == 1, "a worker")
         given = client.put(ramp(7))
         sums = [future.result() for future in [client.submit(total_and, given, n) for n in range(20)]]
         assert sums == [int(ramp(7).sum()) + n for n in range(20)]
-        assert LARGE < proxy.passed < 1.1 * LARGE, f"{proxy.passed} bytes for one of {LARGE}"
+        least, most = (0.0, 0.1) if way == "memory" else (1.0, 1.1)
+        assert least * LARGE < proxy.passed < most * LARGE, f"{proxy.passed} bytes for one of {LARGE}"
         del given
         rig.eventually(lambda: held_bytes(cluster) < LARGE, "it is gone when nobody can name it any more")
 
