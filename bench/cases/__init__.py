@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.cases import calls, data, graphs, life, maps, scale
 from bench.cases.case import Case, Figure
 from bench.systems import (
+    BYTES_ALONE,
     CLUSTER,
     DASK,
     JOBLIB,
@@ -34,15 +35,17 @@ CASES = [
         "100 MB array to 20 tasks",
         data.array_to_many,
         (Figure("s"), Figure("MB", name="memory on top")),
-        (PROCESS_POOL, POOL, JOBLIB, DASK, RAY, CLUSTER),
+        (PROCESS_POOL, POOL, JOBLIB, DASK, RAY, CLUSTER, BYTES_ALONE),
     ),
     Case(
         "20 × 50 MB back",
         data.blocks_back,
         (Figure("MB/s", "more"),),
-        (PROCESS_POOL, POOL, JOBLIB, DASK, RAY, CLUSTER),
+        (PROCESS_POOL, POOL, JOBLIB, DASK, RAY, CLUSTER, BYTES_ALONE),
     ),
-    Case("20 × 50 MB back over TCP", data.blocks_back, (Figure("MB/s", "more"),), (RELAY,), ours=CLUSTER),
+    Case(
+        "20 × 50 MB back over TCP, bytes alone", data.blocks_back, (Figure("MB/s", "more"),), (RELAY,), ours=BYTES_ALONE
+    ),
     Case("2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER)),
     Case(
         "200,000 tasks at once",

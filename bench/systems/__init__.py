@@ -28,6 +28,7 @@ class Source:
 
 PLAIT = "plait"
 CLUSTER = "plait over TCP"
+BYTES_ALONE = "plait over TCP, bytes alone"
 PROCESS_POOL = "ProcessPoolExecutor"
 POOL = "multiprocessing.Pool"
 JOBLIB = "joblib"
@@ -40,6 +41,7 @@ UNIX_SOCKET, THREE_SOCKETS = CHAINS
 SOURCES = {
     PLAIT: Source("ours", "OfPlait", "plait"),
     CLUSTER: Source("ours", "OfPlaitCluster", "plait"),
+    BYTES_ALONE: Source("ours", "OfPlaitBytes", "plait"),
     PROCESS_POOL: Source("stdlib", "OfProcessPool"),
     POOL: Source("stdlib", "OfPool"),
     JOBLIB: Source("loky", "OfJoblib", "joblib"),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import plait
 from bench.systems.base import SLOTS, OfExecutor
@@ -47,6 +47,8 @@ class OfPlaitCluster(OfPlait):
     """plait over TCP with TLS on loopback: a coordinator and a worker of two slots, as a user starts them."""
 
     first_result = ""
+    #: What the environment of all three says beside what it says anyway.
+    says: ClassVar[dict[str, str]] = {}
 
     def executor(self) -> plait.Client:
         self.home = tempfile.TemporaryDirectory(prefix="plait-bench-")
@@ -57,12 +59,13 @@ class OfPlaitCluster(OfPlait):
         client = re.search(r"plait1c-[^\s\"]+", line)
         assert client, f"the coordinator said {line!r}"
         self.start("worker", "--slots", str(SLOTS))
+        os.environ.update(self.says)
         return plait.Client(client[0])
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         # The tasks are imported there, from where they are imported here.
         paths = {"PYTHONPATH": str(ROOT), "PLAIT_HOME": self.home.name}
-        env = os.environ | paths | {"PLAIT_ADDRESS": "", "PYTHONUNBUFFERED": "1"}
+        env = os.environ | paths | self.says | {"PLAIT_ADDRESS": "", "PYTHONUNBUFFERED": "1"}
         program = subprocess.Popen([PROGRAM, *arguments], env=env, stdout=subprocess.PIPE, text=True)
         self.programs.append(program)
         return program
@@ -74,3 +77,9 @@ class OfPlaitCluster(OfPlait):
         for program in self.programs:
             program.wait()
         self.home.cleanup()
+
+
+class OfPlaitBytes(OfPlaitCluster):
+    """The same as if each were on a machine of its own: no memory is handed over."""
+
+    says: ClassVar[dict[str, str]] = {"PLAIT_SHARE_MEMORY": "0"}
