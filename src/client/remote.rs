@@ -7,7 +7,6 @@ use crate::net::dial::{DialError, dial_client};
 use crate::net::framed::Land;
 use crate::net::join::JoinLine;
 use crate::shutdown::{CancellationToken, Service};
-use crate::store::blob::Keep;
 use crate::store::depot::Depot;
 use plait_core::client::Resume;
 use plait_core::limits;
@@ -77,7 +76,7 @@ impl Connecting {
         let handle = Handle::new(None);
         let (ready, answer) = mpsc::sync_channel(1);
         let answering = Answering { last: Mutex::default(), ready };
-        let land = Some(Depot::new(Arc::clone(handle.store()), Keep::Mapping));
+        let land = Some(Depot::of_client(Arc::clone(handle.store())));
         let dialler = Dialler { line, config, token: draw(), land, answering: Arc::new(answering) };
         let answering = Arc::clone(&dialler.answering);
         let driver = Driver::new(&handle, dialler, draw_seed());

@@ -4,7 +4,7 @@ use super::{Config, World, run};
 use crate::net::join::{Address, JoinError, Role};
 use crate::net::keys::{KeyError, Keyring};
 use crate::net::listener::{Arrival, BindError, Listener};
-use crate::store::blob::{Keep, Store};
+use crate::store::blob::Store;
 use crate::store::depot::Depot;
 use plait_core::limits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -69,7 +69,7 @@ impl Port {
     /// Opens it, and writes the join files. What comes in lands in `store`.
     pub(crate) async fn open(listen: &Listen, config: &Config, store: &Arc<Store>) -> Result<Self, ServeError> {
         let keyring = Arc::new(Keyring::open(&listen.home)?);
-        let land = Some(Depot::new(Arc::clone(store), Keep::Descriptor));
+        let land = Some(Depot::of_coordinator(Arc::clone(store)));
         let listener = Listener::bind(&listen.bind, Arc::clone(&keyring), config.epoch, land).await?;
         let address = advertised(listen.advertise.as_deref(), listener.address())?;
         let lines = keyring.write_join_files(&[address])?.map(|line| (line.role, line.to_string()));

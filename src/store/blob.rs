@@ -77,6 +77,29 @@ pub struct Memory {
     offset: u64,
 }
 
+/// Memory that is not sealed yet, and the place of its mapping among those of the store.
+#[derive(Debug)]
+pub(super) struct Open {
+    file: Arc<File>,
+    counted: Counted,
+}
+
+impl Open {
+    pub(super) fn memory(&self) -> BorrowedFd<'_> {
+        self.file.descriptor.as_fd()
+    }
+
+    /// Makes it so large; there are addresses for that, not memory.
+    pub(super) fn stretch(&self, length: usize) -> io::Result<()> {
+        Ok(ftruncate(self.memory(), length as u64)?)
+    }
+
+    /// What it begins with.
+    pub(super) fn read(&self, length: usize) -> io::Result<Vec<u8>> {
+        read(self.memory(), 0, length)
+    }
+}
+
 /// A descriptor that counts.
 #[derive(Debug)]
 struct File {
@@ -198,24 +221,37 @@ impl Store {
         piece: usize,
         mut read: impl FnMut(usize, &mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Bytes>, E> {
-        let (Ok(counted), Ok(file), Ok(mut buffer)) = (self.count(), self.blank(), zeroed(piece.min(length))) else {
-            return Ok(None);
-        };
+        let (Ok(open), Ok(mut buffer)) = (self.open(), zeroed(piece.min(length))) else { return Ok(None) };
         let mut offset = 0;
         while offset < length {
             let piece = &mut buffer[..piece.min(length - offset)];
             read(offset, piece)?;
-            if write_all(file.descriptor.as_fd(), piece, offset as u64).is_err() {
+            if write_all(open.memory(), piece, offset as u64).is_err() {
                 return Ok(None);
             }
             offset += piece.len();
         }
-        let sealed = seal(file.descriptor.as_fd());
-        let Ok(memory) = sealed.and_then(|()| Snapshot::map(file.descriptor.as_fd(), 0, length, counted)) else {
-            return Ok(None);
+        Ok(self.close(open, length).ok())
+    }
+
+    /// Memory that is to be filled.
+    ///
+    /// # Errors
+    /// If there is no descriptor or no mapping for it.
+    pub(super) fn open(self: &Arc<Self>) -> io::Result<Open> {
+        Ok(Open { counted: self.count()?, file: self.blank()? })
+    }
+
+    /// A segment of memory that was filled with so many bytes. What cannot be mapped is read.
+    ///
+    /// # Errors
+    /// If there is no memory for that either.
+    pub(super) fn close(self: &Arc<Self>, Open { file, counted }: Open, length: usize) -> io::Result<Bytes> {
+        let memory = file.descriptor.as_fd();
+        let Ok(mapped) = seal(memory).and_then(|()| Snapshot::map(memory, 0, length, counted)) else {
+            return read(memory, 0, length).map(Bytes::from);
         };
-        let blob = self.enter(memory, Some(Memory { file, offset: 0 }), None);
-        Ok(Some(Bytes::from_owner(Shared(blob))))
+        Ok(Bytes::from_owner(Shared(self.enter(mapped, Some(Memory { file, offset: 0 }), None))))
     }
 
     /// The memory behind a segment, to be passed on; one that has none is copied into some. Nothing if it must go as bytes.

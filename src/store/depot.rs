@@ -1,7 +1,7 @@
 //! What a link takes large segments from, and where it leaves those that come.
 
 use super::blob::{Keep, Memory, Store};
-use super::landing::ground;
+use super::landing::{ground, sealed_ground};
 use super::passing::{Courier, Reserve};
 use crate::config;
 use bytes::Bytes;
@@ -21,11 +21,26 @@ pub struct Depot {
 }
 
 impl Depot {
-    /// That of `store`; of memory that is handed over so much is kept.
+    /// That of a client: what comes stays here.
     #[must_use]
-    pub fn new(store: Arc<Store>, keep: Keep) -> Arc<Self> {
-        let (ground, reserve) = (ground(Arc::clone(&store)), Reserve::new());
-        Arc::new(Self { store, ground, reserve, keep, shares: config::shares_memory() })
+    pub fn of_client(store: Arc<Store>) -> Arc<Self> {
+        Self::new(ground(Arc::clone(&store)), store, Keep::Mapping)
+    }
+
+    /// That of a coordinator: what comes as memory is handed on as memory, and what comes as bytes as bytes.
+    #[must_use]
+    pub fn of_coordinator(store: Arc<Store>) -> Arc<Self> {
+        Self::new(ground(Arc::clone(&store)), store, Keep::Descriptor)
+    }
+
+    /// That of a worker: whatever comes is handed on to executors as memory.
+    #[must_use]
+    pub fn of_worker(store: Arc<Store>) -> Arc<Self> {
+        Self::new(sealed_ground(Arc::clone(&store)), store, Keep::Descriptor)
+    }
+
+    fn new(ground: Arc<dyn Ground>, store: Arc<Store>, keep: Keep) -> Arc<Self> {
+        Arc::new(Self { store, ground, reserve: Reserve::new(), keep, shares: config::shares_memory() })
     }
 
     /// Where segments are put together that come as bytes.

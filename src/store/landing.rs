@@ -1,17 +1,18 @@
 //! Memory for large segments that come over a network: on large pages, written once and seen by Python where they are.
 //!
-//! A segment is put together in memory of its own, which takes a fault for every 2 MiB where the kernel has large pages, and
+//! At a worker, which hands them on, that is sealed memory. Elsewhere a segment is put together in memory of its own, which takes a fault for every 2 MiB where the kernel has large pages, and
 //! for every 4 KiB otherwise. What nobody holds any more is kept for a moment: the next segment of about that size lands in it,
 //! and no page need be cleared for it. What is small, or has no place among the mappings of the store, is put together on the heap.
 
-use super::blob::Store;
-use super::shm::{Mapping, Snapshot};
+use super::blob::{Open, Store};
+use super::shm::{Mapping, Sheet, Snapshot};
 use crate::clock::Clock;
 use bytes::Bytes;
-use plait_core::landing::{Ground, Landing};
+use plait_core::landing::{FIRST_BYTES, Ground, Heap, Landing};
 use plait_core::limits;
 use plait_core::time::Time;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Memory that is used again may be longer by this part of what is needed.
@@ -19,10 +20,16 @@ const SPARE_PART: usize = 8;
 /// From so many bytes on memory of its own is worth two calls of the system.
 const MAPPED_FROM: usize = 4 << 20;
 
-/// Where a link puts large segments together: in `store`.
+/// Where a link puts large segments together that stay with this process: in `store`.
 #[must_use]
 pub fn ground(store: Arc<Store>) -> Arc<dyn Ground> {
     Arc::new(Mapped { store, pool: Arc::new(Pool::new(limits::LANDING_BYTES)) })
+}
+
+/// Where a link puts large segments together that are to be handed on: in `store`.
+#[must_use]
+pub fn sealed_ground(store: Arc<Store>) -> Arc<dyn Ground> {
+    Arc::new(Sealed { store })
 }
 
 #[derive(Debug)]
@@ -39,6 +46,114 @@ impl Ground for Mapped {
 
     fn rest(&self) {
         self.pool.rest(self.pool.clock.now());
+    }
+}
+
+#[derive(Debug)]
+struct Sealed {
+    store: Arc<Store>,
+}
+
+impl Ground for Sealed {
+    fn landing(&self, bytes: usize) -> Option<Box<dyn Landing>> {
+        Some(Box::new(Sealing::begin(&self.store, bytes).ok()?))
+    }
+}
+
+/// A segment of which not all has come, in memory that is to be sealed.
+#[derive(Debug)]
+struct Sealing {
+    store: Arc<Store>,
+    length: usize,
+    place: Fill,
+}
+
+#[derive(Debug)]
+enum Fill {
+    Memory(Open, Sheet),
+    /// There is no such memory left.
+    Heap(Heap),
+    /// There was no memory at all: what comes goes nowhere.
+    Lost(Vec<u8>),
+}
+
+impl Sealing {
+    fn begin(store: &Arc<Store>, length: usize) -> io::Result<Self> {
+        let open = store.open()?;
+        open.stretch(length)?;
+        let sheet = Sheet::new(open.memory(), length);
+        Ok(Self { store: Arc::clone(store), length, place: Fill::Memory(open, sheet) })
+    }
+
+    /// What has come goes to the heap, as will the rest.
+    fn give_up(&mut self) {
+        let Fill::Memory(open, sheet) = &self.place else { return };
+        let mut heap = Heap::new(self.length);
+        let Ok(there) = open.read(sheet.come() - sheet.waiting().len()) else {
+            self.place = Fill::Lost(vec![0; FIRST_BYTES]);
+            return;
+        };
+        for mut bytes in [&there[..], sheet.waiting()] {
+            while !bytes.is_empty() {
+                let space = heap.space();
+                let (now, later) = bytes.split_at(bytes.len().min(space.len()));
+                space[..now.len()].copy_from_slice(now);
+                heap.advance(now.len());
+                bytes = later;
+            }
+        }
+        self.place = Fill::Heap(heap);
+    }
+}
+
+impl Landing for Sealing {
+    fn space(&mut self) -> &mut [u8] {
+        if let Fill::Memory(open, sheet) = &mut self.place
+            && sheet.make_space(open.memory()).is_err()
+        {
+            self.give_up();
+        }
+        match &mut self.place {
+            Fill::Memory(_, sheet) => sheet.space(),
+            Fill::Heap(heap) => heap.space(),
+            Fill::Lost(nowhere) => nowhere,
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        let failed = match &mut self.place {
+            Fill::Memory(open, sheet) => sheet.advance(open.memory(), bytes).is_err(),
+            Fill::Heap(heap) => {
+                heap.advance(bytes);
+                false
+            }
+            Fill::Lost(_) => false,
+        };
+        if failed {
+            self.give_up();
+        }
+    }
+
+    fn held(&self) -> usize {
+        match &self.place {
+            Fill::Memory(_, sheet) => sheet.come(),
+            Fill::Heap(heap) => heap.held(),
+            Fill::Lost(nowhere) => nowhere.len(),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Bytes {
+        match self.place {
+            Fill::Memory(open, sheet) => {
+                debug_assert_eq!(sheet.come(), self.length, "nothing is missing");
+                // What somebody may still write to cannot be sealed.
+                drop(sheet);
+                self.store.close(open, self.length).unwrap_or_default()
+            }
+            Fill::Heap(heap) => Box::new(heap).finish(),
+            // The message is not whole, and the link is lost.
+            Fill::Lost(_) => Bytes::new(),
+        }
     }
 }
 
@@ -148,16 +263,24 @@ mod tests {
     use super::super::objects::Objects;
     use super::*;
     use plait_core::value::Value;
+    use rustix::fs::{SealFlags, fcntl_add_seals};
 
     const LENGTH: usize = MAPPED_FROM + 12_345;
 
     /// Writes bytes in steps, as a link does.
+    fn fill(landing: &mut dyn Landing, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let space = landing.space();
+            let (now, later) = bytes.split_at(bytes.len().min(space.len()).min(1_000_003));
+            space[..now.len()].copy_from_slice(now);
+            landing.advance(now.len());
+            bytes = later;
+        }
+    }
+
     fn land(ground: &dyn Ground, bytes: &[u8]) -> Bytes {
         let mut landing = ground.landing(bytes.len()).expect("there is memory");
-        for piece in bytes.chunks(1_000_003) {
-            landing.space()[..piece.len()].copy_from_slice(piece);
-            landing.advance(piece.len());
-        }
+        fill(&mut *landing, bytes);
         assert_eq!(landing.held(), bytes.len());
         landing.finish()
     }
@@ -217,6 +340,38 @@ mod tests {
         drop(segment);
         assert_eq!(objects.seal(sealed.clone()).shared()[0].as_ptr(), sealed.shared()[0].as_ptr());
         assert_eq!(objects.blobs().mapped_bytes(), LENGTH, "what it was copied from is gone");
+    }
+
+    #[test]
+    fn what_lands_sealed_is_handed_on_without_a_copy() {
+        let objects = Objects::new(Store::new());
+        let store = objects.blobs();
+        for length in [300_000, LENGTH, 20 << 20] {
+            let sent: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let segment = land(&*sealed_ground(Arc::clone(store)), &sent);
+            assert!(segment == sent && store.memory_behind(&segment).is_some(), "{length} bytes");
+            let sealed = objects.seal(segment.clone().into());
+            assert_eq!(sealed.shared()[0].as_ptr(), segment.as_ptr());
+        }
+        assert_eq!((store.mapped_bytes(), store.descriptors()), (0, 0));
+        let poor = Store::with_limit(0);
+        assert!(sealed_ground(Arc::clone(&poor)).landing(LENGTH).is_none() && poor.descriptors() == 0);
+    }
+
+    #[test]
+    fn where_memory_ends_in_the_middle_the_heap_takes_all() {
+        for length in [300_000, 600_000, 20 << 20] {
+            let (store, sent) = (Store::new(), (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+            let mut landing = Sealing::begin(&store, length).expect("there is memory");
+            let half = length / 2;
+            fill(&mut landing, &sent[..half]);
+            let Fill::Memory(open, _) = &landing.place else { panic!("there is memory") };
+            fcntl_add_seals(open.memory(), SealFlags::FUTURE_WRITE).expect("nobody can write more than is mapped");
+            fill(&mut landing, &sent[half..]);
+            let segment = Box::new(landing).finish();
+            assert!(segment == sent && store.memory_behind(&segment).is_none(), "{length} bytes");
+            assert_eq!(store.descriptors(), 0);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::uplink::{Heard, Uplink, Upstream};
 use super::{Config, WorkerControl, WorkerExit};
 use crate::clock::Clock;
 use crate::config;
-use crate::store::blob::{Keep, Store};
+use crate::store::blob::Store;
 use crate::store::depot::Depot;
 use crate::store::objects::Objects;
 use crate::store::spill::{ReadError, SpillError};
@@ -73,7 +73,7 @@ impl Driver {
         });
         // Only one with a coordinator elsewhere has others to meet.
         let (ask, asks) = mpsc::channel(PEER_DISK_READS);
-        let land = Some(Depot::new(Arc::clone(&blobs), Keep::Descriptor));
+        let land = Some(Depot::of_worker(Arc::clone(&blobs)));
         let hall = || Arc::new(Hall::new(Arc::clone(&objects), ask, land.clone()));
         let hall = matches!(upstream, Upstream::Dial(_)).then(hall);
         Self {

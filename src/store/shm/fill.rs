@@ -18,13 +18,13 @@ use std::time::Duration;
 /// Bytes of a large page, on processors whose small ones have 4 KiB. On others the kernel says no.
 pub(super) const LARGE_PAGE: usize = 2 << 20;
 /// From so many bytes on large pages are worth the asking for them.
-const LARGE_FROM: usize = 4 * LARGE_PAGE;
+pub(super) const LARGE_FROM: usize = 4 * LARGE_PAGE;
 /// Bytes that are made large at once. Larger steps cost less; smaller ones stay in the processor's caches, and stop sooner
 /// where it takes long.
-const STEP: usize = 8 * LARGE_PAGE;
+pub(super) const STEP: usize = 8 * LARGE_PAGE;
 /// A step that takes longer is the last one: the kernel moves other memory about to find large pages. To fill as much of small
 /// ones takes a quarter of it.
-const SLOW: Duration = Duration::from_millis(20);
+pub(super) const SLOW: Duration = Duration::from_millis(20);
 /// From so many bytes on two threads are twice as fast as one.
 const SHARED_FROM: usize = 32 << 20;
 

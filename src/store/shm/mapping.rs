@@ -116,6 +116,16 @@ impl Mapping {
         unsafe { self.start.add(at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
     }
 
+    /// A part of it, to be written to.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes there meanwhile, and there is memory behind it.
+    pub(super) unsafe fn part_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.length, "a part of the mapping");
+        // SAFETY: all of it is mapped and may be written to; the rest is the caller's word.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
     /// Where it begins.
     pub(in crate::store) const fn start(&self) -> NonNull<u8> {
         self.start

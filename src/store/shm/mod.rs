@@ -7,9 +7,11 @@ mod fill;
 mod mapping;
 mod memory;
 mod page;
+mod sheet;
 
 pub(super) use fill::{fill, write_all};
 pub(super) use mapping::Mapping;
 pub use memory::Snapshot;
 pub(super) use memory::{Counted, is_sealed, seal};
 pub use page::{ExecutorPage, Interrupt, WorkerPage};
+pub(super) use sheet::Sheet;

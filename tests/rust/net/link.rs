@@ -5,7 +5,7 @@ use bytes::Bytes;
 use plait::net::framed::{Land, Terms, framed_on, framed_over};
 use plait::net::link::{Closed, Link, LossReason, memory};
 use plait::net::near::Part;
-use plait::store::blob::{Keep, Store};
+use plait::store::blob::Store;
 use plait::store::depot::Depot;
 use plait_core::id::{AttemptId, WorkerId};
 use plait_core::limits;
@@ -40,7 +40,7 @@ fn over(buffer: usize) -> (Near, Far) {
 }
 
 fn land(store: &Arc<Store>) -> Land {
-    Some(Depot::new(Arc::clone(store), Keep::Mapping))
+    Some(Depot::of_client(Arc::clone(store)))
 }
 
 fn ended(bytes: usize) -> FromWorker {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use plait::net::framed::{Terms, framed_on, framed_over};
 use plait::net::link::{Closed, Link, LossReason};
 use plait::net::near::Part;
-use plait::store::blob::{Keep, Store};
+use plait::store::blob::Store;
 use plait::store::depot::Depot;
 use plait_core::id::AttemptId;
 use plait_core::outcome::{Ending, Report};
@@ -33,10 +33,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn over(buffer: usize, parts: (Part, Part), keep: Keep) -> Self {
+    fn over(buffer: usize, parts: (Part, Part), depot: fn(Arc<Store>) -> Arc<Depot>) -> Self {
         let (a, b) = duplex(buffer);
         let (near_store, far_store) = (Store::new(), Store::new());
-        let depot = |store: &Arc<Store>| Some(Depot::new(Arc::clone(store), keep));
+        let depot = |store: &Arc<Store>| Some(depot(Arc::clone(store)));
         let near = framed_on(a, Terms::default(), depot(&near_store), parts.0);
         let far = framed_on(b, Terms::default(), depot(&far_store), parts.1);
         Self { near, far, near_store, far_store }
@@ -80,7 +80,7 @@ fn files(store: &Arc<Store>, value: &Value) -> Vec<Option<u64>> {
 #[tokio::test]
 async fn large_segments_are_the_same_memory_at_both_ends() {
     for parts in [(Part::Host, Part::Guest), (Part::Guest, Part::Host)] {
-        let mut pair = Pair::over(64 << 10, parts, Keep::Descriptor);
+        let mut pair = Pair::over(64 << 10, parts, Depot::of_coordinator);
         // Who comes may hand memory over once it has heard that it was met, before the first message of the other at the latest.
         pair.far.sender.send(ToWorker::Goodbye).expect("it is open");
         assert_eq!(next(&mut pair.near.receiver).await, Ok(ToWorker::Goodbye));
@@ -99,7 +99,7 @@ async fn large_segments_are_the_same_memory_at_both_ends() {
 
 #[tokio::test]
 async fn memory_that_is_not_handed_on_takes_no_descriptor() {
-    let mut pair = Pair::over(64 << 10, (Part::Host, Part::Guest), Keep::Mapping);
+    let mut pair = Pair::over(64 << 10, (Part::Host, Part::Guest), Depot::of_client);
     let sent = pair.sealed(7, 1);
     let got = pair.send(sent.clone()).await;
     assert!(got == sent && files(&pair.far_store, &got) == [None]);
@@ -110,7 +110,7 @@ async fn memory_that_is_not_handed_on_takes_no_descriptor() {
 #[tokio::test]
 async fn where_nobody_comes_all_goes_as_bytes() {
     for parts in [(Part::Host, Part::Neither), (Part::Neither, Part::Guest)] {
-        let mut pair = Pair::over(64 << 10, parts, Keep::Descriptor);
+        let mut pair = Pair::over(64 << 10, parts, Depot::of_coordinator);
         let sent = pair.sealed(9, 2);
         let got = pair.send(sent.clone()).await;
         assert!(got == sent && files(&pair.far_store, &got) == [None, None], "{parts:?}");
@@ -120,7 +120,7 @@ async fn where_nobody_comes_all_goes_as_bytes() {
 /// More than a socket of descriptors takes, to one who does not listen for a while.
 #[tokio::test]
 async fn what_waits_for_its_turn_comes_in_order() {
-    let mut pair = Pair::over(1_000, (Part::Host, Part::Guest), Keep::Mapping);
+    let mut pair = Pair::over(1_000, (Part::Host, Part::Guest), Depot::of_client);
     for round in 0..2 {
         let value = pair.sealed(round, 300);
         pair.near.sender.send(ended(value)).expect("it is open");
@@ -159,7 +159,7 @@ fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
 async fn only_the_peer_is_met() {
     let (a, mut b) = duplex(64 << 10);
     let store = Store::new();
-    let near: Near = framed_on(a, Terms::default(), Some(Depot::new(Arc::clone(&store), Keep::Mapping)), Part::Host);
+    let near: Near = framed_on(a, Terms::default(), Some(Depot::of_client(Arc::clone(&store))), Part::Host);
     let meeting = invited(&mut b).await;
     let mut long = meeting.token.to_vec();
     long.push(0);
@@ -180,7 +180,7 @@ async fn only_the_peer_is_met() {
 #[tokio::test]
 async fn memory_that_nobody_brought_is_a_breach() {
     let (mut a, b) = duplex(64 << 10);
-    let depot = Depot::new(Store::new(), Keep::Mapping);
+    let depot = Depot::of_client(Store::new());
     let mut far: Far = framed_on(b, Terms::default(), Some(depot), Part::Guest);
     let mut encoder = Encoder::new();
     let value = Value::from(Bytes::from(vec![1; LENGTH]));
@@ -196,10 +196,10 @@ async fn memory_that_nobody_brought_is_a_breach() {
 async fn nothing_is_handed_over_before_the_peer_says_so() {
     let (mut a, b) = duplex(1 << 20);
     let store = Store::new();
-    let far: Far = framed_on(b, Terms::default(), Some(Depot::new(Arc::clone(&store), Keep::Mapping)), Part::Guest);
+    let far: Far = framed_on(b, Terms::default(), Some(Depot::of_client(Arc::clone(&store))), Part::Guest);
     let other: (Near, DuplexStream) = {
         let (c, d) = duplex(64 << 10);
-        (framed_on(c, Terms::default(), Some(Depot::new(Store::new(), Keep::Mapping)), Part::Host), d)
+        (framed_on(c, Terms::default(), Some(Depot::of_client(Store::new())), Part::Host), d)
     };
     let (_place, mut spy) = other;
     let meeting = invited(&mut spy).await;
