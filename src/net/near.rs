@@ -76,7 +76,9 @@ pub(super) struct SideWay {
 }
 
 impl SideWay {
+    /// Without a store nobody is met.
     pub(super) fn new(land: Land, part: Part) -> Self {
+        let part = if land.is_some() { part } else { Part::Neither };
         Self { land, part, courier: OnceLock::new(), met: AtomicBool::new(false) }
     }
 
