@@ -14,7 +14,10 @@ use plait_core::protocol::frame::{Decoder, Encoder, Meeting, Signal};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::value::Value;
 use rustix::fs::fstat;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
+};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -117,18 +120,22 @@ async fn where_nobody_comes_all_goes_as_bytes() {
     }
 }
 
-/// More than a socket of descriptors takes, to one who does not listen for a while.
+/// More than a socket of descriptors takes, to one who reads nothing for a while: nobody asks for what it has.
 #[tokio::test]
 async fn what_waits_for_its_turn_comes_in_order() {
-    let mut pair = Pair::over(1_000, (Part::Host, Part::Guest), Depot::of_client);
-    for round in 0..2 {
-        let value = pair.sealed(round, 300);
-        pair.near.sender.send(ended(value)).expect("it is open");
-    }
-    for round in 0..2 {
+    let mut pair = Pair::over(64 << 10, (Part::Host, Part::Guest), Depot::of_client);
+    let kinds = [1, 2, 3, 4, 5].map(|byte| pair.near_store.write(&[&vec![byte; LENGTH]]).expect("memory").remove(0));
+    let of = |count| Value::from_segments(kinds.iter().cycle().take(count).cloned().collect());
+    let sent = [of(300), of(600)];
+    sent.iter().for_each(|value| pair.near.sender.send(ended(value.clone())).expect("it is open"));
+    // That holds up nothing that goes the other way.
+    pair.far.sender.send(ToWorker::Goodbye).expect("it is open");
+    assert_eq!(next(&mut pair.near.receiver).await, Ok(ToWorker::Goodbye));
+    for value in sent {
         let got = value_of(next(&mut pair.far.receiver).await.expect("it comes"));
-        let all = got.shared().iter().filter(|segment| segment.len() == LENGTH);
-        assert_eq!(all.filter(|segment| segment[..] == vec![round; LENGTH]).count(), 300);
+        assert!(got == value);
+        let memory = |segment| pair.far_store.take(segment).is_ok();
+        assert!(got.into_segments().into_iter().all(memory), "nothing came as bytes");
     }
 }
 
@@ -154,6 +161,14 @@ fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
     socket
 }
 
+/// Whether whoever awaited the owner of this socket has closed its end.
+fn is_shut_out(comer: &OwnedFd) -> bool {
+    match recv(comer, &mut [0; 1], RecvFlags::DONTWAIT) {
+        Ok((_, length)) => length == 0,
+        Err(error) => error != Errno::AGAIN,
+    }
+}
+
 /// Others on the machine see the name of the place and may be there first.
 #[tokio::test]
 async fn only_the_peer_is_met() {
@@ -163,8 +178,8 @@ async fn only_the_peer_is_met() {
     let meeting = invited(&mut b).await;
     let mut long = meeting.token.to_vec();
     long.push(0);
-    let strangers = [come(&meeting, &[0; 16]), come(&meeting, &meeting.token[..15]), come(&meeting, &long)];
-    let silent = come(&meeting, b"");
+    let shown: [&[u8]; 4] = [&[0; 16], &meeting.token[..15], &long, b""];
+    let strangers = shown.map(|shown| come(&meeting, shown));
     let guest = come(&meeting, &meeting.token);
     let mut decoder = Decoder::<FromWorker>::new();
     loop {
@@ -174,7 +189,8 @@ async fn only_the_peer_is_met() {
             break;
         }
     }
-    drop((near, strangers, silent, guest));
+    assert!(strangers.iter().all(is_shut_out) && !is_shut_out(&guest));
+    drop(near);
 }
 
 #[tokio::test]
