@@ -1,4 +1,4 @@
-//! Where a large segment is put together that comes as bytes.
+//! Where a large segment is put together that comes as bytes, and why one is missing that comes as memory.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -28,6 +28,15 @@ pub trait Landing: Debug + Send {
     fn held(&self) -> usize;
     /// The segment, once nothing is missing.
     fn finish(self: Box<Self>) -> Bytes;
+}
+
+/// Why a segment that was passed is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// This process has no descriptor left for it: it waits where it is.
+    NoRoom,
+    /// It is not there, or not what was announced.
+    Broken,
 }
 
 /// Memory that grows by what has come.

@@ -7,7 +7,7 @@ use crate::store::shm::{ExecutorPage, Interrupt};
 use plait_core::id::{FunctionKey, SessionId};
 use plait_core::limits::{CHANNEL_READ_BYTES, DESCRIPTOR_PAUSE, DESCRIPTOR_TIMEOUT};
 use plait_core::outcome::Ending;
-use plait_core::protocol::frame::{Decoder, Fed, Missing};
+use plait_core::protocol::frame::{Decoder, Fed};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::value::Value;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -241,8 +241,7 @@ impl Channel {
     fn decode(&mut self, read: usize) -> bool {
         // Descriptors are not kept: a task may close any, and there may be many orders.
         let Self { store, courier, .. } = self;
-        let mut receive =
-            |offset, length| courier.receive(store, offset, length, Keep::Mapping).map_err(|error| missing(&error));
+        let mut receive = |offset, length| courier.receive(store, offset, length, Keep::Mapping);
         let (mut bytes, mut since) = (&self.buffer[..read], None);
         loop {
             match self.decoder.feed_receiving(&mut bytes, &mut self.arrived, &mut receive) {
@@ -273,8 +272,4 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.results.close();
     }
-}
-
-fn missing(error: &io::Error) -> Missing {
-    if Errno::from_io_error(error) == Some(Errno::MFILE) { Missing::NoRoom } else { Missing::Broken }
 }

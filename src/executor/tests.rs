@@ -8,7 +8,7 @@ use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, FunctionKey, SessionId};
 use plait_core::limits::PASSED_BYTES;
 use plait_core::outcome::{Ending, Outcome};
-use plait_core::protocol::frame::{Cargo, Decoder, Encoder, Fed, Missing};
+use plait_core::protocol::frame::{Cargo, Decoder, Encoder, Fed};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
 use plait_core::spec::Call;
 use plait_core::value::Value;
@@ -81,8 +81,7 @@ impl Worker {
             let Self { courier, store, .. } = self;
             let read = rustix::io::read(&self.socket, &mut buffer).expect("in time");
             assert!(read > 0, "the executor hung up");
-            let mut receive =
-                |offset, length| courier.receive(store, offset, length, Keep::Descriptor).map_err(|_| Missing::Broken);
+            let mut receive = |offset, length| courier.receive(store, offset, length, Keep::Descriptor);
             let fed = self.decoder.feed_receiving(&mut &buffer[..read], &mut self.heard, &mut receive);
             assert_eq!(fed, Ok(Fed::All), "well-formed");
         }

@@ -13,9 +13,9 @@ use super::watched::{Watched, watched};
 use crate::store::depot::Depot;
 use crate::store::passing::Courier;
 use bytes::Bytes;
-use plait_core::landing::Ground;
+use plait_core::landing::{Ground, Missing};
 use plait_core::limits;
-use plait_core::protocol::frame::{Meeting, Missing, Signal};
+use plait_core::protocol::frame::{Meeting, Signal};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::io::Errno;
 use rustix::net::{
@@ -126,10 +126,7 @@ impl SideWay {
     /// Takes memory that was announced.
     pub(super) fn receive(&self, offset: u64, length: u64) -> Result<Bytes, Missing> {
         let (Some(courier), Some(depot)) = (self.courier.get(), &self.land) else { return Err(Missing::Broken) };
-        depot.receive(courier, offset, length).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::MFILE) => Missing::NoRoom,
-            _ => Missing::Broken,
-        })
+        depot.receive(courier, offset, length)
     }
 }
 

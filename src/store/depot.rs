@@ -5,8 +5,7 @@ use super::landing::{ground, sealed_ground};
 use super::passing::{Courier, Reserve};
 use crate::config;
 use bytes::Bytes;
-use plait_core::landing::Ground;
-use std::io;
+use plait_core::landing::{Ground, Missing};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -71,7 +70,7 @@ impl Depot {
     ///
     /// # Errors
     /// As [`Courier::receive`].
-    pub fn receive(&self, courier: &Courier, offset: u64, length: u64) -> io::Result<Bytes> {
+    pub fn receive(&self, courier: &Courier, offset: u64, length: u64) -> Result<Bytes, Missing> {
         courier.receive(&self.store, offset, length, self.keep)
     }
 }

@@ -7,6 +7,7 @@
 
 use super::blob::{Keep, Memory, Store};
 use bytes::Bytes;
+use plait_core::landing::Missing;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
@@ -111,24 +112,23 @@ impl Courier {
     /// Takes the next memory: a segment of so many bytes at `offset`. Never waits.
     ///
     /// # Errors
-    /// `MFILE` if this process has no descriptor left for it: then it stays where it is. Any other if it is not there, or
-    /// not what it should be.
-    pub fn receive(&self, store: &Arc<Store>, offset: u64, length: u64, keep: Keep) -> io::Result<Bytes> {
+    /// If it is not to be had; see [`Missing`].
+    pub fn receive(&self, store: &Arc<Store>, offset: u64, length: u64, keep: Keep) -> Result<Bytes, Missing> {
         // It stays in the socket until it certainly is here.
         let look = || receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK);
         let seen =
             look().or_else(|error| if error == Errno::MFILE && self.reserve.spend() { look() } else { Err(error) });
-        let adopted = match seen? {
-            [Some(memory), None] => {
-                recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)?;
-                // The last descriptor there is must be free again for the next.
-                let keep = if self.reserve.is_there() { keep } else { Keep::Mapping };
-                store.adopt(memory, offset, length, keep)
-            }
-            _ => Err(io::ErrorKind::InvalidData.into()),
+        let memory = match seen {
+            Ok([Some(memory), None]) => memory,
+            Err(Errno::MFILE) => return Err(Missing::NoRoom),
+            Ok(_) | Err(_) => return Err(Missing::Broken),
         };
+        recv(&self.socket, &mut [0], RecvFlags::DONTWAIT).map_err(|_| Missing::Broken)?;
+        // The last descriptor there is must be free again for the next.
+        let keep = if self.reserve.is_there() { keep } else { Keep::Mapping };
+        let adopted = store.adopt(memory, offset, length, keep);
         self.reserve.save();
-        adopted
+        adopted.map_err(|_| Missing::Broken)
     }
 }
 
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn what_is_not_one_descriptor_of_sealed_memory_is_refused() {
         let (store, (near, far)) = (Store::new(), couriers());
-        let refused = || get(&far, &store).is_err_and(|error| Errno::from_io_error(&error) != Some(Errno::MFILE));
+        let refused = || get(&far, &store) == Err(Missing::Broken);
         assert!(refused(), "nothing");
         let pipe = io::pipe().expect("a pipe").0;
         send(near.socket(), &[pipe.as_fd()], SendFlags::empty()).expect("sent");
@@ -328,8 +328,7 @@ mod tests {
         assert!(far.reserve.spend());
         taken.push(near.socket().try_clone_to_owned().expect("somebody else was faster"));
         for _ in 0..3 {
-            let error = get(&far, &far_store).expect_err("no room");
-            assert_eq!(Errno::from_io_error(&error), Some(Errno::MFILE));
+            assert_eq!(get(&far, &far_store), Err(Missing::NoRoom));
         }
         taken.pop();
         assert_eq!(get(&far, &far_store).expect("it has waited"), vec![2; 10]);
@@ -352,7 +351,7 @@ mod tests {
         departures.send(courier, departures.count(), SendFlags::DONTWAIT)
     }
 
-    fn get(courier: &Courier, store: &Arc<Store>) -> io::Result<Bytes> {
+    fn get(courier: &Courier, store: &Arc<Store>) -> Result<Bytes, Missing> {
         courier.receive(store, 0, 10, Keep::Descriptor)
     }
 }

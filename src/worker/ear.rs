@@ -5,12 +5,11 @@ use super::supervisor::Said;
 use crate::store::blob::Keep;
 use plait_core::id::ExecutorId;
 use plait_core::limits::{CHANNEL_READ_BYTES, DESCRIPTOR_PAUSE};
-use plait_core::protocol::frame::{Decoder, Fed, Missing};
+use plait_core::protocol::frame::{Decoder, Fed};
 use plait_core::protocol::message::Message;
 use plait_core::protocol::message::executor::FromExecutor;
 use rustix::io::{Errno, read};
 use std::future::poll_fn;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -136,8 +135,7 @@ impl Ear {
     /// Makes messages of what was read.
     fn take(&mut self, read: Range<usize>) -> Result<Read, Errno> {
         let Executor { courier, store, .. } = &*self.executor;
-        let mut receive =
-            |offset, length| courier.receive(store, offset, length, Keep::Descriptor).map_err(|error| missing(&error));
+        let mut receive = |offset, length| courier.receive(store, offset, length, Keep::Descriptor);
         let mut bytes = &self.buffer[read.clone()];
         let fed = self.decoder.feed_receiving(&mut bytes, &mut self.heard, &mut receive);
         let heard = self.heard.len();
@@ -163,8 +161,4 @@ impl Ear {
             }
         }
     }
-}
-
-fn missing(error: &io::Error) -> Missing {
-    if Errno::from_io_error(error) == Some(Errno::MFILE) { Missing::NoRoom } else { Missing::Broken }
 }

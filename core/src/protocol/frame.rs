@@ -25,7 +25,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoder, Fed, Missing, Receive};
+pub use decode::{Decoder, Fed, Receive};
 pub use encode::{Cargo, Encoder, Pass, advance};
 
 use super::codec;

@@ -4,7 +4,7 @@ use super::{
     HEADER_BYTES, Header, Kind, MEET_BODY_BYTES, Meeting, PASSED_BODY_BYTES, PLACE_BYTES, Placement,
     SEGMENT_BODY_BYTES, Signal,
 };
-use crate::landing::{Ground, Heap, Landing};
+use crate::landing::{Ground, Heap, Landing, Missing};
 use crate::limits;
 use crate::protocol::codec;
 use crate::protocol::error::{FrameError, FramePart};
@@ -18,15 +18,6 @@ use bytes::Bytes;
 
 /// Asked for a segment that was passed as memory, by its offset there and its length.
 pub type Receive<'a> = &'a mut dyn FnMut(u64, u64) -> Result<Bytes, Missing>;
-
-/// Why a segment that was passed is not to be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// This process has no descriptor left for it: it waits where it is.
-    NoRoom,
-    /// It is not there, or not what was announced.
-    Broken,
-}
 
 /// How far a decoder has come with what it was fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Segments as memory: whatever is passed arrives in order, with its descriptor no later than its frame.
 
+use crate::landing::Missing;
 use crate::limits;
 use crate::outcome::Ending;
 use crate::protocol::error::FrameError;
-use crate::protocol::frame::{Cargo, Decoder, Encoder, Fed, Missing};
+use crate::protocol::frame::{Cargo, Decoder, Encoder, Fed};
 use crate::protocol::message::executor::{EntryEnded, FromExecutor};
 use crate::protocol::message::worker::FromWorker;
 use crate::rng::Rng;
