@@ -25,7 +25,8 @@ pub const PASSED_AT_ONCE: usize = 16;
 pub const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 /// An executor that has waited this long for one ends: its orders can go elsewhere.
 pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(10);
-/// A store holds at most this part of the descriptors that its process may have open: the rest is the user's.
+/// A store holds at most this part of the descriptors that its process may have open: the rest is the user's. The last such part
+/// is not taken for memory beside a link either: without it a link does well, but not without a descriptor of its own.
 pub const DESCRIPTORS_PART: usize = 4;
 /// And never more than this: what is beyond them is mapped, or travels as bytes.
 pub const DESCRIPTORS: usize = 4_096;

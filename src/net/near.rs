@@ -22,9 +22,10 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
     recv, send, socket_with,
 };
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::io::Interest;
@@ -169,7 +170,7 @@ impl Place {
             match accept_with(self.listener.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
-                accepted => return Ok(accepted?),
+                accepted => return spared(accepted?),
             }
         }
     }
@@ -198,7 +199,16 @@ fn come(meeting: &Meeting) -> io::Result<Arc<OwnedFd>> {
 
 fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+    spared(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Gives a socket back, unless it is one of the last descriptors that this process may have: links need those, and do
+/// without memory.
+fn spared(socket: OwnedFd) -> io::Result<OwnedFd> {
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let last = allowed - allowed / limits::DESCRIPTORS_PART as u64;
+    // The system gives the lowest number that is free.
+    if u64::from(socket.as_raw_fd().unsigned_abs()) < last { Ok(socket) } else { Err(Errno::MFILE.into()) }
 }
 
 /// Only plait's own places are called so: a peer cannot send anybody elsewhere.

@@ -18,7 +18,9 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
-use std::os::fd::OwnedFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::Command;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -229,6 +231,47 @@ async fn nothing_is_handed_over_before_the_peer_says_so() {
     while got.is_empty() {
         let length = soon(a.read(&mut buffer)).await.expect("it speaks");
         decoder.feed(&buffer[..length], &mut got).expect("bytes alone");
+    }
+}
+
+/// Runs an ignored test of this file in a process of its own, which it leaves with few descriptors.
+fn alone(name: &str) {
+    let name = format!("net::near::{name}");
+    let child =
+        Command::new(std::env::current_exe().expect("this test")).args(["--exact", &name, "--ignored"]).output();
+    let child = child.expect("the same tests again");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// Lets this process have so many descriptors.
+fn allow(current: u64) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("fewer");
+}
+
+/// Takes descriptors until there are so many.
+fn take(below: i32) -> Vec<OwnedFd> {
+    let more = || std::io::stderr().as_fd().try_clone_to_owned().ok().filter(|taken| taken.as_raw_fd() < below);
+    std::iter::from_fn(more).collect()
+}
+
+#[test]
+fn a_process_keeps_its_last_descriptors_for_links() {
+    alone("busy");
+}
+
+#[tokio::test]
+#[ignore = "it takes descriptors of its process: the one above runs it in a process of its own"]
+async fn busy() {
+    allow(200);
+    let mut taken = take(150);
+    for memory in [false, true] {
+        let mut pair = Pair::over(64 << 10, (Part::Host, Part::Guest), Depot::of_coordinator);
+        let sent = pair.sealed(7, 1);
+        let got = pair.send(sent.clone()).await;
+        assert!(got == sent && files(&pair.far_store, &got)[0].is_some() == memory);
+        taken.truncate(100);
     }
 }
 
