@@ -39,7 +39,7 @@ pub type Land = Option<Arc<Depot>>;
 pub struct Terms {
     /// Between two heartbeats.
     pub heartbeat: Duration,
-    /// Silence of the peer that ends the link.
+    /// Silence of the peer that ends the link, or want of a descriptor for what has come.
     pub fence: Duration,
     /// How long a finished link that nobody listens to is still read.
     pub linger: Duration,
@@ -183,8 +183,8 @@ async fn read<In: Message, S: AsyncRead>(
     let (mut messages, mut buffer) = (Vec::new(), vec![0; limits::READ_BYTES]);
     let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
     let (mut told, mut spoke) = (Instant::now(), Instant::now());
-    // What was read and has to wait for a descriptor.
-    let mut rest = None;
+    // What was read and has to wait for a descriptor, and since when.
+    let (mut rest, mut starving) = (None, None);
     loop {
         let full = Instant::now();
         poll_fn(|cx| pipe.poll_room(cx)).await;
@@ -222,11 +222,17 @@ async fn read<In: Message, S: AsyncRead>(
             pipe.fill(&mut messages);
         }
         fed.map_err(LossReason::Protocol)?;
-        if rest.is_some() {
-            let paused = Instant::now();
-            tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
-            spoke += paused.elapsed();
+        if rest.is_none() {
+            starving = None;
+            continue;
         }
+        // Meanwhile nobody would see that the peer is gone.
+        if starving.get_or_insert_with(Instant::now).elapsed() > terms.fence {
+            return Err(LossReason::Starved);
+        }
+        let paused = Instant::now();
+        tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
+        spoke += paused.elapsed();
     }
 }
 

@@ -41,6 +41,9 @@ pub enum LossReason {
     /// Nothing was heard for too long.
     #[error("the peer was silent for too long")]
     Silent,
+    /// Memory came, and this process had no descriptor left for it for too long.
+    #[error("there was no file descriptor left for what came")]
+    Starved,
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(FrameError),

@@ -22,6 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 type Near = Link<FromWorker, ToWorker>;
@@ -272,6 +273,43 @@ async fn busy() {
         let got = pair.send(sent.clone()).await;
         assert!(got == sent && files(&pair.far_store, &got)[0].is_some() == memory);
         taken.truncate(100);
+    }
+}
+
+#[test]
+fn memory_waits_for_a_descriptor_but_not_for_ever() {
+    alone("poor");
+}
+
+#[tokio::test]
+#[ignore = "it takes all descriptors of its process: the one above runs it in a process of its own"]
+async fn poor() {
+    let terms = Terms { heartbeat: Duration::from_millis(20), fence: Duration::from_secs(1), ..Terms::default() };
+    let store = Store::new();
+    let value = Value::from(store.write(&[&vec![5; LENGTH]]).expect("there is memory").remove(0));
+    allow(200);
+    let mut taken = take(200);
+    for relief in [true, false] {
+        // Too late to have one in reserve.
+        let (depot, far_depot) = (Depot::of_client(Arc::clone(&store)), Depot::of_client(Store::new()));
+        taken.truncate(100);
+        let (a, b) = duplex(64 << 10);
+        let near: Near = framed_on(a, terms, Some(depot), Part::Host);
+        let mut far: Far = framed_on(b, terms, Some(far_depot), Part::Guest);
+        near.sender.send(FromWorker::Draining).expect("it is open");
+        assert_eq!(next(&mut far.receiver).await, Ok(FromWorker::Draining), "once they have met");
+        taken.extend(take(200));
+        near.sender.send(ended(value.clone())).expect("it is open");
+        let mut got = Vec::new();
+        for _ in 0..3 {
+            soon(far.receiver.receive(&mut got, 1)).await.expect("it lives");
+            assert_eq!(got, [], "there is no room");
+        }
+        let expected = if relief { Ok(value.clone()) } else { Err(Closed::Lost(LossReason::Starved)) };
+        taken.truncate(taken.len() - usize::from(relief));
+        assert_eq!(next(&mut far.receiver).await.map(value_of), expected);
+        drop((near, far));
+        taken.extend(take(200));
     }
 }
 
