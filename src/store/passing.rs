@@ -115,7 +115,7 @@ impl Courier {
     /// If it is not to be had; see [`Missing`].
     pub fn receive(&self, store: &Arc<Store>, offset: u64, length: u64, keep: Keep) -> Result<Bytes, Missing> {
         // It stays in the socket until it certainly is here.
-        let look = || receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK);
+        let look = || past_reset(|| receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK));
         let seen =
             look().or_else(|error| if error == Errno::MFILE && self.reserve.spend() { look() } else { Err(error) });
         let memory = match seen {
@@ -123,7 +123,7 @@ impl Courier {
             Err(Errno::MFILE) => return Err(Missing::NoRoom),
             Ok(_) | Err(_) => return Err(Missing::Broken),
         };
-        recv(&self.socket, &mut [0], RecvFlags::DONTWAIT).map_err(|_| Missing::Broken)?;
+        past_reset(|| recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)).map_err(|_| Missing::Broken)?;
         // The last descriptor there is must be free again for the next.
         let keep = if self.reserve.is_there() { keep } else { Keep::Mapping };
         let adopted = store.adopt(memory, offset, length, keep);
@@ -140,6 +140,12 @@ fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> 
     debug_assert!(fits, "the space is measured for as many as any message carries");
     sendmsg(socket, &[IoSlice::new(&[CARRIER])], &mut ancillary, flags | SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// What a socket of messages gives behind the word that its peer is gone and has not read all: that is said once, ahead of what
+/// the peer sent before.
+fn past_reset<T>(mut ask: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    ask().or_else(|error| if error == Errno::CONNRESET { ask() } else { Err(error) })
 }
 
 /// The descriptors of the next message. `MFILE` if this process may open none of them, `BADMSG` if it is no such message.
@@ -288,6 +294,15 @@ mod tests {
         assert!(full == Errno::AGAIN && sent > 16);
         (0..sent).for_each(|_| drop(get(&far, &store).expect("passed")));
         assert_eq!(pass(&store, &near, 0..1), Ok(1));
+    }
+
+    #[test]
+    fn memory_outlives_a_peer_that_did_not_read_its_own() {
+        let (store, (near, far)) = (Store::new(), couriers());
+        assert_eq!((pass(&store, &near, 0..2), pass(&store, &far, 0..1)), (Ok(2), Ok(1)));
+        drop(near);
+        let got = [0, 1, 2].map(|_| get(&far, &store));
+        assert_eq!(got, [Ok(Bytes::from(vec![0; 10])), Ok(Bytes::from(vec![1; 10])), Err(Missing::Broken)]);
     }
 
     #[test]
