@@ -46,7 +46,8 @@ ids! {
 
 /// A task's number within its session.
 ///
-/// Clients count from 0. The upper half is the coordinator's: the folds of a run are tasks that no client named.
+/// Clients count from 0. The upper half is the coordinator's: the folds of a run, and the ends of chunks that others got, are tasks
+/// that no client named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Seq(pub u64);
 

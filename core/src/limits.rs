@@ -144,8 +144,11 @@ pub const CUT_FOR_LARGER: Duration = Duration::from_millis(50);
 /// A piece of a run that fails and is a chunk is tried again in so many parts: enough to be through with thousands of items in
 /// a few rounds, few enough that each shares most of what it costs to begin. So many at the most are made of an end, too.
 pub const CHUNK_PARTS: u32 = 16;
-/// "Started" travels only for attempts alive longer than this; a piece of a run that is a chunk may be asked for its end from
-/// then on, for idle slots anywhere: it was planned as less.
+/// A chunk of a map is shared among workers only if its arguments are no more bytes than this, for whoever gets some of its end
+/// gets all of them: over a gigabit a second that takes 34 ms, three times what is waited for until others are given anything.
+pub const SHARED_BYTES: u64 = 4 << 20;
+/// "Started" travels only for attempts alive longer than this; a chunk may be asked for its end from then on, for idle slots
+/// anywhere: where plait sizes it, it was planned as less.
 pub const STARTED_AFTER: Duration = Duration::from_millis(10);
 /// An executor that is busy is looked at this often, for what it runs and for the memory that it takes.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);

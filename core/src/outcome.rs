@@ -362,6 +362,14 @@ pub enum Notice {
         /// The value, whole; or why it is lost.
         outcome: Outcome,
     },
+    /// The end of a chunk has become tasks of the coordinator's, for slots that were idle; before any of them ends.
+    Divided {
+        /// Which chunk: it ends where the first of them begins.
+        seq: crate::id::Seq,
+        /// Those tasks, each up to the next one, the last up to where the chunk ended before: where they begin among the items
+        /// of the chunk, and their numbers.
+        parts: Vec<(u32, crate::id::Seq)>,
+    },
 }
 
 /// What the pieces of a run that are over have come to, together.
@@ -395,6 +403,7 @@ impl Notice {
             Self::Ended(deliveries) => deliveries.iter().map(Delivery::bytes).sum(),
             Self::Started(tasks) => 8 * tasks.len() as u64,
             Self::Fetched { outcome, .. } => outcome.len(),
+            Self::Divided { parts, .. } => 12 * parts.len() as u64,
             Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) => 0,
         }
     }

@@ -197,7 +197,7 @@ class Client(Executor):
             fn: What to call: with one item of each iterable.
             *iterables: The items; the shortest one ends it.
             timeout: Seconds from now until `TimeoutError`.
-            chunksize: Items a message; None lets plait choose.
+            chunksize: Items a message at the most; None lets plait choose.
             buffersize: Items on the way; None lets plait size the window: four chunks a slot, at most 64 MiB.
 
         Returns:

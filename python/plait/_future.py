@@ -45,6 +45,8 @@ Story = tuple[int, str | None, int, int] | None
 CANCELLED: End = (CancelledError(), None)
 
 _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
+#: Numbers from here on are those of tasks that the coordinator made.
+_INTERNAL = 1 << 63
 #: Guards every `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that strikes in
 #: the midst of them may use futures too.
 _lock = threading.RLock()
@@ -313,11 +315,12 @@ def not_loadable(error: BaseException) -> SerializationError:
 
 def note_of(number: int | None, story: Story) -> str:
     """Say which task, attempt and host it was, and how long it ran."""
+    name = number if number is None or number < _INTERNAL else f"i{number - _INTERNAL}"
     if story is None or story[0] == 0:
-        return f"plait: task {number}"
+        return f"plait: task {name}"
     attempts, worker, run_micros, _ = story
     where = worker or "an unknown worker"
-    return f"plait: task {number}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
+    return f"plait: task {name}, attempt {attempts}, on {where}, ran {run_micros / 1e6:.3f} s"
 
 
 def _after_fork_in_child() -> None:

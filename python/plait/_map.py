@@ -360,6 +360,18 @@ class Results(Batches, Generic[T]):
             self._sent.insert(place, one)
         self._bytes_out += sum(one.size for one in by) - sent.size
 
+    def _take_over(self, sent: Sent) -> bool:
+        """Put what the end of a chunk has become for slots that were idle, if anything, behind the chunk."""
+        if not sent.chunk or sent.ticket is None or sent.part is not None or not (parts := sent.ticket.parts()):
+            return False
+        ends = [first for first, _ in parts[1:]] + [len(sent.items)]
+        taken = [Sent(sent.items[first:end], ticket, 0) for (first, ticket), end in zip(parts, ends, strict=True)]
+        for one in taken:
+            one.chunk = True
+        sent.items = sent.items[: parts[0][0]]
+        self._replace(sent, [sent, *taken])
+        return True
+
     def _opened(self, sent: Sent, outcome: RawOutcome | None) -> Sent:
         """Put its parts in the place of a chunk that is over, and send again between them what none of them has.
 
@@ -370,6 +382,7 @@ class Results(Batches, Generic[T]):
         """
         if not sent.chunk or outcome is None or sent.ticket is None:
             return sent
+        self._take_over(sent)
         if outcome[0] not in self._final:
             raise _NotTold
         if outcome[0] != "value":
@@ -413,8 +426,9 @@ class Results(Batches, Generic[T]):
         if first.ticket is None or first.is_told():
             return
         session, patience = self._core.session, _config.HELD_UP_SECONDS
-        if session.wait_any([first.ticket], min(patience, self._left() or patience)):
-            return
+        while session.wait_any([first.ticket], min(patience, self._left() or patience)):
+            if not self._take_over(first):
+                return
         while not first.is_over() and not self._closed and self._left() != 0.0:
             ahead = self._look_behind()
             slots = self._core.slots()
@@ -425,15 +439,22 @@ class Results(Batches, Generic[T]):
 
     def _look_behind(self) -> list[Ticket]:
         """Open chunks behind the first message that may have given something back; return what is not over."""
+        self._take_over_ends()
         while over := [sent for sent in tuple(self._sent)[1:] if not sent.seen and sent.is_over()]:
             for sent in over:
                 sent.seen = True
+                self._take_over(sent)
                 if sent.may_lack() and sent.ticket is not None:
                     try:
                         self._opened(sent, sent.ticket.outcome(0.0))
                     except _NotTold:
                         pass  # it is seen to in its turn
         return [sent.ticket for sent in tuple(self._sent) if not sent.seen and sent.ticket is not None]
+
+    def _take_over_ends(self) -> bool:
+        """Take over what the ends of chunks have become; whether there was anything."""
+        divided = [sent for sent in tuple(self._sent) if not sent.seen and self._take_over(sent)]
+        return bool(divided)
 
     def _wait_for_one(self, tickets: list[Ticket]) -> bool:
         """Wait until one of these messages is over; False if the time is up."""
@@ -458,6 +479,8 @@ class Results(Batches, Generic[T]):
             for sent in waiting:
                 if sent.is_over():
                     return sent
+            if self._take_over_ends():
+                continue
             tickets = [sent.ticket for sent in waiting if sent.ticket is not None]
             if not self._core.session.wait_any(tickets, self._left()):
                 raise TimeoutError(f"{self._passed:,} results were there in time")

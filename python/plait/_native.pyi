@@ -177,6 +177,14 @@ class Ticket:
     def story(self) -> tuple[int, str | None, int, int] | None:
         """Tell how it went, once it is over: attempts, worker, microseconds of the last attempt and in all."""
 
+    def parts(self) -> list[tuple[int, Ticket]]:
+        """Take over what the end of a chunk has become, for slots that were idle, since this was last asked.
+
+        Returns:
+            Tasks, each with the index of its first item among those of the chunk: it has them up to the next one's, or
+            to where the chunk ended before. Until they are taken over they share the fate of the chunk.
+        """
+
 @disjoint_base
 class FutureBase:
     """A future's native half: the task it stands for and what it came to. Let go of, nobody can ask for the task.
@@ -366,7 +374,11 @@ class Session:
         """Wait until a run is over, or more of its items than `seen`; False if the time is up."""
 
     def wait_any(self, tickets: Sequence[Ticket], timeout: float | None = None) -> bool:
-        """Wait until one of the tasks is over or a run among them makes progress; False if the time is up."""
+        """Wait until one of the tasks is over, a run among them makes progress or a chunk has `parts`.
+
+        Returns:
+            False if the time is up.
+        """
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until every task is over; False if the time is up."""

@@ -115,6 +115,7 @@ class _Listed(Results[Any]):
             self._look_ahead()
 
     def _look_ahead(self) -> None:
+        self._take_over_ends()
         for sent in self._sent:
             error = sent.error
             if error is None and sent.ticket is not None and sent.ticket.failed():

@@ -505,7 +505,15 @@ impl Ledger {
         if let Some(facts) = self.sessions.get_mut(&session) {
             facts.notices += 1;
         }
-        let Notice::Ended(deliveries) = notice else { return };
+        let deliveries = match notice {
+            Notice::Ended(deliveries) => deliveries,
+            Notice::Divided { seq, parts } => return self.on_divided(session, *seq, parts),
+            Notice::Started(_)
+            | Notice::Progressed { .. }
+            | Notice::WorkerNamed { .. }
+            | Notice::Admission(_)
+            | Notice::Fetched { .. } => return,
+        };
         for delivery in deliveries {
             let task = self.tasks.entry(TaskId::new(session, delivery.seq)).or_default();
             let first = !std::mem::replace(&mut task.over, true);
@@ -521,6 +529,18 @@ impl Ledger {
                 Outcome::Raised(_) if first => self.check_retries(TaskId::new(session, delivery.seq)),
                 _ => {}
             }
+        }
+    }
+
+    /// What the end of a chunk has become is asked for as the chunk was. A client that comes back hears of it again.
+    fn on_divided(&mut self, session: SessionId, chunk: Seq, parts: &[(u32, Seq)]) {
+        let facts = self.sessions.get_mut(&session).expect("only sessions that were opened are told anything");
+        let asked = *facts.asked.get(&chunk).expect("only what was asked for is divided");
+        let over = self.tasks.get(&TaskId::new(session, chunk)).is_some_and(|task| task.over);
+        for (_, part) in parts {
+            let again = facts.asked.insert(*part, asked).is_some();
+            assert!(again || !over, "{chunk} was divided after its end");
+            assert!(part.is_internal(), "{part} is no number for a client to be told");
         }
     }
 
@@ -611,7 +631,7 @@ impl Ledger {
             return;
         }
         if let Some((n, client)) = clients.iter().enumerate().find(|(_, client)| !client.is_through()) {
-            let stuck = client.program.tasks.iter().enumerate();
+            let stuck = client.program.records();
             let stuck: Vec<_> = stuck.filter(|(_, t)| t.run.is_none() && t.told.is_none()).take(5).collect();
             panic!("client {n} still waits for {stuck:?}");
         }

@@ -43,12 +43,11 @@ pub(crate) struct Judge<'a> {
 pub(crate) fn judge(plan: &Plan, ledger: &Ledger, client: &ClientHost) {
     let Some(session) = client.session_id else { return };
     let judge = Judge { plan, ledger, program: &client.program, session };
-    for (n, task) in client.program.tasks.iter().enumerate() {
-        if let Some((outcome, _)) = &task.told {
-            let seq = Seq(n as u64);
-            if let Err(wrong) = judge.allows(seq, task, outcome) {
-                panic!("{seq} came to {outcome:?}, but {wrong}: {task:?}");
-            }
+    for (seq, task) in client.program.records() {
+        if let Some((outcome, _)) = &task.told
+            && let Err(wrong) = judge.allows(seq, task, outcome)
+        {
+            panic!("{seq} came to {outcome:?}, but {wrong}: {task:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A user's program: what it submits, cancels, releases and expects, and what it was told.
 
 mod draw;
+mod parts;
 
 use crate::clock::{MILLI, SECOND};
 use crate::options::{Plan, Shape, log_uniform};
@@ -105,6 +106,8 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) tasks: Vec<TaskRecord>,
+    /// What the ends of chunks have become that others got, by the numbers that the coordinator gave them.
+    parts: BTreeMap<Seq, TaskRecord>,
     pub(crate) runs: Vec<RunRecord>,
     pub(crate) options: Vec<Options>,
     pub(crate) pythons: BTreeMap<FunctionId, PythonVersion>,
@@ -136,6 +139,7 @@ impl Program {
         let pause = (plan.fault_until / plan.operations).max(MILLI);
         Self {
             tasks: Vec::new(),
+            parts: BTreeMap::new(),
             runs: Vec::new(),
             options: draw::options(&mut rng),
             pythons: BTreeMap::new(),
@@ -272,7 +276,7 @@ impl Program {
         requests.extend(self.follow_all());
         requests.extend(self.release_told());
         let over = |task: &TaskRecord| task.told.is_some() || task.run.is_some();
-        if self.tasks.iter().all(over) && self.hanging.is_empty() && self.asked.is_empty() {
+        if self.records().all(|(_, task)| over(task)) && self.hanging.is_empty() && self.asked.is_empty() {
             self.stage = Stage::Through;
         }
         requests
@@ -291,7 +295,7 @@ impl Program {
     fn draw_task(&mut self, now: u64) -> TaskSpec {
         let seq = self.next_seq();
         let inputs = self.draw_inputs();
-        let kind = if inputs.is_empty() && self.rng.chance(1, 8) {
+        let kind = if inputs.is_empty() && self.rng.chance(1, 5) {
             let items = self.draw.items(seq, &mut self.rng);
             let errors = if self.rng.chance(1, 2) { Errors::Return } else { Errors::Raise };
             Kind::Chunk { items, errors, retries: self.rng.below(3) as u32 }
@@ -302,7 +306,9 @@ impl Program {
             let patience = log_uniform(&mut self.rng, 5 * MILLI, 3 * SECOND);
             self.hanging.push((now + patience, seq));
         }
-        let retention = if self.rng.chance(3, 4) { Retention::Release } else { Retention::Delivery };
+        // Nobody holds a chunk's value for long.
+        let kept = if matches!(kind, Kind::Chunk { .. }) { 1 } else { 3 };
+        let retention = if self.rng.chance(kept, 4) { Retention::Release } else { Retention::Delivery };
         let record = TaskRecord {
             kind,
             function: self.draw_function(),
@@ -505,21 +511,20 @@ impl Program {
     }
 
     fn cancel_some(&mut self) -> Vec<Request> {
-        let pending: Vec<u64> = (0..self.tasks.len() as u64)
-            .filter(|n| self.tasks[*n as usize].told.is_none() && self.tasks[*n as usize].run.is_none())
-            .collect();
+        let pending: Vec<Seq> =
+            self.records().filter(|(_, task)| task.told.is_none() && task.run.is_none()).map(|(seq, _)| seq).collect();
         if pending.is_empty() {
             return Vec::new();
         }
         let count = 1 + self.rng.below(4);
-        let drawn = (0..count).map(|_| Seq(pending[self.rng.below(pending.len() as u64) as usize])).collect();
+        let drawn = (0..count).map(|_| pending[self.rng.below(pending.len() as u64) as usize]).collect();
         let cancel = if self.rng.chance(1, 2) { Cancel::Pending } else { Cancel::Running };
         vec![self.cancel(drawn, cancel)]
     }
 
     fn cancel(&mut self, tasks: Vec<Seq>, cancel: Cancel) -> Request {
         for seq in &tasks {
-            let task = &mut self.tasks[seq.index()];
+            let task = self.record_mut(*seq);
             if task.cancel != Some(Cancel::Running) {
                 task.cancel = Some(cancel);
             }
@@ -575,7 +580,7 @@ impl Program {
             if program.rng.chance(2, 3) {
                 return program.follow(seq);
             }
-            program.tasks[seq.index()].released = true;
+            program.record_mut(seq).released = true;
             Request::Release(vec![seq])
         };
         left.into_iter().map(|seq| follow(self, seq)).collect()
@@ -589,7 +594,7 @@ impl Program {
     /// Takes a value that it asked for, or hears why it is lost.
     pub(crate) fn supply(&mut self, seq: Seq, outcome: Outcome) {
         assert!(self.asked.remove(&seq), "a value of {seq} that was not asked for");
-        let (told, _) = self.tasks[seq.index()].told.as_mut().expect("only what is over is asked for");
+        let (told, _) = self.record_mut(seq).told.as_mut().expect("only what is over is asked for");
         assert!(told.stored().is_some(), "a second value of {seq}");
         if outcome.is_value() {
             assert!(outcome.stored().is_none(), "what was fetched is whole");
@@ -600,7 +605,7 @@ impl Program {
     /// Takes an outcome, exactly once per task.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
         let Delivery { seq, mut outcome, story } = delivery;
-        let task = self.tasks.get_mut(seq.index()).unwrap_or_else(|| panic!("an outcome of {seq}, never submitted"));
+        let task = self.record_mut(seq);
         assert!(task.run.is_none(), "the outcome of {seq}, a piece, reached the client");
         assert!(task.told.is_none(), "a second outcome of {seq}: {outcome:?} after {:?}", task.told);
         if let (Kind::Put(text), Outcome::Value(value)) = (&task.kind, &mut outcome) {
@@ -610,8 +615,7 @@ impl Program {
         if outcome.stored().is_some() {
             self.references.push(seq);
         }
-        let task = &mut self.tasks[seq.index()];
-        task.told = Some((outcome, story));
+        self.record_mut(seq).told = Some((outcome, story));
     }
 
     pub(crate) fn show_progress(&mut self, run: RunId, progress: Progress) {

@@ -15,7 +15,7 @@ use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
 use plait_core::id::{Epoch, Seq, SessionId};
 use plait_core::limits;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
-use plait_core::spec::Request;
+use plait_core::spec::{Cancel, Request};
 use plait_core::time::Time;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -153,8 +153,9 @@ impl<U: Upstream> Driver<U> {
         }
         if !batch.requests.is_empty() {
             self.alert.stir(self.clock.now(), Hope::Answer);
-            self.shared.inbox.register(&batch.requests);
+            let stopped = self.shared.inbox.register(&batch.requests);
             self.events.extend(batch.requests.drain(..).map(Event::Asked));
+            self.stop(&stopped);
         }
         if !batch.released.is_empty() {
             self.shared.inbox.forget(&batch.released);
@@ -216,6 +217,10 @@ impl<U: Upstream> Driver<U> {
                 self.events.extend(unwanted.map(|tasks| Event::Asked(Request::Release(tasks))));
                 self.alert.stir(self.clock.now(), Hope::Request);
             }
+            Action::Divide { seq, parts } => {
+                let stopped = self.shared.inbox.divide(seq, parts);
+                self.stop(&stopped);
+            }
             Action::Supply { seq, outcome } => self.shared.inbox.supply(seq, outcome),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
             Action::ShowProgress { run, progress } => self.shared.inbox.show_progress(run, progress),
@@ -227,6 +232,12 @@ impl<U: Upstream> Driver<U> {
                 self.ended = Some(Ended::Closed);
             }
         }
+    }
+
+    /// Parts of chunks that were stopped are to stop too.
+    fn stop(&mut self, parts: &[Seq]) {
+        let cancel = |tasks: &[Seq]| Request::Cancel { tasks: tasks.to_vec(), cancel: Cancel::Running };
+        self.events.extend(parts.chunks(limits::BATCH_ITEMS).map(cancel).map(Event::Asked));
     }
 
     fn dial(&mut self, taken: u64) {

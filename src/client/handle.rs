@@ -146,7 +146,15 @@ impl Handle {
         self.0.inbox.wait(&[task], Wish::Outcome, timeout)
     }
 
-    /// Waits until one of `tasks` is over (or unknown), or a run whose result is among them makes progress.
+    /// Takes over what the end of a chunk has become, for slots that were idle: tasks that each have the items from there on, up
+    /// to the next one. Until then they share the fate of the chunk.
+    #[must_use]
+    pub fn take_parts(&self, chunk: Seq) -> Vec<(u32, Seq)> {
+        self.0.inbox.take_parts(chunk)
+    }
+
+    /// Waits until one of `tasks` is over (or unknown), a run whose result is among them makes progress, or a chunk among them
+    /// has parts that nobody has taken over.
     #[must_use]
     pub fn wait_any(&self, tasks: &[Seq], timeout: Duration) -> bool {
         self.0.inbox.wait(tasks, Wish::Progress, timeout)

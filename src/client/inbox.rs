@@ -8,7 +8,7 @@ use super::waiter::{Waiter, Wish, wake_all};
 use super::{Completion, Loss, State};
 use plait_core::id::{RunId, Seq, WorkerId};
 use plait_core::outcome::{Delivery, Outcome, Progress, Story};
-use plait_core::spec::Request;
+use plait_core::spec::{Cancel, Request};
 use plait_core::value::{Stored, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,8 @@ struct Contents {
     results: HashMap<u32, Seq, FixedState>,
     /// Values that were put and are not known to be kept: what is delivered of them is without its bytes.
     puts: HashMap<u64, Value, FixedState>,
+    /// What the ends of chunks have become, where nobody has taken it over: where each begins, and its number.
+    parts: HashMap<u64, Vec<(u32, Seq)>, FixedState>,
     /// What is known of tasks whose values are being fetched.
     absent: HashMap<u64, Completion, FixedState>,
     workers: HashMap<u32, Arc<str>, FixedState>,
@@ -101,6 +103,9 @@ impl Inbox {
         let mut contents = self.lock();
         for task in tasks {
             contents.table.forget(*task);
+            for part in contents.disown(*task) {
+                contents.table.forget(part);
+            }
             contents.absent.remove(&task.0);
             if let Some(run) = contents.runs.remove(&task.0) {
                 contents.results.remove(&run.id.0);
@@ -108,9 +113,20 @@ impl Inbox {
         }
     }
 
-    /// Waits until one of `tasks` is not pending (or, if `wish` says so, its run has made progress).
+    /// Takes over what the end of a chunk has become: tasks that each have its items from there on, up to the next one.
+    pub(super) fn take_parts(&self, chunk: Seq) -> Vec<(u32, Seq)> {
+        let mut parts = self.lock().parts.remove(&chunk.0).unwrap_or_default();
+        parts.sort_unstable();
+        parts
+    }
+
+    /// Waits until one of `tasks` is not pending (or, if `wish` says so, its run has made progress, or it has parts that nobody has
+    /// taken over).
     pub(super) fn wait(&self, tasks: &[Seq], wish: Wish, timeout: Duration) -> bool {
-        self.wait_unless(|contents| tasks.iter().any(|task| contents.is_settled(*task)), tasks, wish, timeout)
+        let told = |contents: &Contents, task: &Seq| {
+            contents.is_settled(*task) || (wish == Wish::Progress && contents.parts.contains_key(&task.0))
+        };
+        self.wait_unless(|contents| tasks.iter().any(|task| told(contents, task)), tasks, wish, timeout)
     }
 
     /// Waits until the result of a run is not pending, or more items of it are over than `seen`.
@@ -219,10 +235,36 @@ impl Inbox {
 
 /// The driver's side.
 impl Inbox {
-    /// Makes room for what `requests` will come to.
-    pub(super) fn register(&self, requests: &[Request]) {
-        let mut contents = self.lock();
-        requests.iter().for_each(|request| contents.register(request));
+    /// Makes room for what `requests` will come to. Returns the parts of chunks that are to be stopped, as these are.
+    pub(super) fn register(&self, requests: &[Request]) -> Vec<Seq> {
+        let (mut contents, mut stopped) = (self.lock(), Vec::new());
+        requests.iter().for_each(|request| contents.register(request, &mut stopped));
+        stopped
+    }
+
+    /// The end of a chunk has become these tasks. They share its fate: nobody hears of them if nobody holds it, and they are
+    /// returned if it was stopped, and they are to be.
+    pub(super) fn divide(&self, chunk: Seq, parts: Vec<(u32, Seq)>) -> Vec<Seq> {
+        let (mut waking, mut stopped) = (Vec::new(), Vec::new());
+        {
+            let mut guard = self.lock();
+            let contents = &mut *guard;
+            if contents.end.is_some() || !contents.table.is_known(chunk) {
+                return stopped;
+            }
+            parts.iter().for_each(|(_, part)| contents.table.register(*part));
+            if contents.table.is_stopped(chunk) {
+                stopped.extend(parts.iter().map(|(_, part)| *part));
+                contents.stop(&stopped);
+            } else if contents.table.is_live(chunk) {
+                contents.parts.entry(chunk.0).or_default().extend(parts);
+                waking.extend(contents.curious(chunk));
+            } else {
+                parts.iter().for_each(|(_, part)| contents.table.forget(*part));
+            }
+        }
+        wake_all(&mut waking);
+        stopped
     }
 
     /// Files outcomes and wakes those who wait for them. Says what is to become of values that are with workers.
@@ -279,8 +321,7 @@ impl Inbox {
             if let Some(run) = contents.runs.get_mut(&result.0) {
                 run.progress = progress;
             }
-            let waiters = contents.waiters.get(&result.0).into_iter().flatten();
-            waking.extend(waiters.filter(|waiter| waiter.wish() == Wish::Progress).cloned());
+            waking.extend(contents.curious(*result));
         }
         wake_all(&mut waking);
     }
@@ -341,11 +382,12 @@ impl Contents {
         match self.table.state(task) {
             State::Pending | State::Running => false,
             State::Done => true,
-            State::Unknown => task.0 < self.registered || self.end.is_some(),
+            // The coordinator's own are registered before anybody hears of them.
+            State::Unknown => task.0 < self.registered || task.is_internal() || self.end.is_some(),
         }
     }
 
-    fn register(&mut self, request: &Request) {
+    fn register(&mut self, request: &Request, stopped: &mut Vec<Seq>) {
         match request {
             Request::Submit(tasks) => {
                 for task in tasks {
@@ -366,10 +408,18 @@ impl Contents {
                 self.results.insert(run.id.0, run.result);
                 self.registered = run.result.0 + 1;
             }
+            Request::Cancel { tasks, cancel: Cancel::Running } => {
+                for task in tasks {
+                    self.table.stop(*task);
+                    let parts = self.disown(*task);
+                    self.stop(&parts);
+                    stopped.extend(parts);
+                }
+            }
             Request::DefineFunction(_)
             | Request::DefineOptions { .. }
             | Request::SealRun { .. }
-            | Request::Cancel { .. }
+            | Request::Cancel { cancel: Cancel::Pending, .. }
             | Request::Release(_)
             | Request::ReleaseFunctions(_)
             | Request::Fetch { .. } => {}
@@ -400,6 +450,35 @@ impl Contents {
         }
     }
 
+    /// What the end of a chunk has become, and the ends of that, where nobody has taken it over.
+    fn disown(&mut self, chunk: Seq) -> Vec<Seq> {
+        let mut parts: Vec<Seq> = Vec::new();
+        if self.parts.is_empty() {
+            return parts;
+        }
+        let (mut next, mut looked_at) = (Some(chunk), 0);
+        while let Some(chunk) = next {
+            parts.extend(self.parts.remove(&chunk.0).into_iter().flatten().map(|(_, part)| part));
+            next = parts.get(looked_at).copied();
+            looked_at += 1;
+        }
+        parts
+    }
+
+    /// Nobody will ask for these parts, which are to be stopped.
+    fn stop(&mut self, parts: &[Seq]) {
+        for part in parts {
+            self.table.stop(*part);
+            self.table.forget(*part);
+        }
+    }
+
+    /// Those who wait for more than a task's end.
+    fn curious(&self, task: Seq) -> impl Iterator<Item = Arc<Waiter>> {
+        let waiters = self.waiters.get(&task.0).into_iter().flatten();
+        waiters.filter(|waiter| waiter.wish() == Wish::Progress).cloned()
+    }
+
     fn dismiss(&mut self, task: Seq, waiter: &Arc<Waiter>) {
         if let Some(waiters) = self.waiters.get_mut(&task.0) {
             waiters.retain(|other| !Arc::ptr_eq(other, waiter));
@@ -407,5 +486,100 @@ impl Contents {
                 self.waiters.remove(&task.0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plait_core::id::{FunctionId, OptionsId};
+    use plait_core::spec::{Call, Errors, Retention, Span, TaskSpec};
+
+    const CHUNK: Seq = Seq(0);
+    const A: Seq = Seq::internal(0);
+    const B: Seq = Seq::internal(1);
+    const C: Seq = Seq::internal(2);
+
+    /// With a chunk on its way.
+    fn inbox() -> Inbox {
+        let inbox = Inbox::default();
+        let chunk = TaskSpec {
+            seq: CHUNK,
+            function: FunctionId(0),
+            options: OptionsId(0),
+            call: Call::Chunk { errors: Errors::Return, retries: 0, span: Span::whole(100) },
+            args: Value::empty(),
+            inputs: Box::default(),
+            run: None,
+            retention: Retention::Delivery,
+        };
+        assert!(inbox.register(&[Request::Submit(vec![chunk])]).is_empty());
+        inbox
+    }
+
+    fn end(inbox: &Inbox, task: Seq) {
+        let delivery = Delivery { seq: task, outcome: Outcome::Skipped, story: Story::default() };
+        inbox.deliver(vec![delivery], |_| true);
+    }
+
+    fn stop(task: Seq) -> Request {
+        Request::Cancel { tasks: vec![task], cancel: Cancel::Running }
+    }
+
+    fn states(inbox: &Inbox) -> [State; 3] {
+        [A, B, C].map(|task| inbox.state(task, Seq(1)))
+    }
+
+    #[test]
+    fn what_the_end_of_a_chunk_has_become_is_taken_over_in_the_order_of_its_items() {
+        let inbox = inbox();
+        assert!(inbox.divide(CHUNK, vec![(50, A), (75, B)]).is_empty());
+        assert!(inbox.divide(CHUNK, vec![(20, C)]).is_empty());
+        assert!(inbox.wait(&[CHUNK], Wish::Progress, Duration::ZERO), "there is something to take over");
+        assert!(!inbox.wait(&[CHUNK], Wish::Outcome, Duration::ZERO), "but it is not over");
+        assert_eq!(inbox.take_parts(CHUNK), [(20, C), (50, A), (75, B)]);
+        assert_eq!(inbox.take_parts(CHUNK), []);
+        assert!(!inbox.wait(&[CHUNK], Wish::Progress, Duration::ZERO));
+        assert_eq!((inbox.pending(), states(&inbox)), (4, [State::Pending; 3]));
+        end(&inbox, A);
+        assert!(inbox.take(A).is_some());
+        assert!(inbox.wait(&[A], Wish::Outcome, Duration::ZERO), "what was taken is not waited for");
+    }
+
+    #[test]
+    fn parts_that_nobody_has_taken_over_are_stopped_with_their_chunk() {
+        let inbox = inbox();
+        inbox.divide(CHUNK, vec![(50, A)]);
+        inbox.divide(A, vec![(10, B)]);
+        assert_eq!(inbox.register(&[stop(CHUNK)]), [A, B]);
+        assert_eq!(inbox.divide(CHUNK, vec![(20, C)]), [C], "news that was on the way");
+        assert_eq!((inbox.pending(), states(&inbox)), (4, [State::Unknown; 3]));
+        [CHUNK, A, B, C].iter().for_each(|task| end(&inbox, *task));
+        assert_eq!((inbox.pending(), inbox.take_parts(CHUNK)), (0, vec![]));
+    }
+
+    #[test]
+    fn parts_that_were_taken_over_stand_for_themselves() {
+        let inbox = inbox();
+        inbox.divide(CHUNK, vec![(50, A)]);
+        inbox.take_parts(CHUNK);
+        assert_eq!(inbox.register(&[stop(CHUNK)]), []);
+        assert_eq!(inbox.divide(A, vec![(10, B)]), []);
+        assert_eq!(inbox.register(&[Request::Cancel { tasks: vec![A], cancel: Cancel::Pending }]), []);
+        assert_eq!(inbox.take_parts(A), [(10, B)], "what runs goes on unless it is stopped");
+    }
+
+    #[test]
+    fn nobody_hears_of_the_parts_of_a_chunk_that_nobody_holds() {
+        let inbox = inbox();
+        inbox.divide(CHUNK, vec![(50, A)]);
+        inbox.divide(A, vec![(10, B)]);
+        inbox.forget(&[CHUNK]);
+        assert_eq!(inbox.divide(CHUNK, vec![(20, C)]), []);
+        assert_eq!((inbox.pending(), states(&inbox)), (4, [State::Unknown; 3]), "they run all the same");
+        [CHUNK, A, B, C].iter().for_each(|task| end(&inbox, *task));
+        assert_eq!(inbox.pending(), 0);
+        assert_eq!(inbox.divide(CHUNK, vec![(5, A)]), []);
+        assert_eq!(inbox.pending(), 0, "nothing is expected of what is not known");
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Table {
 
 type Slots = Box<[Option<Completion>]>;
 
-/// 64 adjacent tasks. Every bit is a task's; `running` and `watched` are meaningful for open ones alone.
+/// 64 adjacent tasks. Every bit is a task's; `running`, `watched` and `stopped` are meaningful for open ones alone.
 #[derive(Debug, Default)]
 struct Page {
     /// Its outcome has not come.
@@ -40,6 +40,8 @@ struct Page {
     live: u64,
     running: u64,
     watched: u64,
+    /// It was asked to be stopped.
+    stopped: u64,
     /// Empty until the first outcome of the page.
     slots: Slots,
 }
@@ -82,6 +84,20 @@ impl Table {
         if let Some(page) = self.pages.get_mut(&page) {
             page.running |= 1 << index;
         }
+    }
+
+    /// A task is to be stopped.
+    pub(super) fn stop(&mut self, task: Seq) {
+        let (page, index) = place(task);
+        if let Some(page) = self.pages.get_mut(&page) {
+            page.stopped |= 1 << index;
+        }
+    }
+
+    /// Whether a task without an outcome is to be stopped.
+    pub(super) fn is_stopped(&self, task: Seq) -> bool {
+        let (page, index) = place(task);
+        self.pages.get(&page).is_some_and(|page| page.open & page.stopped & (1 << index) != 0)
     }
 
     /// Whether it is expected, or its outcome kept.

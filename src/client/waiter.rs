@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) enum Wish {
     /// An outcome.
     Outcome,
-    /// An outcome, or progress of the run whose result it waits for.
+    /// An outcome, progress of the run whose result it waits for, or that others got the end of a chunk.
     Progress,
 }
 

@@ -283,6 +283,13 @@ impl Ticket {
     fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
         self.0.story(py)
     }
+
+    /// Takes over what the end of a chunk has become since it was last asked for: where each begins among the chunk's items.
+    fn parts(&self, py: Python<'_>) -> PyResult<Vec<(u32, Self)>> {
+        let handle = self.0.handle.own(py)?;
+        let ticket = |task| Self::new(handle.clone(), task, Retention::Delivery);
+        Ok(handle.take_parts(self.0.task).into_iter().map(|(from, task)| (from, ticket(task))).collect())
+    }
 }
 
 /// The one segment of a value, if it is short enough to be copied.

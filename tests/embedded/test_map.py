@@ -662,3 +662,45 @@ def test_chunks_of_any_cost_give_what_a_loop_gives(client):
     costs = [draw.choice([0, 0, 0, 0, 0, 1e-4, 1e-3, 0.06]) for _ in range(400)]
     assert list(client.map(tasks.pause, costs, range(400))) == list(range(400))
     assert client.run(tasks.pause, costs, range(400)) == list(range(400))
+
+
+@pytest.fixture(scope="module")
+def open_client():
+    """One whose chunks are shared by way of the coordinator, for others might come."""
+    with plait.Client(slots=2, listen="127.0.0.1:0") as client:
+        yield client
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("sizes", [{}, {"chunksize": 7}, {"chunksize": 200}, {"chunksize": 64, "buffersize": 100}])
+@pytest.mark.parametrize("errors", ["skip", "return"])
+def test_shared_chunks_of_any_cost_give_what_a_loop_gives(open_client, sizes, ordered, errors):
+    draw = random.Random(7)
+    costs = [draw.choice([0, 0, 0, 0, 0, 1e-4, 1e-3, 0.02]) for _ in range(200)]
+
+    def work(cost, n):
+        if n % 50 == 49:
+            raise ValueError(n)
+        return tasks.pause(cost, n)
+
+    results = open_client.options(ordered=ordered, errors=errors).map(work, costs, range(200), **sizes)
+    found = list(results) if ordered else sorted(results, key=lambda one: one if errors == "skip" else one.item[1])
+    if errors == "skip":
+        assert found == [n for n in range(200) if n % 50 != 49]
+    else:
+        assert [outcome.item[1] for outcome in found] == list(range(200))
+        assert [outcome.value for outcome in found] == [None if n % 50 == 49 else n for n in range(200)]
+    assert open_client._core.session.wait_idle(60)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_end_of_a_shared_chunk_goes_to_an_idle_executor(open_client, tmp_path, ordered):
+    gate = tmp_path / "gate"
+
+    def work(n):
+        if n == 7:
+            gate.touch()
+        return tasks.until(str(gate), n) if n == 0 else n
+
+    results = open_client.options(ordered=ordered).map(work, range(8), chunksize=8)
+    assert (list if ordered else sorted)(results) == list(range(8))

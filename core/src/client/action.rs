@@ -36,6 +36,13 @@ pub enum Action {
         /// The value.
         outcome: Outcome,
     },
+    /// Expect outcomes of what the end of a chunk has become.
+    Divide {
+        /// Which chunk: it ends where the first of them begins.
+        seq: Seq,
+        /// Where they begin among the items of the chunk, and their numbers.
+        parts: Vec<(u32, Seq)>,
+    },
     /// These tasks run.
     MarkStarted {
         /// Which.

@@ -69,6 +69,7 @@ pub(super) fn pass_on(notice: Notice, begin: usize, actions: &mut Vec<Action>) {
         Notice::Started(tasks) => actions.push(Action::MarkStarted { tasks }),
         Notice::Progressed { run, progress } => actions.push(Action::ShowProgress { run, progress }),
         Notice::WorkerNamed { worker, name } => actions.push(Action::NameWorker { worker, name }),
+        Notice::Divided { seq, parts } => actions.push(Action::Divide { seq, parts }),
         Notice::Fetched { seq, outcome } => actions.push(Action::Supply { seq, outcome }),
         // The program hears of it together with what the outbox has to say.
         Notice::Admission(_) => {}

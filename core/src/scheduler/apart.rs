@@ -36,6 +36,6 @@ impl Scheduler {
         let Some(first) = parts.next() else { return };
         self.narrow(slot, first);
         self.make_ready(slot);
-        self.add_pieces(slot, span, parts);
+        self.add_parts(slot, span, parts);
     }
 }

@@ -55,6 +55,11 @@ impl Scheduler {
             let bytes = notice.len();
             session.outbox.push(notice, bytes);
         }
+        for (seq, parts) in core::mem::take(&mut session.divided) {
+            let notice = Notice::Divided { seq, parts };
+            let bytes = notice.len();
+            session.outbox.push(notice, bytes);
+        }
         // Progress replaces itself: it waits while anything else does.
         if session.outbox.waiting() == 0 {
             for run in core::mem::take(&mut session.progress) {

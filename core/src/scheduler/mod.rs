@@ -31,7 +31,7 @@
 //! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long pieces), `stream`
+//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long chunks), `stream`
 //!   (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
@@ -310,7 +310,7 @@ impl Scheduler {
         self.place(actions);
         self.fold_early(actions);
         self.balance(actions);
-        self.share_pieces(actions);
+        self.share_chunks(actions);
         self.flush_starts(actions);
         self.feed_streams(actions);
         self.serve_objects(actions);

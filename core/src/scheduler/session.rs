@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) ended: Vec<Delivery>,
     pub(super) started: Vec<Seq>,
     pub(super) fetched: Vec<(Seq, Outcome)>,
+    /// Its chunks of which others got the end, and what has become of that.
+    pub(super) divided: Vec<(Seq, Vec<(u32, Seq)>)>,
     /// Runs with progress that it has not been told.
     pub(super) progress: Vec<u32>,
     pub(super) functions: Functions,
@@ -83,6 +85,7 @@ impl Session {
             ended: Vec::new(),
             started: Vec::new(),
             fetched: Vec::new(),
+            divided: Vec::new(),
             progress: Vec::new(),
             functions: Functions::default(),
             options: Vec::new(),
@@ -114,6 +117,7 @@ impl Session {
     pub(super) fn silence(&mut self) {
         (self.ended, self.started) = (Vec::new(), Vec::new());
         (self.fetched, self.progress) = (Vec::new(), Vec::new());
+        self.divided = Vec::new();
     }
 }
 

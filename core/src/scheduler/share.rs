@@ -1,11 +1,12 @@
-//! Pieces shared among workers: while slots are idle and no task of one slot is ready, the ends of pieces that have been running for a
-//! while are asked for. What a worker gives, all of which has not begun, becomes pieces of their own, for any slot.
+//! Chunks shared among workers: while slots are idle and no task of one slot is ready, the ends of chunks that have been running for a
+//! while are asked for. What a worker gives, all of which has not begun, becomes chunks of their own, for any slot: pieces
+//! of a piece's run, and of a chunk of a map tasks that its client is told of.
 //!
-//! The worker alone knows how far its executor has come, so it is its word that counts, asked for or not: a piece ends where
-//! it says, unless that was said before. Chunks of a map are not asked for: their clients get one value for each, and have
-//! what is left of one given back.
+//! The worker alone knows how far its executor has come, so it is its word that counts, asked for or not: a chunk ends where
+//! it says, unless that was said before.
 
 use super::request::Work;
+use super::session::Link;
 use super::task::{Lease, Role, Task};
 use super::worker::Seat;
 use super::{Action, Scheduler, World};
@@ -15,21 +16,21 @@ use crate::spec::{PythonVersion, Span, Tail};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// Pieces that are looked at in vain, since no idle slot could run their ends.
+/// Chunks that are looked at in vain, since no idle slot could run their ends.
 const LOOKED_AT: usize = 64;
 
-/// Pieces that are known to have been running for a while.
+/// Chunks that are known to have been running for a while.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     /// Those whose ends may be asked for, by ticket.
     long: BTreeSet<(u64, u32)>,
     /// How many have been asked for and not answered.
     asked: u64,
-    /// How many pieces were made of ends since idle slots were last filled.
+    /// How many chunks were made of ends since idle slots were last filled.
     given: u64,
 }
 
-/// What is known of the items of a piece that have not begun.
+/// What is known of the items of a chunk that have not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Nothing.
@@ -76,8 +77,8 @@ impl Scheduler {
         }
     }
 
-    /// Asks for the ends of as many pieces as there are idle slots, oldest first.
-    pub(super) fn share_pieces(&mut self, actions: &mut Vec<Action>) {
+    /// Asks for the ends of as many chunks as there are idle slots, oldest first.
+    pub(super) fn share_chunks(&mut self, actions: &mut Vec<Action>) {
         self.shares.given = 0;
         if self.shares.long.is_empty() || self.force.idle == 0 || self.pass.has_small_ready() {
             return;
@@ -96,9 +97,9 @@ impl Scheduler {
         }
     }
 
-    /// Whether an idle slot would run the end of a piece; what is found out once of each Python is kept in mind.
+    /// Whether an idle slot would run the end of a chunk; what is found out once of each Python is kept in mind.
     fn would_be_run(&self, slot: u32, spoken: &mut Vec<(PythonVersion, bool)>) -> bool {
-        if !self.has_living_run(slot) {
+        if !self.is_wanted(slot) {
             return false;
         }
         let Some(python) = self.ready.queue(self.tasks[slot].queue).class.python else { return true };
@@ -118,8 +119,8 @@ impl Scheduler {
             return;
         };
         let span = self.tasks[slot].call.span();
-        // What is left of a run that is over is nobody's.
-        let at = at.filter(|_| self.has_living_run(slot));
+        // What is left of a run that is over, or for a client that has gone, is nobody's.
+        let at = at.filter(|_| self.is_wanted(slot));
         match at {
             Some(at) if span.first < at && at < span.end => self.divide(slot, at),
             None if self.tasks[slot].lease().is_some_and(|lease| lease.rest == Rest::Asked) => {
@@ -129,11 +130,15 @@ impl Scheduler {
         }
     }
 
-    fn has_living_run(&self, slot: u32) -> bool {
-        matches!(self.tasks[slot].role, Role::Piece { run, .. } if !self.runs[run].is_over())
+    fn is_wanted(&self, slot: u32) -> bool {
+        let task = &self.tasks[slot];
+        match task.role {
+            Role::Piece { run, .. } => !self.runs[run].is_over(),
+            _ => self.sessions[task.session].link != Link::Left,
+        }
     }
 
-    /// The items of a piece from `at` on become pieces of their own, for as many slots as are idle and will not get others.
+    /// The items of a chunk from `at` on become chunks of their own, for as many slots as are idle and will not get others.
     fn divide(&mut self, slot: u32, at: u32) {
         self.set_rest(slot, Rest::Unknown);
         let span = self.tasks[slot].call.span();
@@ -141,11 +146,15 @@ impl Scheduler {
         let count = idle.clamp(1, limits::CHUNK_PARTS.into());
         self.shares.given += count;
         self.narrow(slot, Span { end: at, ..span });
-        self.add_pieces(slot, span, Span { first: at, ..span }.parts(count as u32));
+        let parts = self.add_parts(slot, span, Span { first: at, ..span }.parts(count as u32));
+        let Task { id, session, role, .. } = self.tasks[slot];
+        if let Role::Plain(_) = role {
+            self.sessions[session].divided.push((id.seq, parts));
+        }
         self.list_rest(slot);
     }
 
-    /// A piece is about these of its items from now on.
+    /// A chunk is about these of its items from now on.
     pub(super) fn narrow(&mut self, slot: u32, span: Span) {
         let task = &mut self.tasks[slot];
         self.held -= task.held_args();
@@ -153,24 +162,32 @@ impl Scheduler {
         self.held += task.held_args();
     }
 
-    /// Makes items that were a piece's, which once had those of `span`, pieces of their own: the coordinator's.
-    pub(super) fn add_pieces(&mut self, slot: u32, span: Span, parts: impl Iterator<Item = Span>) {
+    /// Makes items that were a chunk's, which once had those of `span`, chunks of their own: the coordinator's. Returns where
+    /// each begins among the items that the chunk had, and its number.
+    pub(super) fn add_parts(&mut self, slot: u32, span: Span, parts: impl Iterator<Item = Span>) -> Vec<(u32, Seq)> {
         let task = &self.tasks[slot];
-        let Role::Piece { run, at } = task.role else { return };
+        let role = task.role;
         let (session, function, options, queue) = (task.session, task.function, task.options, task.queue);
         let (call, args) = (task.call, task.args.clone());
+        let mut added = Vec::new();
         for part in parts {
+            let from = part.first - span.first;
             let owner = &mut self.sessions[session];
             let seq = Seq::internal(owner.next_internal);
             owner.next_internal += 1;
             let work = Work { function, options, queue, call: call.over(part), args: args.clone() };
-            let role = Role::Piece { run, at: at + u64::from(part.first - span.first) };
+            let role = match role {
+                Role::Piece { run, at } => Role::Piece { run, at: at + u64::from(from) },
+                other => other,
+            };
             let task = self.accept(session, seq, work, role);
             self.counts.waiting -= 1;
             self.make_ready(task);
+            added.push((from, seq));
         }
         // It has more tasks now, perhaps too many.
         self.touch(session);
+        added
     }
 
     /// Panics unless what may be asked for is what workers have that may be divided.
@@ -188,7 +205,7 @@ impl Scheduler {
 }
 
 /// Who is to see to the end of a chunk that starts.
-pub(super) const fn tail_of(task: &Task, seat: Seat, world: World) -> Tail {
+pub(super) fn tail_of(task: &Task, seat: Seat, world: World) -> Tail {
     match (world, seat) {
         (World::Open, Seat::Small) if task.is_divisible() => Tail::Asked,
         // Where no other worker can come, the one there is knows best.

@@ -8,6 +8,7 @@ use super::share::Rest;
 use super::slab::NONE;
 use super::worker::Seat;
 use crate::id::{Attempt, AttemptId, FunctionId, OptionsId, TaskId, WorkerId};
+use crate::limits;
 use crate::outcome::{Death, Failure, Outcome, Story};
 use crate::spec::{Call, Cancel, Retention};
 use crate::time::Time;
@@ -120,10 +121,19 @@ impl Task {
         self.call.span().share(self.args.carried())
     }
 
-    /// Whether it is a piece of several items, of which several pieces may be made.
-    pub(super) const fn is_divisible(&self) -> bool {
+    /// Whether it is a chunk of several items, of which several may be made: a piece of a run, or one whose value nobody keeps
+    /// once its client has it, if others can have its arguments before they would be too late.
+    pub(super) fn is_divisible(&self) -> bool {
+        let of_parts = match (self.role, self.call) {
+            (Role::Piece { .. }, _) => true,
+            // What is made again comes to what it came to.
+            (Role::Plain(Retention::Delivery), Call::Chunk { .. }) => {
+                self.object == NONE && self.args.carried() <= limits::SHARED_BYTES
+            }
+            _ => false,
+        };
         // Inputs are tied to one task.
-        matches!(self.role, Role::Piece { .. }) && self.call.span().len() > 1 && self.inputs.is_empty()
+        of_parts && self.call.span().len() > 1 && self.inputs.is_empty()
     }
 
     /// Whether it is the result of a run that came to the value of another task.

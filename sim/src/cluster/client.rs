@@ -206,9 +206,15 @@ impl World {
                 self.ledger.on_supplied(n, seq, &outcome);
                 self.clients[n].program.supply(seq, outcome);
             }
+            Action::Divide { seq, parts } => {
+                if let Some(request) = client.program.divide(seq, &parts) {
+                    self.post(Node::Client(n), Input::Session(Event::Asked(request)));
+                }
+            }
             Action::MarkStarted { tasks } => {
-                let known = client.program.tasks.len() as u64;
-                assert!(tasks.iter().all(|seq| seq.0 < known), "started, but never submitted: {tasks:?}");
+                if let Some(request) = client.program.hear_started(&tasks) {
+                    self.post(Node::Client(n), Input::Session(Event::Asked(request)));
+                }
             }
             Action::ShowProgress { run, progress } => client.program.show_progress(run, progress),
             Action::NameWorker { .. } => {}

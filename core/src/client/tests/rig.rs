@@ -91,6 +91,13 @@ fn event(text: &str) -> Event {
         }
         ["close"] => Event::CloseRequested,
         ["ended", ref tasks @ ..] => Event::Noticed(Notice::Ended(tasks.iter().map(|word| delivery(word)).collect())),
+        ["divided", task, ref parts @ ..] => {
+            let part = |word: &&str| {
+                let (from, seq) = word.split_once(':').expect("2:i0");
+                (number(from), seq_of(seq))
+            };
+            Event::Noticed(Notice::Divided { seq: seqs(&[task])[0], parts: parts.iter().map(part).collect() })
+        }
         ["started", ref tasks @ ..] => Event::Noticed(Notice::Started(seqs(tasks))),
         ["progress", run, done] => {
             let progress = Progress { items: number(done), ..Progress::default() };
@@ -134,11 +141,16 @@ fn sized(word: &str) -> (Seq, Value) {
     }
     let (seq, mib) = word[1..].split_once(':').unwrap_or((&word[1..], "0MiB"));
     let bytes = number::<usize>(mib.strip_suffix("MiB").expect("t1:40MiB")) << 20;
-    (Seq(number(seq)), Value::from(bytes::Bytes::from(vec![0; bytes])))
+    (seq_of(seq), Value::from(bytes::Bytes::from(vec![0; bytes])))
 }
 
 fn seqs(words: &[&str]) -> Vec<Seq> {
-    words.iter().map(|word| Seq(number(&word[1..]))).collect()
+    words.iter().map(|word| seq_of(&word[1..])).collect()
+}
+
+/// `1`, or `i1`: the coordinator's.
+fn seq_of(word: &str) -> Seq {
+    word.strip_prefix('i').map_or_else(|| Seq(number(word)), |n| Seq::internal(number(n)))
 }
 
 fn number<N: std::str::FromStr>(word: &str) -> N {
@@ -157,6 +169,9 @@ fn show(action: &Action) -> String {
         Action::AcknowledgeNotices { taken } => format!("acknowledge {taken}"),
         Action::Deliver { deliveries } if deliveries.len() > 9 => format!("deliver {} outcomes", deliveries.len()),
         Action::Deliver { deliveries } => format!("deliver {}", list(deliveries, |d| format!("t{}", d.seq))),
+        Action::Divide { seq, parts } => {
+            format!("divide t{seq} {}", list(parts, |(from, seq)| format!("{from}:{seq}")))
+        }
         Action::Supply { seq, outcome } => format!("supply t{seq}: {outcome:?}"),
         Action::MarkStarted { tasks } => format!("started {}", list(tasks, |seq| format!("t{seq}"))),
         Action::ShowProgress { run, progress } => format!("progress {run} {}", progress.items),

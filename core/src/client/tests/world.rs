@@ -90,6 +90,7 @@ impl World {
             Action::Admit { admission } => assert_eq!(admission, Admission::Open, "so little closes nothing"),
             Action::GiveUp { .. } => self.given_up = true,
             Action::Supply { .. }
+            | Action::Divide { .. }
             | Action::Deliver { .. }
             | Action::MarkStarted { .. }
             | Action::NameWorker { .. }

@@ -213,7 +213,11 @@ impl Message for ToClient {
             }
             Self::Notice(Notice::Fetched { outcome, .. }) => outcome.value().into_iter().for_each(show),
             Self::Notice(
-                Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
+                Notice::Started(_)
+                | Notice::Progressed { .. }
+                | Notice::WorkerNamed { .. }
+                | Notice::Admission(_)
+                | Notice::Divided { .. },
             )
             | Self::Welcome { .. }
             | Self::Taken(_)
@@ -230,7 +234,11 @@ impl Message for ToClient {
             }
             Self::Notice(Notice::Fetched { outcome, .. }) => outcome.value_mut().into_iter().for_each(fill),
             Self::Notice(
-                Notice::Started(_) | Notice::Progressed { .. } | Notice::WorkerNamed { .. } | Notice::Admission(_),
+                Notice::Started(_)
+                | Notice::Progressed { .. }
+                | Notice::WorkerNamed { .. }
+                | Notice::Admission(_)
+                | Notice::Divided { .. },
             )
             | Self::Welcome { .. }
             | Self::Taken(_)

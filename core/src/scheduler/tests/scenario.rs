@@ -410,6 +410,10 @@ fn show_notice(notice: &Notice) -> String {
         }
         Notice::Progressed { run, progress } => format!("{} of {run} done", progress.items),
         Notice::WorkerNamed { worker, name } => format!("{worker} is {name}"),
+        Notice::Divided { seq, parts } => {
+            let parts: Vec<String> = parts.iter().map(|(from, seq)| format!("{from}:t{seq}")).collect();
+            format!("t{seq} divided {}", parts.join(","))
+        }
         Notice::Fetched { seq, outcome } => format!("fetched t{seq} {}", show_outcome(outcome)),
         Notice::Admission(admission) => format!("admission {admission:?}"),
     }

@@ -247,7 +247,11 @@ impl Rig {
                 assert!(progress.items > self.progress, "progress goes on");
                 self.progress = progress.items;
             }
-            Notice::Started(_) | Notice::WorkerNamed { .. } | Notice::Admission(_) | Notice::Fetched { .. } => {}
+            Notice::Started(_)
+            | Notice::WorkerNamed { .. }
+            | Notice::Admission(_)
+            | Notice::Fetched { .. }
+            | Notice::Divided { .. } => {}
         }
     }
 
