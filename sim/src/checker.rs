@@ -402,14 +402,7 @@ impl Ledger {
                     task.lease.take_if(|lease| *lease == (*attempt, *worker));
                 }
             }
-            Action::FetchObject { worker, object, from, .. } => {
-                self.check_holder(*object, *from);
-                let from_maker = self.copies[object].iter().next() == Some(from) || self.copies[object].len() == 1;
-                if !from_maker {
-                    probe!("object spread from a copy");
-                }
-                assert!(!self.is_worker_gone(*worker), "{object} is to be fetched by {worker}, which is gone");
-            }
+            Action::FetchObject { worker, object, from, .. } => self.on_fetch(*worker, *object, *from),
             Action::ShowObject { worker, object } => self.check_holder(*object, *worker),
             Action::DropObjects { worker, objects } => {
                 for object in objects {
@@ -445,6 +438,18 @@ impl Ledger {
         let released = self.sessions.get(&key.session).is_some_and(|facts| facts.released.contains(&key.function));
         assert!(released, "{worker} is to forget {key}, which its client may still name");
         probe!("function forgotten");
+    }
+
+    fn on_fetch(&mut self, worker: WorkerId, object: ObjectId, from: WorkerId) {
+        self.check_holder(object, from);
+        let from_maker = self.copies[&object].iter().next() == Some(&from) || self.copies[&object].len() == 1;
+        if !from_maker {
+            probe!("object spread from a copy");
+        }
+        if self.workers.get(&from).is_some_and(|facts| facts.draining) {
+            probe!("object fetched from a worker that drains");
+        }
+        assert!(!self.is_worker_gone(worker), "{object} is to be fetched by {worker}, which is gone");
     }
 
     fn on_start(&mut self, worker: WorkerId, start: &Start) {

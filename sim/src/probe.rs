@@ -44,6 +44,7 @@ pub(crate) const PROBES: &[&str] = &[
     "no memory for an object to be shown",
     "no space for a result",
     "object back from disk",
+    "object fetched from a worker that drains",
     "object made again",
     "object on disk alone",
     "object relayed",

@@ -115,18 +115,30 @@ def test_what_is_lost_with_its_worker_is_made_again_for_whoever_waits(cluster: r
         assert log.read_text().split() == [str(left.pid), str(again.pid)]
 
 
-def test_what_a_drained_worker_had_is_made_again_for_whoever_wants_it(cluster: rig.Cluster, tmp_path: Path) -> None:
+def test_what_a_drained_worker_had_is_handed_to_another(cluster: rig.Cluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with plait.Client(cluster.client_line) as client:
         left, _ = two_workers(cluster, client)
+        values = [at(client, "left")(logged_ramp, str(log), n) for n in range(4)]
+        assert all(np.array_equal(value.result(rig.PATIENCE), ramp(n)) for n, value in enumerate(values))
+        left.send(signal.SIGTERM)
+        assert left.ends() == 0
+        sums = [client.submit(plus, value, 1).result(rig.PATIENCE) for value in values]
+        assert all(np.array_equal(sums[n], ramp(n + 1)) for n in range(4))
+        assert log.read_text().split() == [str(left.pid)] * 4, "none is made again"
+
+
+def test_what_the_last_worker_had_is_made_again_for_whoever_wants_it(cluster: rig.Cluster, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with plait.Client(cluster.client_line) as client:
+        alone = cluster.worker()
         value = client.submit(logged_ramp, str(log), 7)
         assert np.array_equal(value.result(rig.PATIENCE), ramp(7))
-        maker = int(log.read_text())
-        os.kill(maker, signal.SIGTERM)
-        rig.eventually(lambda: len(client.workers()) == 1, "one has left")
+        alone.send(signal.SIGTERM)
+        assert alone.ends() == 0
+        other = cluster.worker()
         assert np.array_equal(client.submit(plus, value, 1).result(rig.PATIENCE), ramp(8))
-        assert len(log.read_text().split()) == 2
-        assert left.pid == maker or left.process.poll() is None
+        assert log.read_text().split() == [str(alone.pid), str(other.pid)]
 
 
 def test_a_worker_that_stands_still_is_no_holder_to_wait_for(cluster: rig.Cluster, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ impl Scheduler {
         }
         for want in &object.wants {
             assert!(workers.insert(want.worker), "a worker wants what it lacks, once");
-            assert!(want.attempts > 0 || want.is_coming(), "a want has its reason");
+            assert!(want.has_reason(), "a want has its reason");
         }
         let fetchers: BTreeSet<Seq> = object.fetchers.iter().copied().collect();
         assert_eq!(fetchers.len(), object.fetchers.len(), "who waits for a value is told once");

@@ -52,6 +52,7 @@ impl Scheduler {
             return false;
         }
         self.unask(object);
+        self.disinherit(object);
         // Those that are over need not hear.
         self.objects[object].losing = self.objects[object].needs > 0;
         // Those that have not been told that it was there miss it already.

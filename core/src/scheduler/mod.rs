@@ -48,6 +48,7 @@ mod fetch;
 mod fold;
 mod function;
 mod gone;
+mod handover;
 mod home;
 mod index;
 mod input;
@@ -210,6 +211,8 @@ pub struct Scheduler {
     unfed: Vec<(WorkerId, u32)>,
     /// Workers that finish what they have.
     draining: Vec<u32>,
+    /// Counts what was handed over, so that it goes to each worker in turn.
+    next_heir: usize,
     /// Workers that are there no more and are not forgotten by all yet.
     gone: VecDeque<Gone>,
     /// What this step may still do beside its events.
@@ -287,6 +290,7 @@ impl Scheduler {
             stirred_workers: Vec::new(),
             unfed: Vec::new(),
             draining: Vec::new(),
+            next_heir: 0,
             gone: VecDeque::new(),
             slice: Slice::new(config.slice),
         }
@@ -302,6 +306,7 @@ impl Scheduler {
         }
         self.fire_timers();
         self.fail_unschedulable();
+        self.hand_over();
         self.dismiss(actions);
         self.settle();
         self.flush_cancels(actions);

@@ -25,6 +25,8 @@ pub(super) struct Want {
     /// How often attempts in its hands need it.
     pub(super) attempts: u32,
     pub(super) way: Way,
+    /// Who has it drains, and this worker is to have it then (see `handover`).
+    pub(super) handed: bool,
 }
 
 /// How a worker comes to an object.
@@ -43,6 +45,11 @@ pub(super) enum Way {
 impl Want {
     pub(super) const fn is_coming(&self) -> bool {
         matches!(self.way, Way::Fetching(_) | Way::Given)
+    }
+
+    /// Whether there is a reason for it to go on.
+    pub(super) const fn has_reason(&self) -> bool {
+        self.attempts > 0 || self.handed || self.is_coming()
     }
 }
 
@@ -76,7 +83,7 @@ impl Scheduler {
             match o.wants.iter_mut().find(|want| want.worker == worker) {
                 Some(want) => want.attempts += 1,
                 None => {
-                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting });
+                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, handed: false });
                     self.locate(object, worker);
                     self.stir_object(object);
                 }
@@ -95,7 +102,7 @@ impl Scheduler {
             let wants = &mut self.objects[object].wants;
             if let Some(at) = wants.iter().position(|want| want.worker == worker) {
                 wants[at].attempts -= 1;
-                if wants[at].attempts == 0 && !wants[at].is_coming() {
+                if !wants[at].has_reason() {
                     wants.remove(at);
                     self.locate(object, worker);
                 }
@@ -132,8 +139,9 @@ impl Scheduler {
             Way::Fetching(from) => Some(from),
             Way::Waiting | Way::Relayed | Way::Given => None,
         };
-        let attempts = want.attempts;
-        if attempts == 0 {
+        // Somebody else may inherit it.
+        want.handed = false;
+        if want.attempts == 0 {
             self.objects[slot].wants.retain(|want| want.worker != worker);
             self.locate(slot, worker);
         }
@@ -176,7 +184,7 @@ impl Scheduler {
         self.unshow(object, self.workers[worker].id);
         let attempts = self.attempts_with(self.objects[object].task, worker);
         if attempts > 0 {
-            self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting });
+            self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting, handed: false });
         }
         self.locate(object, worker);
     }

@@ -1,6 +1,7 @@
 //! Workers: what each offers, holds and has been told.
 
 use super::gone::Gone;
+use super::handover::Handover;
 use super::ready::Class;
 use super::share::Rest;
 use super::slab::NONE;
@@ -65,6 +66,8 @@ pub(super) struct Worker {
     pub(super) objects: BTreeSet<u32>,
     /// Workers that it could not reach lately, and when to try again.
     pub(super) unreachable: BTreeMap<WorkerId, Time>,
+    /// What it has goes to others, if it drains.
+    pub(super) handover: Handover,
     /// Objects that it need not keep.
     pub(super) drops: Vec<ObjectId>,
     /// Objects on their way to it from here.
@@ -125,6 +128,11 @@ pub(super) struct Stream {
 }
 
 impl Worker {
+    /// Whether it has no attempt, nor is known to stop one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.held == 0 && self.leaving.is_empty()
+    }
+
     /// Slots that nothing uses.
     pub(super) fn idle(&self) -> u32 {
         self.free.cpus.saturating_sub(self.small)
@@ -253,6 +261,7 @@ impl Scheduler {
             starts: Vec::new(),
             objects: BTreeSet::new(),
             unreachable: BTreeMap::new(),
+            handover: Handover::default(),
             drops: Vec::new(),
             gifts: VecDeque::new(),
             cancels: [Vec::new(), Vec::new()],
@@ -275,6 +284,7 @@ impl Scheduler {
         let Some(worker) = self.heard(id) else { return };
         if self.workers[worker].health != Health::Draining {
             self.draining.push(worker);
+            self.workers[worker].handover.begin();
         }
         self.change(worker, |w| w.health = Health::Draining);
         self.worker_set += 1;
@@ -454,7 +464,7 @@ impl Scheduler {
 
     /// Lets drained workers go.
     pub(super) fn dismiss(&mut self, actions: &mut Vec<Action>) {
-        let done = |slot: &u32| self.workers[*slot].held == 0 && self.workers[*slot].leaving.is_empty();
+        let done = |slot: &u32| self.workers[*slot].is_idle() && self.workers[*slot].handover.is_done();
         let mut drained: Vec<u32> = self.draining.iter().copied().filter(done).collect();
         drained.sort_unstable_by_key(|slot| self.workers[*slot].id);
         for slot in drained {

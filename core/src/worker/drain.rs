@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 pub(super) enum Stay {
     /// It works.
     Working,
-    /// It finishes what runs, until then.
+    /// It finishes what runs, and keeps what it has until others have it, until then.
     Draining { until: Time },
     /// What still ran was killed. Nothing is reported of it: it goes with the link, as a lost worker's attempts do.
     Breaking,
@@ -56,9 +56,14 @@ impl Brain {
         }
     }
 
-    /// Leaves once nothing is left to do or to say.
+    /// Leaves once nothing is left to do or to say. With objects it stays until the coordinator lets it go: others may be
+    /// fetching them.
     pub(super) fn leave(&mut self, actions: &mut Vec<Action>) {
-        let leaving = matches!(self.stay, Stay::Draining { .. } | Stay::Breaking);
+        let leaving = match self.stay {
+            Stay::Draining { .. } => self.objects.is_empty(),
+            Stay::Breaking => true,
+            Stay::Working | Stay::Left => false,
+        };
         if leaving && self.attempts.is_empty() && self.reports.is_empty() {
             self.stay = Stay::Left;
             actions.push(Action::Leave);

@@ -27,7 +27,8 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
 
     LINE is the join line that `plait coordinator` prints; `-` reads it from stdin; without it PLAIT_ADDRESS counts,
     then the key file that a coordinator on the same home directory wrote. SIGTERM drains: what has not begun goes back
-    at once, what runs gets 30 seconds. A second SIGTERM ends the worker now.
+    at once, what runs gets 30 seconds, and large results that are nowhere else go to other workers. A second SIGTERM
+    ends the worker now.
     """
     amounts = [_resource(text) for text in resources]
     if line is not None and line != "-":

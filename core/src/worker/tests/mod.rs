@@ -38,6 +38,7 @@ scenarios! {
     a_soiled_executor_is_replaced
     started_travels_for_what_lives_long
     a_drained_worker_returns_waits_and_leaves
+    a_drained_worker_keeps_what_others_may_fetch
     a_drain_ends_in_time
     a_lost_link_is_forgotten
     reports_wait_for_credit
