@@ -5,7 +5,7 @@
 //! name and could come first, but only the peer at the other end of the stream has heard the token. That it has come is
 //! said over the stream again, so nobody hands anything to one who only sits where the place was.
 //!
-//! Where nobody comes (a tunnel, another network namespace) all goes as bytes. What is handed over is sealed memory,
+//! Who does not come (at the other end of a tunnel, from another network namespace) says so, and all goes as bytes. What is handed over is sealed memory,
 //! which the receiver looks at before it takes it: neither end trusts the other more than before.
 
 use super::framed::Land;
@@ -26,8 +26,10 @@ use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -74,13 +76,18 @@ pub(super) struct SideWay {
     courier: OnceLock<Courier>,
     /// The peer knows that it leads here.
     met: AtomicBool,
+    /// The peer said that it does not come.
+    declined: AtomicBool,
+    /// The peer awaits one who does not come, and is to be told.
+    regrets: AtomicBool,
 }
 
 impl SideWay {
     /// Without a store nobody is met.
     pub(super) fn new(land: Land, part: Part) -> Self {
         let part = if land.is_some() { part } else { Part::Neither };
-        Self { land, part, courier: OnceLock::new(), met: AtomicBool::new(false) }
+        let [met, declined, regrets] = [false; 3].map(AtomicBool::new);
+        Self { land, part, courier: OnceLock::new(), met, declined, regrets }
     }
 
     /// Where segments are put together that come as bytes.
@@ -103,15 +110,29 @@ impl SideWay {
     /// The peer has said something that is no message.
     pub(super) fn hear(&self, signal: Signal) {
         match signal {
-            Signal::Meet(meeting) if self.part == Part::Guest => {
+            Signal::Meet(meeting) => {
                 // Whoever cannot be reached there gets bytes.
-                if let Ok(socket) = come(&meeting) {
-                    self.join(socket);
-                }
+                let came = self.part == Part::Guest && come(&meeting).is_ok_and(|socket| self.join(socket));
+                self.regrets.store(!came, Ordering::Relaxed);
             }
             Signal::Met if self.part == Part::Guest => self.met.store(true, Ordering::Relaxed),
-            Signal::Meet(_) | Signal::Met => {}
+            Signal::Decline if self.part == Part::Host => self.declined.store(true, Ordering::Relaxed),
+            Signal::Met | Signal::Decline => {}
         }
+    }
+
+    /// Waits for the peer, as long as it does not say that it stays away.
+    pub(super) fn poll_guest(&self, awaited: &mut Awaited, cx: &mut Context<'_>) -> Poll<io::Result<Arc<OwnedFd>>> {
+        // The side of the link that hears it is read by the same task: there is nobody to wake.
+        if self.declined.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
+        awaited.as_mut().poll(cx)
+    }
+
+    /// Whether the peer is to be told that nobody comes: once.
+    pub(super) fn take_regrets(&self) -> bool {
+        self.regrets.swap(false, Ordering::Relaxed)
     }
 
     /// The peer is at the other end of this socket. Only the first one is.
@@ -130,6 +151,9 @@ impl SideWay {
         depot.receive(courier, offset, length)
     }
 }
+
+/// A peer that may come.
+pub(super) type Awaited = Pin<Box<dyn Future<Output = io::Result<Arc<OwnedFd>>> + Send>>;
 
 /// Where a peer is awaited.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use super::framed::{Terms, cut, ticks};
 use super::link::{Closed, LossReason};
-use super::near::SideWay;
+use super::near::{Awaited, SideWay};
 use super::pipe::Pipe;
 use super::watched::watched;
 use crate::store::passing::{Courier, Departures};
@@ -18,7 +18,6 @@ use rustix::net::SendFlags;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -40,7 +39,10 @@ pub(super) async fn write<Out: Message, S: AsyncWrite>(
     let (mut batch, mut beat) = (Vec::new(), ticks(terms.heartbeat));
     loop {
         let next = poll_fn(|cx| {
-            if let Some(Poll::Ready(guest)) = awaited.as_mut().map(|awaited| awaited.as_mut().poll(cx)) {
+            if way.take_regrets() {
+                return Poll::Ready(Next::Regrets);
+            }
+            if let Some(Poll::Ready(guest)) = awaited.as_mut().map(|awaited| way.poll_guest(awaited, cx)) {
                 return Poll::Ready(Next::Met(guest));
             }
             match pipe.poll_take(cx, &mut batch, limits::WRITE_MESSAGES) {
@@ -50,6 +52,7 @@ pub(super) async fn write<Out: Message, S: AsyncWrite>(
         });
         match next.await {
             Next::Beat => outlet.encoder.heartbeat(),
+            Next::Regrets => outlet.encoder.signal(Signal::Decline),
             Next::Met(guest) => {
                 awaited = None;
                 outlet.meet(guest);
@@ -67,10 +70,8 @@ enum Next {
     Beat,
     Taken(Result<(), Closed>),
     Met(io::Result<Arc<OwnedFd>>),
+    Regrets,
 }
-
-/// A peer that may come.
-type Awaited = Pin<Box<dyn Future<Output = io::Result<Arc<OwnedFd>>> + Send>>;
 
 /// The writing side of a link.
 struct Outlet<'a, S> {
@@ -89,7 +90,8 @@ impl<S: AsyncWrite> Outlet<'_, S> {
         self.encoder.signal(Signal::Meet(place.meeting));
         self.drain().await?;
         let mut awaited: Awaited = Box::pin(place.welcome());
-        let Ok(guest) = timeout(limits::MEET_PATIENCE, awaited.as_mut()).await else { return Ok(Some(awaited)) };
+        let guest = poll_fn(|cx| self.way.poll_guest(&mut awaited, cx));
+        let Ok(guest) = timeout(limits::MEET_PATIENCE, guest).await else { return Ok(Some(awaited)) };
         self.meet(guest);
         Ok(None)
     }

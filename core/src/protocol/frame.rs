@@ -12,7 +12,8 @@
 //! PassedEnd as Passed; the value ends here
 //! Meet     first = MEET_BODY_BYTES: name and token of a place where a peer on the same machine is awaited ([`Meeting`])
 //! Met      both 0; it has come, and memory may be passed to whoever awaited it
-//! Heartbeat, both 0; between any two frames, as Meet and Met
+//! Decline  both 0; it does not come
+//! Heartbeat, both 0; between any two frames, as Meet, Met and Decline
 //! Hello    first = bytes; only before the first of the others (see `read_hello`)
 //! ```
 //!
@@ -67,6 +68,8 @@ pub enum Signal {
     Meet(Meeting),
     /// It has come: memory can be passed from now on.
     Met,
+    /// It does not come: nobody need wait for it.
+    Decline,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,7 @@ enum Kind {
     Segment = 8,
     Meet = 9,
     Met = 10,
+    Decline = 11,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -117,6 +121,7 @@ impl Header {
             8 => Kind::Segment,
             9 => Kind::Meet,
             10 => Kind::Met,
+            11 => Kind::Decline,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -131,7 +136,7 @@ impl Header {
             Kind::Passed | Kind::PassedEnd => ((FramePart::Passed, PASSED_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Segment => ((FramePart::Segment, SEGMENT_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Meet => ((FramePart::Meeting, MEET_BODY_BYTES), (FramePart::Data, 0)),
-            Kind::Heartbeat | Kind::Met => ((FramePart::Control, 0), (FramePart::Data, 0)),
+            Kind::Heartbeat | Kind::Met | Kind::Decline => ((FramePart::Control, 0), (FramePart::Data, 0)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
         let first = within(first, first_limit)?;
@@ -143,9 +148,14 @@ impl Header {
             Kind::Passed | Kind::PassedEnd => PASSED_BODY_BYTES,
             Kind::Segment => SEGMENT_BODY_BYTES,
             Kind::Meet => MEET_BODY_BYTES,
-            Kind::Control | Kind::Part | Kind::Data | Kind::DataEnd | Kind::Heartbeat | Kind::Met | Kind::Hello => {
-                first
-            }
+            Kind::Control
+            | Kind::Part
+            | Kind::Data
+            | Kind::DataEnd
+            | Kind::Heartbeat
+            | Kind::Met
+            | Kind::Decline
+            | Kind::Hello => first,
         };
         if first != announces {
             return Err(FrameError::DamagedHeader);

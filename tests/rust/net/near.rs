@@ -154,14 +154,63 @@ async fn invited(stream: &mut DuplexStream) -> Meeting {
     }
 }
 
-fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
+fn knock(meeting: &Meeting) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let name = format!("plait-{:032x}", u128::from_be_bytes(meeting.name));
-    connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name")).expect("it is awaited");
+    connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+    Ok(socket)
+}
+
+fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
+    let socket = knock(meeting).expect("it is awaited");
     if !shown.is_empty() {
         send(&socket, shown, SendFlags::NOSIGNAL).expect("sent");
     }
     socket
+}
+
+/// The first signal of a peer that is told this.
+async fn answer(to: Signal, part: Part) -> Signal {
+    let (mut a, b) = duplex(64 << 10);
+    let _far: Far = framed_on(b, Terms::default(), Some(Depot::of_client(Store::new())), part);
+    a.write_all(&stream_of(to)).await.expect("there is room");
+    let mut decoder = Decoder::<ToWorker>::new();
+    loop {
+        let byte = soon(a.read_u8()).await.expect("it speaks");
+        decoder.feed(&[byte], &mut Vec::new()).expect("frames");
+        if let Some(signal) = decoder.take_signal() {
+            return signal;
+        }
+    }
+}
+
+fn stream_of(signal: Signal) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    encoder.signal(signal);
+    encoder.chunks().iter().flatten().copied().collect()
+}
+
+#[tokio::test]
+async fn who_does_not_come_says_so() {
+    let nowhere = Signal::Meet(Meeting { name: [0; 16], token: [0; 16] });
+    for part in [Part::Guest, Part::Neither] {
+        assert_eq!(answer(nowhere, part).await, Signal::Decline, "{part:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_come_is_not_waited_for() {
+    let (a, mut b) = duplex(64 << 10);
+    let near: Near = framed_on(a, Terms::default(), Some(Depot::of_client(Store::new())), Part::Host);
+    let meeting = invited(&mut b).await;
+    b.write_all(&stream_of(Signal::Decline)).await.expect("there is room");
+    near.sender.send(FromWorker::Draining).expect("it is open");
+    let (mut decoder, mut got) = (Decoder::<FromWorker>::new(), Vec::new());
+    while got.is_empty() {
+        let byte = soon(b.read_u8()).await.expect("it speaks");
+        decoder.feed(&[byte], &mut got).expect("frames");
+    }
+    assert!(knock(&meeting).is_err(), "the place is closed");
 }
 
 /// Whether whoever awaited the owner of this socket has closed its end.
@@ -222,9 +271,7 @@ async fn nothing_is_handed_over_before_the_peer_says_so() {
     };
     let (_place, mut spy) = other;
     let meeting = invited(&mut spy).await;
-    let mut encoder = Encoder::new();
-    encoder.signal(Signal::Meet(meeting));
-    a.write_all(&encoder.chunks().iter().flatten().copied().collect::<Vec<u8>>()).await.expect("there is room");
+    a.write_all(&stream_of(Signal::Meet(meeting))).await.expect("there is room");
     let segment = store.write(&[&vec![5; LENGTH]]).expect("there is memory").remove(0);
     far.sender.send(ToWorker::Give { object: Default::default(), value: segment.into() }).expect("it is open");
     let (mut decoder, mut got) = (Decoder::<ToWorker>::new(), Vec::new());

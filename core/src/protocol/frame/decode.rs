@@ -214,7 +214,9 @@ impl<M: Message> Decoder<M> {
                     Fed::Waiting => return Ok(Fed::Waiting),
                 },
                 Kind::Control | Kind::Part => self.take_control(frame, bytes, messages)?,
-                Kind::Heartbeat | Kind::Met | Kind::Hello => unreachable!("{:?} is not entered", frame.kind),
+                Kind::Heartbeat | Kind::Met | Kind::Decline | Kind::Hello => {
+                    unreachable!("{:?} is not entered", frame.kind)
+                }
             }
         }
         Ok(Fed::All)
@@ -238,6 +240,7 @@ impl<M: Message> Decoder<M> {
         match header.kind {
             Kind::Heartbeat => {}
             Kind::Met => self.signal = Some(Signal::Met),
+            Kind::Decline => self.signal = Some(Signal::Decline),
             Kind::Meet => self.frame = Some(header),
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
             Kind::Data | Kind::DataEnd => {
@@ -410,6 +413,7 @@ impl<M: Message> Decoder<M> {
             | Kind::Segment
             | Kind::Meet
             | Kind::Met
+            | Kind::Decline
             | Kind::Heartbeat
             | Kind::Hello => messages.push(message),
         }

@@ -103,6 +103,7 @@ impl Encoder {
         let header = match signal {
             Signal::Meet(_) => Header { kind: Kind::Meet, first: MEET_BODY_BYTES, second: 0 },
             Signal::Met => Header { kind: Kind::Met, first: 0, second: 0 },
+            Signal::Decline => Header { kind: Kind::Decline, first: 0, second: 0 },
         };
         self.tail.extend_from_slice(&header.to_bytes());
         if let Signal::Meet(Meeting { name, token }) = signal {
