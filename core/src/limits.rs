@@ -16,8 +16,8 @@ pub const MESSAGE_BYTES: u64 = 64 << 30;
 pub const MESSAGE_PARTS: usize = 64;
 /// Largest data frame, in bytes: what a heartbeat may have to wait for.
 pub const DATA_FRAME_BYTES: usize = 256 << 10;
-/// Segments of at least this many bytes are passed between a worker and its executors as memory, smaller ones as bytes:
-/// below it a descriptor, a mapping and fresh pages cost more than the copies they spare.
+/// Segments of at least this many bytes are passed between processes of one machine as memory, smaller ones as bytes: below it a
+/// descriptor, a mapping and fresh pages cost more than the copies they spare.
 pub const PASSED_BYTES: usize = 256 << 10;
 /// Most descriptors that leave ahead of their frames: what waits for a receiver that reads frames slowly.
 pub const PASSED_AT_ONCE: usize = 16;
