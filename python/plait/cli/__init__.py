@@ -6,8 +6,10 @@ Each verb has a file of its own, loaded when it is asked for. Exit codes, the sa
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
+from collections.abc import Callable
 from typing import NoReturn
 
 import click
@@ -50,9 +52,16 @@ def verbs() -> None:
     """Distributed computing for Python with a Rust core."""
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM do what Ctrl-C does: what runs natively takes both as the wish to end in order."""
+def run_until_told(run: Callable[[], None]) -> None:
+    """Run something native that takes Ctrl-C, and SIGTERM likewise, as the wish to end in order.
+
+    One that comes when it has ended already, because its peer was told too, changes nothing any more.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        run()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from plait import _config, _native
-from plait.cli import end_on_sigterm
+from plait.cli import run_until_told
 
 
 @click.command("coordinator")
@@ -13,8 +13,7 @@ from plait.cli import end_on_sigterm
 @click.option("--advertise", metavar="HOST", help="The name or address under which others reach this machine.")
 def command(bind: str, advertise: str | None) -> None:
     """Start a coordinator and print the join lines. Ctrl-C or SIGTERM ends it."""
-    end_on_sigterm()
-    _native.serve_coordinator(bind, advertise, _config.home(), _announce)
+    run_until_told(lambda: _native.serve_coordinator(bind, advertise, _config.home(), _announce))
 
 
 def _announce(worker: str, client: str) -> None:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from plait import _config, _native
-from plait.cli import end_on_sigterm, lines
+from plait.cli import lines, run_until_told
 
 #: The largest amount of a named resource.
 MOST = 1e12
@@ -34,9 +34,9 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
     if line is not None and line != "-":
         _hide(line)
     join_line = lines.worker_line(line)
-    end_on_sigterm()
     name = f"{os.uname().nodename}:{os.getpid()}"
-    _native.run_worker(join_line, slots or _config.slots(), amounts, _config.launch(), name)
+    count = slots or _config.slots()
+    run_until_told(lambda: _native.run_worker(join_line, count, amounts, _config.launch(), name))
 
 
 def _resource(text: str) -> tuple[str, int]:
