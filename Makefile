@@ -93,7 +93,7 @@ bench-scheduler: needs ## the scheduler and the shells alone, without Python
 	cargo bench --locked
 
 .PHONY: bench-scale
-bench-scale: needs ## the scheduler as the cluster grows to 1,000 workers and 10,000,000 tasks (ARGS=--quick: a tenth of them)
+bench-scale: needs ## the scheduler as the cluster grows to 1,000 workers and 10,000,000 tasks (ARGS=--quick: a tenth of them; ARGS="wide 100": one case, one size)
 	cargo bench --locked -p plait-core --bench scale -- $(ARGS)
 
 .PHONY: fuzz

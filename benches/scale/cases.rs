@@ -1,7 +1,7 @@
 //! What the cluster goes through. Each case begins with a cluster of its own and says how its steps went.
 
 use crate::clock::resident_bytes;
-use crate::cluster::{BATCH, Cluster, Results, Work};
+use crate::cluster::{BATCH, Cluster, Make, Results, USUAL, Work};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
 use plait_core::spec::{Cancel, Errors, Finish, Grouping, Request, Retention, RunSpec};
 use std::time::Duration;
@@ -169,15 +169,13 @@ pub(crate) fn runs(size: Size) -> Vec<Phase> {
         open(cluster, session, 1, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
         finish(cluster, 1);
     });
+    let mut result = 0;
     recorder.phase("its objects, combined", size.tasks, |cluster| {
-        cluster.results = Results::Stored;
-        let result = open(cluster, session, 2, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
-        finish(cluster, 1);
-        cluster.results = Results::Sent;
-        cluster.ask(session, Request::Release(vec![Seq(result)]));
-        cluster.hear_out(Work::Goes);
+        result = open(cluster, session, 2, size.tasks, Finish::Combine { function, grouping: Grouping::Items });
+        finish_stored(cluster, 1);
         cluster.come_to_rest();
     });
+    recorder.phase("that is released", size.tasks, |cluster| release(cluster, Seq(result)));
     recorder.phase("run, cancelled", size.tasks, |cluster| {
         let result = open(cluster, session, 3, size.tasks, reduce());
         (0..10).for_each(|_| cluster.step(Work::Goes));
@@ -316,6 +314,156 @@ pub(crate) fn functions(size: Size) -> Vec<Phase> {
         cluster.come_to_rest();
     });
     recorder.phases
+}
+
+/// What those need whose inputs are as many as there are tasks: bytes at first, objects with their workers then.
+pub(crate) fn wide(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    recorder.cluster.make = Make { listens: true, ..USUAL };
+    join_all(&mut recorder, size);
+    make_inputs(&mut recorder.cluster, size);
+    wide_task(&mut recorder, size, ["all bytes: submitted", "lost, begun again", "cancelled", "ended"]);
+    recorder.phase("a thousand need some", size.tasks, |cluster| {
+        let each = size.tasks / 1_000;
+        cluster.submit(SessionId(0), 1_000, |n, task| {
+            task.inputs = (n * each..(n + 1) * each).map(Seq).collect();
+        });
+        finish(cluster, 1_000);
+        cluster.come_to_rest();
+    });
+    release_all(&mut recorder.cluster, size.tasks);
+    recorder.phases
+}
+
+/// The same with objects, and a task that makes one of them.
+pub(crate) fn wide_objects(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    recorder.cluster.make = Make { listens: true, ..USUAL };
+    join_all(&mut recorder, size);
+    recorder.cluster.results = Results::Stored;
+    make_inputs(&mut recorder.cluster, size);
+    wide_task(&mut recorder, size, ["all objects: submitted", "lost, begun again", "cancelled", "ended as an object"]);
+    let last = recorder.cluster.number(session, 0) - 1;
+    recorder.phase("what it had released", size.tasks, |cluster| {
+        release_all(cluster, size.tasks);
+    });
+    recorder.phase("all lost, made again", size.tasks, |cluster| {
+        cluster.lose(size.workers as usize);
+        cluster.submit(session, 1, |_, task| task.inputs = [Seq(last)].into());
+        for _ in 0..size.workers {
+            cluster.join();
+        }
+        finish_sent(cluster, 1);
+    });
+    recorder.phase("it is released", size.tasks, |cluster| release(cluster, Seq(last)));
+    recorder.phases
+}
+
+/// A row of objects, each made from the one before: when only the last is left, and when that goes.
+pub(crate) fn row(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    recorder.cluster.make = Make { listens: true, ..USUAL };
+    recorder.cluster.results = Results::Stored;
+    recorder.cluster.join();
+    let length = size.tasks / 10;
+    recorder.phase("a row of objects", length, |cluster| {
+        cluster.submit(session, length, |n, task| {
+            task.retention = Retention::Release;
+            task.inputs = n.checked_sub(1).map(Seq).into_iter().collect();
+        });
+        finish(cluster, length);
+        release_all(cluster, length - 1);
+    });
+    recorder.phase("all lost, made again", length, |cluster| {
+        cluster.lose(1);
+        cluster.submit(session, 1, |_, task| task.inputs = [Seq(length - 1)].into());
+        cluster.join();
+        finish_sent(cluster, 1);
+    });
+    recorder.phase("the last is released", length, |cluster| release(cluster, Seq(length - 1)));
+    recorder.phases
+}
+
+/// A worker of 1,024 slots with tasks so short that its queue is as long as it may be.
+pub(crate) fn full(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    recorder.cluster.make = Make { slots: 1_024, run_micros: 100, listens: true };
+    recorder.cluster.join();
+    recorder.phase("a full worker", size.tasks, |cluster| {
+        cluster.submit(SessionId(0), size.tasks, |_, _| {});
+        (0..size.tasks / 4_096).for_each(|_| cluster.step(Work::Goes));
+        cluster.submit(SessionId(0), size.tasks, |_, _| {});
+        cluster.come_to_rest();
+    });
+    recorder.phase("it is lost", 1, |cluster| {
+        cluster.lose(1);
+        cluster.come_to_rest();
+    });
+    recorder.phases
+}
+
+fn make_inputs(cluster: &mut Cluster, size: Size) {
+    cluster.submit(SessionId(0), size.tasks, |_, task| task.retention = Retention::Release);
+    finish(cluster, size.tasks);
+    cluster.come_to_rest();
+    cluster.spans.clear();
+}
+
+/// A task that needs all: it comes and begins, is lost with its worker and begins elsewhere, is cancelled; another ends.
+fn wide_task(recorder: &mut Recorder, size: Size, names: [&'static str; 4]) {
+    let session = SessionId(0);
+    let submit = |cluster: &mut Cluster| {
+        let all: Box<[Seq]> = (0..size.tasks).map(Seq).collect();
+        cluster.submit(session, 1, |_, task| {
+            task.inputs = all.clone();
+            task.retention = Retention::Release;
+        })
+    };
+    recorder.phase(names[0], size.tasks, |cluster| {
+        submit(cluster);
+        cluster.come_to_rest();
+    });
+    recorder.phase(names[1], size.tasks, |cluster| {
+        cluster.lose_busiest();
+        cluster.join();
+        cluster.come_to_rest();
+    });
+    recorder.phase(names[2], size.tasks, |cluster| {
+        let task = Seq(cluster.number(session, 0) - 1);
+        cluster.ask(session, Request::Cancel { tasks: vec![task], cancel: Cancel::Running });
+        finish(cluster, 1);
+        cluster.come_to_rest();
+    });
+    recorder.phase(names[3], size.tasks, |cluster| {
+        submit(cluster);
+        finish(cluster, 1);
+        cluster.come_to_rest();
+    });
+}
+
+fn release(cluster: &mut Cluster, task: Seq) {
+    cluster.ask(SessionId(0), Request::Release(vec![task]));
+    cluster.hear_out(Work::Goes);
+    cluster.come_to_rest();
+}
+
+/// Has all objects made again that the next task needs, whose own value travels.
+fn finish_sent(cluster: &mut Cluster, more: u64) {
+    cluster.travels = Some(Seq(cluster.number(SessionId(0), 0) - 1));
+    finish(cluster, more);
+    cluster.come_to_rest();
+}
+
+fn release_all(cluster: &mut Cluster, count: u64) {
+    for first in (0..count).step_by(BATCH as usize) {
+        let tasks = (first..count.min(first + BATCH)).map(Seq).collect();
+        cluster.ask(SessionId(0), Request::Release(tasks));
+        cluster.step(Work::Goes);
+    }
+    cluster.hear_out(Work::Goes);
+    cluster.come_to_rest();
 }
 
 fn join_all(recorder: &mut Recorder, size: Size) {

@@ -9,7 +9,9 @@ use plait_core::limits;
 use plait_core::outcome::{Ending, Notice, Outcome, Report};
 use plait_core::resource::Resources;
 use plait_core::scheduler::{Action, Config, Event, Scheduler, Watch, World};
-use plait_core::spec::{Call, FunctionSpec, Offer, Options, PythonVersion, Request, Retention, TaskSpec};
+use plait_core::spec::{
+    Call, Fingerprint, FunctionSpec, Offer, Options, Peer, PythonVersion, Request, Retention, TaskSpec,
+};
 use plait_core::time::Time;
 use plait_core::value::{Stored, Value};
 use plait_core::window::{self, Owed};
@@ -21,8 +23,6 @@ pub(crate) const SLOTS: u32 = 64;
 pub(crate) const ARGS_BYTES: usize = 32;
 /// Tasks of one message.
 pub(crate) const BATCH: u64 = limits::BATCH_ITEMS as u64;
-/// What a task runs, in microseconds, as its worker reports it: workers hold a few in advance.
-const RUN_MICROS: u64 = 50_000;
 /// Between two steps.
 const PAUSE: Duration = Duration::from_millis(1);
 const PYTHON: PythonVersion = PythonVersion { major: 3, minor: 12 };
@@ -43,12 +43,28 @@ pub(crate) enum Work {
     Stands,
 }
 
+/// What a worker is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Make {
+    pub(crate) slots: u32,
+    /// What its tasks run, in microseconds, as it reports it: it is given a few in advance.
+    pub(crate) run_micros: u64,
+    /// Whether others can fetch from it.
+    pub(crate) listens: bool,
+}
+
+/// A worker as most are.
+pub(crate) const USUAL: Make = Make { slots: SLOTS, run_micros: 50_000, listens: false };
+
 /// A worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Hand {
+    make: Make,
     /// In the order in which they begin; the first so many are known to run.
     held: VecDeque<AttemptId>,
     started: usize,
+    /// How many inputs each lacks that lacks some.
+    incoming: BTreeMap<AttemptId, u64>,
     owed: Owed,
     /// What it has to say beside.
     words: VecDeque<Event>,
@@ -61,6 +77,7 @@ pub(crate) struct Cluster {
     clock: Clock,
     now: Time,
     hands: BTreeMap<WorkerId, Hand>,
+    pub(crate) make: Make,
     next_worker: u32,
     /// Where to go on, so that each has its turn.
     turn: WorkerId,
@@ -73,6 +90,8 @@ pub(crate) struct Cluster {
     next_seq: BTreeMap<SessionId, u64>,
     pub(crate) done: u64,
     pub(crate) results: Results,
+    /// A task whose result travels in any case.
+    pub(crate) travels: Option<Seq>,
     /// The first task that is to raise, for whoever wants one to.
     pub(crate) raises: Option<(SessionId, Seq)>,
     /// How long each step took since this was last taken.
@@ -96,6 +115,7 @@ impl Cluster {
             clock: Clock::new(),
             now: Time::ZERO,
             hands: BTreeMap::new(),
+            make: USUAL,
             next_worker: 0,
             turn: WorkerId(0),
             beaten: WorkerId(0),
@@ -105,6 +125,7 @@ impl Cluster {
             next_seq: BTreeMap::new(),
             done: 0,
             results: Results::Sent,
+            travels: None,
             raises: None,
             spans: Vec::new(),
             actions: Vec::new(),
@@ -134,14 +155,16 @@ impl Cluster {
     pub(crate) fn join(&mut self) -> WorkerId {
         let worker = WorkerId(self.next_worker);
         self.next_worker += 1;
+        let Make { slots, listens, .. } = self.make;
+        let peer = Peer { address: ([127, 0, 0, 1], 9_000).into(), key: Fingerprint::default() };
         let offer = Offer {
             name: format!("host-{worker}").into(),
-            capacity: Resources::cpus(SLOTS),
-            queue: limits::WORKER_QUEUE_PER_SLOT * SLOTS,
+            capacity: Resources::cpus(slots),
+            queue: limits::WORKER_QUEUE_PER_SLOT * slots,
             python: PYTHON,
-            peer: None,
+            peer: listens.then_some(peer),
         };
-        self.hands.insert(worker, Hand::default());
+        self.hands.insert(worker, Hand::new(self.make));
         self.step_with(vec![Event::WorkerJoined { worker, offer, watch: Watch::Heartbeat }]);
         worker
     }
@@ -153,6 +176,14 @@ impl Cluster {
             self.hands.remove(worker);
         }
         lost.into_iter().for_each(|worker| self.step_with(vec![Event::WorkerLost { worker }]));
+    }
+
+    /// The worker that has most to do, if any has something, is gone.
+    pub(crate) fn lose_busiest(&mut self) {
+        let busiest = self.hands.iter().max_by_key(|(_, hand)| hand.held.len());
+        let worker = *busiest.expect("there are workers").0;
+        self.hands.remove(&worker);
+        self.step_with(vec![Event::WorkerLost { worker }]);
     }
 
     /// A client asks for something.
@@ -262,6 +293,11 @@ impl Cluster {
         let after = self.hands.range(self.turn..).chain(self.hands.range(..self.turn));
         let listed: Vec<WorkerId> = after.filter_map(busy).collect();
         let share = (most / listed.len().max(1)).max(1);
+        let Self { results, travels, raises, .. } = *self;
+        let ending = |attempt: AttemptId| match results {
+            Results::Stored if travels == Some(attempt.task.seq) => ending(attempt, Results::Sent, raises),
+            results => ending(attempt, results, raises),
+        };
         let mut weight = 0;
         for worker in listed {
             if weight >= most {
@@ -269,7 +305,7 @@ impl Cluster {
             }
             self.turn = WorkerId(worker.0 + 1);
             let hand = self.hands.get_mut(&worker).expect("it is listed");
-            let said = hand.speak(worker, share, &mut self.gone, self.results, self.raises);
+            let said = hand.speak(worker, share, &mut self.gone, &ending);
             weight += said.iter().map(weigh).sum::<usize>();
             events.extend(said);
         }
@@ -291,10 +327,13 @@ impl Cluster {
                 let Some(hand) = self.hands.get_mut(&worker) else { return };
                 hand.owed.take(starts.iter().map(|start| window::cost(start.len())).sum());
                 hand.held.extend(starts.iter().map(|start| start.attempt));
+                let lacks = starts.iter().map(|start| (start.attempt, start.inputs_total - start.inputs.len() as u64));
+                hand.incoming.extend(lacks.filter(|(_, lacks)| *lacks > 0));
                 hand.acknowledge(worker);
             }
-            Action::AppendInputs { worker, inputs, .. } => {
+            Action::AppendInputs { worker, attempt, inputs } => {
                 let Some(hand) = self.hands.get_mut(&worker) else { return };
+                hand.receive(attempt, inputs.len() as u64);
                 hand.owed.take(window::cost(inputs.iter().map(Outcome::len).sum()));
                 hand.acknowledge(worker);
             }
@@ -307,7 +346,7 @@ impl Cluster {
             }
             Action::RecallAttempts { worker, mut attempts } => {
                 let Some(hand) = self.hands.get_mut(&worker) else { return };
-                let runs: HashSet<&AttemptId> = hand.held.iter().take(SLOTS as usize).collect();
+                let runs: HashSet<&AttemptId> = hand.held.iter().take(hand.make.slots as usize).collect();
                 attempts.retain(|attempt| !runs.contains(attempt));
                 self.gone.extend(&attempts);
                 hand.words.push_back(Event::AttemptsReturned { worker, attempts });
@@ -329,8 +368,28 @@ impl Cluster {
 }
 
 impl Hand {
+    fn new(make: Make) -> Self {
+        Self {
+            make,
+            held: VecDeque::new(),
+            started: 0,
+            incoming: BTreeMap::new(),
+            owed: Owed::default(),
+            words: VecDeque::new(),
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         self.held.is_empty() && self.words.is_empty()
+    }
+
+    /// Further inputs of an attempt have come.
+    fn receive(&mut self, attempt: AttemptId, count: u64) {
+        let Some(lacks) = self.incoming.get_mut(&attempt) else { return };
+        *lacks -= count;
+        if *lacks == 0 {
+            self.incoming.remove(&attempt);
+        }
     }
 
     /// Gives credit back once it is worth a message.
@@ -346,8 +405,7 @@ impl Hand {
         worker: WorkerId,
         share: usize,
         gone: &mut HashSet<AttemptId>,
-        results: Results,
-        raises: Option<(SessionId, Seq)>,
+        ending: &dyn Fn(AttemptId) -> Ending,
     ) -> Vec<Event> {
         let mut said = Vec::new();
         let mut weight = 0;
@@ -359,16 +417,23 @@ impl Hand {
         }
         let mut reports = Vec::new();
         while self.started > 0 && reports.len() + weight < share {
+            let Some(attempt) = self.held.front().copied() else { break };
+            let is_gone = gone.contains(&attempt);
+            if self.incoming.contains_key(&attempt) && !is_gone {
+                break;
+            }
             self.started -= 1;
-            let Some(attempt) = self.held.pop_front() else { break };
+            self.held.pop_front();
+            self.incoming.remove(&attempt);
             if !gone.remove(&attempt) {
-                reports.push(Report { attempt, ending: ending(attempt, results, raises), run_micros: RUN_MICROS });
+                let run_micros = self.make.run_micros;
+                reports.push(Report { attempt, ending: ending(attempt), run_micros });
             }
         }
         if !reports.is_empty() {
             said.push(Event::AttemptsEnded { worker, reports });
         }
-        let runs = self.held.len().min(SLOTS as usize);
+        let runs = self.held.len().min(self.make.slots as usize);
         if self.started < runs {
             let begun = self.held.range(self.started..runs).filter(|attempt| !gone.contains(attempt));
             said.push(Event::AttemptsStarted { worker, attempts: begun.copied().collect() });
@@ -392,8 +457,7 @@ fn ending(attempt: AttemptId, results: Results, raises: Option<(SessionId, Seq)>
 /// What an event counts for in a step's bound, as the driver weighs it.
 fn weigh(event: &Event) -> usize {
     match event {
-        Event::Requested { request: Request::Submit(tasks), .. } => tasks.len(),
-        Event::Requested { request: Request::Cancel { tasks, .. } | Request::Release(tasks), .. } => tasks.len(),
+        Event::Requested { request, .. } => request.items(),
         Event::AttemptsEnded { reports, .. } => reports.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
         _ => 1,

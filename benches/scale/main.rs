@@ -1,6 +1,6 @@
 //! The scheduler as the cluster grows: how long its steps take, what a pending task takes of memory, what a task costs.
 //!
-//! `make bench-scale`, or with `ARGS=--quick` a tenth of the tasks. Nothing stands in for the scheduler; workers and
+//! `make bench-scale`, or with `ARGS=--quick` a tenth of the tasks, with `ARGS="wide 100"` one case and size. Nothing stands in for the scheduler; workers and
 //! clients are made up, and say what real ones say, in steps as large as the coordinator's driver makes them. Times are
 //! those of steps alone.
 
@@ -24,12 +24,28 @@ const SIZES: [Size; 4] = [
 /// The most tasks of a case that is not about the backlog.
 const ELSEWHERE: u64 = 1_000_000;
 
+type Case = fn(Size) -> Vec<Phase>;
+
+/// The cases that are not about the backlog, by name.
+const ELSE: [(&str, Case); 10] = [
+    ("graphs", cases::graphs),
+    ("runs", cases::runs),
+    ("classes", cases::classes),
+    ("objects", cases::objects),
+    ("losses", cases::losses),
+    ("functions", cases::functions),
+    ("wide", cases::wide),
+    ("wide-objects", cases::wide_objects),
+    ("row", cases::row),
+    ("full", cases::full),
+];
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let part = if words.iter().any(|word| word == "--quick") { 10 } else { 1 };
     let asked = words.iter().find_map(|word| word.parse().ok());
     match asked.and_then(|workers| SIZES.into_iter().find(|size| size.workers == workers)) {
-        Some(Size { workers, tasks }) => measure(Size { workers, tasks: tasks / part }),
+        Some(Size { workers, tasks }) => measure(Size { workers, tasks: tasks / part }, &words),
         // Each in a process of its own: memory that one has let go of would hide what the next one takes.
         None => SIZES.iter().for_each(|size| measure_apart(size.workers, &words)),
     }
@@ -41,16 +57,20 @@ fn measure_apart(workers: u32, words: &[String]) {
     assert!(ended.is_ok_and(|status| status.success()), "the measurement with {workers} workers failed");
 }
 
-fn measure(size: Size) {
+fn measure(size: Size, words: &[String]) {
     let workers = size.workers;
     println!("\n{workers} workers, {} slots, {} tasks", workers * cluster::SLOTS, size.tasks);
     println!("{:<22}{:>8}{:>11}{:>11}{:>11}{:>12}", "phase", "steps", "median", "99 in 100", "longest", "each");
     let mut over = 0;
-    let (phases, bytes) = cases::backlog(size);
-    phases.iter().for_each(|phase| over += show(phase));
-    println!("{:<22}{bytes:>8.0} bytes, {} of them arguments", "a pending task takes", cluster::ARGS_BYTES);
+    let named = |name| words.iter().any(|word| word == name);
+    let all = named("backlog") || ELSE.iter().all(|(name, _)| !named(name));
+    if all {
+        let (phases, bytes) = cases::backlog(size);
+        phases.iter().for_each(|phase| over += show(phase));
+        println!("{:<22}{bytes:>8.0} bytes, {} of them arguments", "a pending task takes", cluster::ARGS_BYTES);
+    }
     let size = Size { tasks: size.tasks.min(ELSEWHERE), ..size };
-    for case in [cases::graphs, cases::runs, cases::classes, cases::objects, cases::losses, cases::functions] {
+    for (_, case) in ELSE.into_iter().filter(|(name, _)| all || named(name)) {
         case(size).iter().for_each(|phase| over += show(phase));
     }
     println!("{:<22}{over:>8}", format!("longer than {LONG:?}"));

@@ -429,6 +429,22 @@ impl Request {
         }
     }
 
+    /// How many things it is about: what the length of a step is measured by. Inputs do not count: they are tied in slices.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Submit(tasks) => tasks.len(),
+            Self::Cancel { tasks, .. } | Self::Release(tasks) => tasks.len(),
+            Self::ReleaseFunctions(functions) => functions.len(),
+            Self::DefineFunction(_)
+            | Self::DefineOptions { .. }
+            | Self::OpenRun(_)
+            | Self::SealRun { .. }
+            | Self::Put { .. }
+            | Self::Fetch { .. } => 1,
+        }
+    }
+
     /// Whether it carries nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

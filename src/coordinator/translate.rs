@@ -6,7 +6,6 @@ use plait_core::limits;
 use plait_core::protocol::message::client::{Farewell, FromClient, Status, TaskCounts, WorkerState, WorkerStatus};
 use plait_core::protocol::message::worker::FromWorker;
 use plait_core::scheduler::{EndReason, Event, Health, Snapshot, TaskTotals, Watch, WorkerView};
-use plait_core::spec::Request;
 
 /// What a client's message means.
 #[derive(Debug)]
@@ -55,19 +54,9 @@ pub(super) const fn watch(watch: listener::Watch) -> Watch {
 /// How many things an event is about: what a step's length is measured by.
 pub(super) fn weight(event: &Event) -> usize {
     match event {
-        Event::Requested { request, .. } => match request {
-            Request::Submit(tasks) => tasks.len(),
-            Request::Cancel { tasks, .. } | Request::Release(tasks) => tasks.len(),
-            Request::ReleaseFunctions(functions) => functions.len(),
-            Request::DefineFunction(_)
-            | Request::DefineOptions { .. }
-            | Request::OpenRun(_)
-            | Request::SealRun { .. }
-            | Request::Put { .. }
-            | Request::Fetch { .. } => 1,
-        },
+        Event::Requested { request, .. } => request.items(),
         Event::AttemptsEnded { reports, .. } => reports.len(),
-        // All that it holds is placed anew in the same step.
+        // What it holds is placed anew in the same step.
         Event::WorkerLost { .. } => limits::STEP_ITEMS,
         Event::ObjectsHeld { objects, .. } | Event::ObjectsLost { objects, .. } => objects.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
