@@ -93,6 +93,8 @@ pub(crate) struct Ledger {
     dropped: BTreeSet<(WorkerId, ObjectId)>,
     /// What was left by attempts that were not current any more: whoever repeats that is told again to drop it.
     stale: BTreeSet<(WorkerId, ObjectId)>,
+    /// Of each request of this step, in order, the tasks that it cancelled for good if it was taken.
+    requests: Vec<(SessionId, Vec<TaskId>)>,
     faults: u64,
     /// How long a task waits at least before it is unschedulable.
     patience: u64,
@@ -110,6 +112,7 @@ impl Ledger {
             copies: BTreeMap::new(),
             dropped: BTreeSet::new(),
             stale: BTreeSet::new(),
+            requests: Vec::new(),
             faults: 0,
             patience: patience(plan.shape),
             canary: plan.canary,
@@ -219,6 +222,7 @@ impl Ledger {
             }
             Event::ChunkCut { worker, attempt, at } => self.on_chunk_cut(*worker, *attempt, *at),
             Event::SessionCut { session } => {
+                self.doubt_requests(*session);
                 if let Some(facts) = self.sessions.get_mut(session) {
                     facts.cut_since.get_or_insert(now);
                 }
@@ -229,6 +233,7 @@ impl Ledger {
                 }
             }
             Event::SessionResumed { session, taken, .. } => {
+                self.doubt_requests(*session);
                 if let Some(facts) = self.sessions.get_mut(session)
                     && facts.notices > *taken
                 {
@@ -271,6 +276,7 @@ impl Ledger {
 
     fn on_request(&mut self, session: SessionId, request: &Request) {
         let Some(facts) = self.sessions.get_mut(&session).filter(|facts| !facts.closed) else { return };
+        let mut cancelled = Vec::new();
         match request {
             Request::OpenRun(run) => {
                 facts.results.insert(run.id, run.result);
@@ -281,9 +287,11 @@ impl Ledger {
                 facts.run_of.extend(pieces);
             }
             Request::Cancel { tasks, .. } => {
-                for seq in tasks {
-                    let task = self.tasks.entry(TaskId::new(session, *seq)).or_default();
-                    task.never |= task.lease.is_none() && !task.over;
+                for id in tasks.iter().map(|seq| TaskId::new(session, *seq)) {
+                    let task = self.tasks.entry(id).or_default();
+                    if task.lease.is_none() && !task.over && !std::mem::replace(&mut task.never, true) {
+                        cancelled.push(id);
+                    }
                 }
             }
             Request::DefineOptions { id, options } => {
@@ -292,6 +300,31 @@ impl Ledger {
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
             Request::ReleaseFunctions(functions) => facts.released.extend(functions),
             Request::SealRun { .. } | Request::Release(_) | Request::Put { .. } | Request::Fetch { .. } => {}
+        }
+        self.requests.push((session, cancelled));
+    }
+
+    /// A connection is gone, and with it what came over it in this step if it waits.
+    fn doubt_requests(&mut self, session: SessionId) {
+        for (_, cancelled) in self.requests.iter_mut().filter(|(other, _)| *other == session) {
+            let tasks = std::mem::take(cancelled);
+            tasks.into_iter().for_each(|task| self.tasks.entry(task).or_default().never = false);
+        }
+    }
+
+    /// The coordinator has made its step: the last so many requests of each session are not taken yet. When they are, what
+    /// they cancel may have begun.
+    pub(crate) fn on_step(&mut self, waiting: impl Fn(SessionId) -> usize) {
+        let mut counted = BTreeMap::<SessionId, usize>::new();
+        for (session, cancelled) in std::mem::take(&mut self.requests).into_iter().rev() {
+            let later = counted.entry(session).or_default();
+            if *later < waiting(session) {
+                probe!("request waited for an earlier one");
+                for task in cancelled {
+                    self.tasks.entry(task).or_default().never = false;
+                }
+            }
+            *later += 1;
         }
     }
 

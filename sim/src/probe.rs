@@ -57,6 +57,7 @@ pub(crate) const PROBES: &[&str] = &[
     "recall answered with work returned",
     "recall came too late",
     "report after fence ignored",
+    "request waited for an earlier one",
     "result too large",
     "resume resent notices",
     "resume resent requests",

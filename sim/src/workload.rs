@@ -392,7 +392,9 @@ impl Program {
         if !self.rng.chance(1, 4) || self.tasks.is_empty() {
             return Vec::new();
         }
-        let count = 1 + self.rng.below(4);
+        // Some tasks need more than a small slice of a step can be about.
+        let most = if self.rng.chance(1, 20) { 30 } else { 4 };
+        let count = 1 + self.rng.below(most);
         let drawn: Vec<u64> = (0..count).map(|_| self.rng.below(self.tasks.len() as u64)).collect();
         let usable = |n: &u64| {
             let task = &self.tasks[*n as usize];

@@ -2,14 +2,16 @@
 
 use super::fold::{Content, Fold};
 use super::function::called;
+use super::input::Edge;
 use super::leftover::SHELVED;
-use super::object::Object;
+use super::object::{Object, Tie};
 use super::ready::Class;
 use super::run::{Gather, Run, items_of};
 use super::session::{Link, Session};
 use super::slab::NONE;
 use super::task::{Role, State, Task};
 use super::timer::Timer;
+use super::walk::Errand;
 use super::worker::{Force, Health, Seat, Worker};
 use super::{Scheduler, TaskTotals, Wake, Watch};
 use crate::outcome::Outcome;
@@ -29,6 +31,7 @@ impl Scheduler {
         untold.append(&mut self.those_who_heard());
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task, &untold));
         self.check_edges();
+        self.check_walks();
         self.check_objects();
         self.check_force();
         self.check_shares();
@@ -48,6 +51,10 @@ impl Scheduler {
         let due = self.deadline().filter(|(time, _)| *time <= self.now);
         let cut = self.slice.chores == 0 || self.slice.trifles == 0;
         assert!(self.stirred_objects.is_empty() || self.slice.services == 0, "what may be fetched is");
+        assert!(self.walks.is_empty() || self.slice.passes == 0, "who is led past inputs is");
+        assert!(self.behind.is_empty() || self.slice.ties == 0, "what can be taken is");
+        assert!(self.lost.is_empty() || self.slice.chores == 0, "what is lost and awaited is made again");
+        assert!(self.dregs.is_empty() || self.slice.trifles == 0, "what calls were given goes");
         assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
         let told = self.tellings.is_empty() && self.losses.is_empty();
         let ended = self.fallout.is_empty() && told && self.over.is_empty();
@@ -81,7 +88,7 @@ impl Scheduler {
         let runs: u64 = self.runs.iter().map(|(_, run)| run.held()).sum();
         let functions = self.sessions.iter().flat_map(|(_, session)| session.functions.iter());
         let functions: u64 = functions.map(|function| function.spec.body.carried()).sum();
-        let recipes: u64 = self.recipes.values().flatten().map(Outcome::len).sum();
+        let recipes: u64 = self.recipes.values().flat_map(|recipe| &recipe.inputs).map(Outcome::len).sum();
         let gifts: u64 = self.workers.iter().flat_map(|(_, w)| &w.gifts).map(|gift| gift.value.carried()).sum();
         let puts: u64 = self.objects.iter().map(|(_, object)| object.held()).sum();
         assert_eq!(tasks + runs + functions + recipes + gifts + puts, self.held, "bytes held");
@@ -108,6 +115,11 @@ impl Scheduler {
     }
 
     fn check_task(&self, slot: u32, task: &Task, untold: &BTreeSet<u32>) {
+        if let Role::Past = task.role {
+            let parts = self.walks.partings.get(&slot).is_some_and(|parting| parting.edges.len() > 0);
+            let bare = task.is_done() && task.inputs.is_empty() && task.object == NONE && task.dependents == NONE;
+            return assert!(parts && bare, "what is past has only to let go of what it needed");
+        }
         let session = &self.sessions[task.session];
         assert!(task.id.session == session.id && session.index.peek(task.id.seq) == Some(slot), "one number, one task");
         assert!(task.ticket < self.ticket, "tickets ascend");
@@ -142,7 +154,7 @@ impl Scheduler {
                     Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                         retention == Retention::Release
                     }
-                    Role::Made => false,
+                    Role::Made | Role::Past => false,
                     Role::Piece { .. } | Role::Fold { .. } => panic!("pieces and folds go when they are over"),
                 };
                 let alias = task.is_alias();
@@ -157,24 +169,31 @@ impl Scheduler {
 
     fn check_waiting(&self, slot: u32, missing: u32, untold: &BTreeSet<u32>) {
         let task = &self.tasks[slot];
-        let is_missed = |edge: &&u32| untold.contains(*edge) || !self.is_there(self.edges[**edge].input);
+        let is_missed = |edge: &&u32| {
+            let Edge { input, tie, .. } = self.edges[**edge];
+            tie == Tie::Need && (untold.contains(*edge) || !self.is_there(input))
+        };
         if missing == NONE {
             let doomed = self.fallout.iter().any(|(doomed, ticket, _)| (*doomed, *ticket) == (slot, task.ticket));
             return assert!(doomed, "what misses it knows not what is about to fail");
         }
         let shelved = if missing >= SHELVED { SHELVED as usize } else { 0 };
         assert!(shelved == 0 || self.is_leftover_task(slot), "only what is nobody's is shelved");
-        let expected = match task.role {
-            Role::Result { run, .. } if task.object == NONE && shelved == 0 && !self.is_called(run) => {
-                1 + task.inputs.iter().filter(is_missed).count()
-            }
-            Role::Result { .. }
-            | Role::Plain(_)
-            | Role::Put(_)
-            | Role::Piece { .. }
-            | Role::Fold { .. }
-            | Role::Made => shelved + task.inputs.iter().filter(is_missed).count(),
-        };
+        let tied = self.sessions[task.session].intake.as_ref().is_some_and(|intake| intake.ties(slot, task.ticket));
+        let led = usize::from(self.walks.delays(slot) || tied);
+        let expected = led
+            + match task.role {
+                Role::Result { run, .. } if task.object == NONE && shelved == 0 && !self.is_called(run) => {
+                    1 + task.inputs.iter().filter(is_missed).count()
+                }
+                Role::Result { .. }
+                | Role::Plain(_)
+                | Role::Put(_)
+                | Role::Piece { .. }
+                | Role::Fold { .. }
+                | Role::Made
+                | Role::Past => shelved + task.inputs.iter().filter(is_missed).count(),
+            };
         assert!(missing as usize == expected && missing > 0, "a waiting task counts what it misses");
     }
 
@@ -196,7 +215,7 @@ impl Scheduler {
             return false;
         }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => true,
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made | Role::Past => true,
             Role::Result { .. } if task.object != NONE => true,
             Role::Fold { run, start } => !self.runs[run].fold_inputs(start).is_empty(),
             Role::Result { run, .. } => {
@@ -209,15 +228,22 @@ impl Scheduler {
     /// Whoever waits is known to what it waits for, and the reverse.
     fn check_edges(&self) {
         let mut listed = 0;
+        let mut named = BTreeSet::new();
         for (slot, task) in self.tasks.iter() {
-            assert!(task.inputs.iter().all(|edge| self.edges[*edge].dependent == slot), "edges know who waits");
+            let parting = self.walks.partings.get(&slot).map_or(&[][..], |parting| parting.edges.as_slice());
+            for edge in task.inputs.iter().chain(parting) {
+                assert!(self.edges[*edge].dependent == slot && named.insert(*edge), "edges know who waits");
+            }
+        }
+        for (slot, task) in self.tasks.iter() {
             let (mut edge, mut previous, mut here) = (task.dependents, NONE, 0);
             let last = self.edges.get(edge).map_or(NONE, |first| first.previous);
             while edge != NONE {
                 let e = self.edges[edge];
                 let before = if previous == NONE { last } else { previous };
                 assert!(e.input == slot && e.previous == before, "edges are linked both ways");
-                assert!(self.tasks[e.dependent].inputs.contains(&edge), "who is waited for knows it");
+                assert!(named.contains(&edge), "who is waited for knows it");
+                assert!(!e.wanted || e.tie == Tie::Need, "only what is needed is to come");
                 here += 1;
                 (previous, edge) = (edge, e.next);
             }
@@ -225,6 +251,35 @@ impl Scheduler {
             listed += here as usize;
         }
         assert_eq!(listed, self.edges.len(), "every edge is listed");
+    }
+
+    /// Each edge says how its task hangs on it, as far as the task has been led past it.
+    fn check_walks(&self) {
+        for (slot, task) in self.tasks.iter() {
+            let walk = self.walks.get(slot);
+            let resting = matches!(walk, Some(walk) if matches!(walk.errand, Errand::Keep | Errand::Rest));
+            let passed = walk.map_or(task.inputs.len(), |walk| walk.next);
+            let (tie, edges) = match &task.state {
+                State::Done(_) if task.object == NONE => (Tie::Alias, &task.inputs[..]),
+                State::Done(_) => (Tie::Origin, &task.inputs[..passed]),
+                State::Waiting { .. } if self.needs_again(slot) => (Tie::Need, &task.inputs[..passed]),
+                State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => (Tie::Need, &task.inputs[..]),
+            };
+            assert!(edges.iter().all(|edge| self.edges[*edge].tie == tie), "an edge says how a task hangs on it");
+            let stands = match &task.state {
+                State::Done(_) => resting,
+                State::Waiting { .. } => self.walks.delays(slot),
+                State::Ready(_) => false,
+                State::Assigned(_) => walk.is_some_and(|walk| walk.errand == Errand::Want),
+            };
+            assert!(walk.is_none() || stands, "who is led past inputs has a reason");
+        }
+        let lives = |(slot, _): (u32, &_)| self.tasks.get(slot).is_some();
+        assert!(self.walks.iter().all(lives), "only who lives is led");
+    }
+
+    fn needs_again(&self, slot: u32) -> bool {
+        self.walks.get(slot).is_some_and(|walk| walk.errand == Errand::Need)
     }
 
     /// What is kept of all workers together is what they come to one by one.
@@ -282,7 +337,8 @@ impl Scheduler {
 
     fn check_session(&self, slot: u32, session: &Session) {
         let tasks: BTreeSet<u32> = session.index.all().collect();
-        let ours = || self.tasks.iter().filter(|(_, task)| task.session == slot);
+        let is_past = |task: &Task| matches!(task.role, Role::Past);
+        let ours = || self.tasks.iter().filter(|(_, task)| task.session == slot && !is_past(task));
         assert!(ours().map(|(task, _)| task).eq(tasks.iter().copied()), "a session indexes its tasks");
         let pending = ours().filter(|(_, task)| !task.is_done()).count();
         assert_eq!(pending as u64, session.pending, "pending tasks of {}", session.id);
@@ -293,6 +349,7 @@ impl Scheduler {
         for (id, run) in &session.runs {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }
+        assert_eq!(session.intake.is_some(), self.behind.contains(&slot), "what is not taken to its end is");
         assert!(session.fetched.is_empty(), "answers leave with their step");
         assert!(session.divided.is_empty(), "what has become of chunks is told in the step");
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");

@@ -1,7 +1,8 @@
 //! Every invariant of objects, worked out from scratch.
 
 use super::Scheduler;
-use super::object::{Claim, Object, Origin, Show};
+use super::input::Edge;
+use super::object::{Claim, Object, Origin, Show, Tie};
 use super::run::Gather;
 use super::slab::NONE;
 use super::task::{Role, State};
@@ -49,7 +50,7 @@ impl Scheduler {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 retention == Retention::Release
             }
-            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made | Role::Past => false,
         };
         let wanted = retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited();
         assert!(wanted || task.dependents != NONE, "a record that nobody needs goes");
@@ -58,7 +59,8 @@ impl Scheduler {
         assert_eq!(object.here.is_some(), matches!(task.role, Role::Put(_)), "what was put is here");
         assert!(object.given() <= limits::OBJECT_SERVES as usize || object.here.is_none(), "few are given it at once");
         assert!(wanted || task.is_done(), "what nobody wants is not made again");
-        assert!(!(object.is_awaited() && self.is_lost(object.task)), "what is awaited and lost is made again");
+        let turn = self.lost.contains(&object.task) || self.walks.get(object.task).is_some();
+        assert!(turn || !object.is_awaited() || !self.is_lost(object.task), "what is awaited and lost is made again");
     }
 
     /// References, counted from scratch.
@@ -66,9 +68,8 @@ impl Scheduler {
         let task = &self.tasks[object.task];
         let (mut needs, mut aliases, mut edge) = (0, 0, task.dependents);
         while edge != NONE {
-            let dependent = &self.tasks[self.edges[edge].dependent];
-            needs += u32::from(!dependent.is_done());
-            aliases += u32::from(dependent.is_done() && dependent.object == NONE && dependent.state.is_stored());
+            needs += u32::from(self.edges[edge].tie == Tie::Need);
+            aliases += u32::from(self.edges[edge].tie == Tie::Alias);
             edge = self.edges[edge].next;
         }
         let ours = |value: &&Value| value.stored().is_some_and(|stored| stored.object.0.task == task.id);
@@ -91,13 +92,14 @@ impl Scheduler {
 
     /// Where an object is, and who is on the way to it.
     fn check_locations(&self, object: &Object) {
-        if object.losing {
+        if object.is_losing() {
             let nowhere = object.copies.is_empty() && object.here.is_none();
             assert!(nowhere && !object.wants.iter().any(Want::is_coming), "what is being lost is nowhere");
             assert!(self.losses.lists(object.task), "and is lost in turn");
         }
         let stored = self.tasks[object.task].state.is_stored();
-        assert!(stored || (object.copies.is_empty() && object.wants.is_empty()), "only what is made is somewhere");
+        let nowhere = object.copies.is_empty() && !object.wants.iter().any(Want::is_coming);
+        assert!(stored || nowhere, "only what is made is somewhere");
         let mut workers = BTreeSet::new();
         for copy in &object.copies {
             assert!(workers.insert(copy.worker), "a worker holds an object once");
@@ -115,8 +117,8 @@ impl Scheduler {
             let mut edge = self.tasks[object.task].dependents;
             let mut attempts = 0;
             while edge != NONE {
-                let lease = self.tasks[self.edges[edge].dependent].lease();
-                attempts += u32::from(lease.is_some_and(|lease| lease.worker == want.worker));
+                let Edge { dependent, wanted, .. } = self.edges[edge];
+                attempts += u32::from(wanted && self.site_of(dependent) == Some(want.worker));
                 edge = self.edges[edge].next;
             }
             assert_eq!(attempts, want.attempts, "attempts that wait for {} at a worker", object.id());

@@ -1,6 +1,8 @@
 //! Combine: one last call over all outcomes of a run, in order.
 
 use super::Scheduler;
+use super::object::Hold;
+use super::remake::Recipe;
 use super::run::{Gather, Phase, Run};
 use super::task::State;
 use crate::outcome::Outcome;
@@ -24,8 +26,10 @@ pub(super) struct Combine {
     given: BTreeMap<u64, Given>,
     /// All of it in order, once every piece is over; those that are not there yet follow.
     inputs: Vec<Outcome>,
-    /// How many of those are tied to the run's result, if they are with workers.
+    /// How many of those are tied to the run's result, if they are with workers: it alone holds them.
     tied: usize,
+    /// Bytes of all that.
+    bytes: u64,
 }
 
 /// What a piece was given.
@@ -37,7 +41,7 @@ struct Given {
 
 impl Combine {
     pub(super) const fn new() -> Self {
-        Self { ended: BTreeMap::new(), stored: 0, given: BTreeMap::new(), inputs: Vec::new(), tied: 0 }
+        Self { ended: BTreeMap::new(), stored: 0, given: BTreeMap::new(), inputs: Vec::new(), tied: 0, bytes: 0 }
     }
 
     /// A piece is over. Returns the bytes that are held for it: what it was given too, if it came to no value.
@@ -50,6 +54,7 @@ impl Combine {
         }
         self.stored += u64::from(outcome.stored().is_some());
         self.ended.insert(at, outcome);
+        self.bytes += bytes;
         bytes
     }
 
@@ -86,9 +91,9 @@ impl Combine {
         self.inputs.len() - before
     }
 
-    /// Takes up to so many outcomes out, and what failed pieces were given.
+    /// Takes up to so many outcomes out that are not tied to the run's result, and what failed pieces were given.
     pub(super) fn take_outcomes(&mut self, most: usize) -> Vec<Outcome> {
-        let inputs = core::iter::from_fn(|| self.inputs.pop());
+        let inputs = core::iter::from_fn(|| (self.inputs.len() > self.tied).then(|| self.inputs.pop()).flatten());
         let ended = core::iter::from_fn(|| self.ended.pop_first()).map(|(_, outcome)| outcome);
         let mut taken: Vec<Outcome> = inputs.chain(ended).take(most).collect();
         while taken.len() < most
@@ -96,7 +101,14 @@ impl Combine {
         {
             taken.extend(given.into_inputs());
         }
+        self.bytes -= taken.iter().map(Outcome::len).sum::<u64>();
         taken
+    }
+
+    /// Takes out what its call was given.
+    pub(super) fn take_inputs(&mut self) -> Recipe {
+        self.tied = 0;
+        Recipe { inputs: core::mem::take(&mut self.inputs), bytes: core::mem::take(&mut self.bytes) }
     }
 
     /// What its call is given, once every piece is over.
@@ -104,19 +116,22 @@ impl Combine {
         &self.inputs
     }
 
-    /// Every outcome in it.
+    /// Every outcome that its run holds.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        self.ended.values().chain(&self.inputs)
+        self.ended.values().chain(&self.inputs[self.tied..])
     }
 
-    pub(super) fn held(&self) -> u64 {
-        self.given.values().map(Given::len).sum::<u64>() + self.outcomes().map(Outcome::len).sum::<u64>()
+    pub(super) const fn held(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn check(&self) {
+        let outcomes = || self.ended.values().chain(&self.inputs);
+        let bytes = self.given.values().map(Given::len).sum::<u64>() + outcomes().map(Outcome::len).sum::<u64>();
+        assert_eq!(bytes, self.bytes, "bytes of a combine");
         let failed = self.ended.iter().filter(|(_, outcome)| !outcome.is_value()).map(|(at, _)| at);
         assert!(self.given.keys().eq(failed), "what failed pieces were given is kept, no other");
-        let stored = self.outcomes().filter(|outcome| outcome.stored().is_some()).count() as u64;
+        let stored = outcomes().filter(|outcome| outcome.stored().is_some()).count() as u64;
         assert_eq!(stored, self.stored, "values with workers are counted");
     }
 }
@@ -171,7 +186,7 @@ impl Scheduler {
         let (seen, values) = combine.next_to_tie(self.slice.trifles.div_ceil(TRIFLES_PER_TIE));
         let all = combine.is_ready();
         self.slice.trifles = self.slice.trifles.saturating_sub(TRIFLES_PER_TIE * seen);
-        self.tie_values(result, &values);
+        self.tie_values(result, &values, Hold::Ends);
         if all {
             // The run itself, for which it waited like for one more input.
             self.input_arrived(result);

@@ -68,9 +68,12 @@ impl Scheduler {
         self.touch(session);
     }
 
-    /// Has objects shown, as many as there is room for, and one in any case.
+    /// Has objects shown, as many as there is room for and this step may look at; without any on its way, one in any case.
     pub(super) fn show_objects(&mut self, actions: &mut Vec<Action>) {
-        while let Some(object) = self.to_show.front().copied() {
+        while self.slice.services > 0
+            && let Some(object) = self.to_show.front().copied()
+        {
+            self.slice.services -= 1;
             let listed = self.objects.get(object).filter(|o| o.show == Show::Listed);
             let Some((o, worker)) = listed.and_then(|o| Some((o, self.best_holder(o)?))) else {
                 self.to_show.pop_front();

@@ -293,7 +293,7 @@ impl Scheduler {
                 fold.early_sets().iter().for_each(|set| self.start_fold(run, set));
             }
         }
-        if !self.fallout.is_empty() {
+        if !self.fallout.is_empty() || !self.lost.is_empty() {
             // What was placed may be what is cancelled now.
             self.flush_starts(actions);
             self.settle();

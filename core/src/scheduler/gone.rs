@@ -1,12 +1,17 @@
 //! Gone: workers that are there no more, and what is still known of them.
 //!
-//! Nobody finds such a worker, and its attempts are ready again at once. A million objects may be with it and a million
-//! functions be known there: those forget it in slices, and until all have, its place is not given to another.
+//! Nobody finds such a worker, and its attempts are ready again at once: as many in a step as its slice allows, for one of a
+//! thousand slots may hold hundreds of thousands. A million objects may be with it and a million functions be known
+//! there: those forget it in slices too, and until all have, its place is not given to another.
 
 use super::Scheduler;
 use super::function::Functions;
+use super::slab::NONE;
 use crate::id::{FunctionId, SessionId};
 use alloc::vec::Vec;
+
+/// To forget that it has an object takes as long as to pass so many inputs.
+const PASSES_PER_OBJECT: usize = 4;
 
 /// A worker that is gone, and who has forgotten it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +48,9 @@ impl Scheduler {
     /// Forgets what workers that are gone had, as much as this step may. Until then it is as if the news came late.
     pub(super) fn forget_gone(&mut self) {
         while let Some(mut gone) = self.gone.front().copied() {
-            let all = self.forget_objects_at(gone.worker) && self.forget_functions_at(&mut gone);
+            let all = self.place_anew(gone.worker)
+                && self.forget_objects_at(gone.worker)
+                && self.forget_functions_at(&mut gone);
             if !all {
                 self.gone[0] = gone;
                 return;
@@ -51,6 +58,20 @@ impl Scheduler {
             self.workers.bury(gone.worker);
             self.gone.pop_front();
         }
+    }
+
+    /// Has what it held wait for another, oldest first. Whether it has nothing left.
+    fn place_anew(&mut self, worker: u32) -> bool {
+        while let Some(task) = Some(self.workers[worker].first).filter(|first| *first != NONE) {
+            if self.slice.trifles == 0 {
+                return false;
+            }
+            self.slice.trifles -= 1;
+            self.counts.assigned -= 1;
+            self.unlist(task);
+            self.make_ready(task);
+        }
+        true
     }
 
     /// Whether it has none left.
@@ -62,6 +83,7 @@ impl Scheduler {
             objects.push(object);
         }
         self.slice.chores -= objects.len();
+        self.slice.passes = self.slice.passes.saturating_sub(PASSES_PER_OBJECT * objects.len());
         self.forget_holder(worker, objects);
         self.workers[worker].objects.is_empty()
     }

@@ -18,11 +18,16 @@ pub(super) struct Edge {
     /// The one before it; of the first, the last.
     pub(super) previous: u32,
     pub(super) next: u32,
+    pub(super) tie: Tie,
+    /// A worker is to have the value for an attempt of the needy one (see `walk`).
+    pub(super) wanted: bool,
 }
 
+const _: () = assert!(size_of::<Option<Edge>>() <= 20, "an edge is held per input of a pending task");
+
 impl Scheduler {
-    /// Ties a new task to its inputs. Says how many are not there yet, or why it can never run.
-    pub(super) fn tie_inputs(&mut self, slot: u32, inputs: &[Seq]) -> Result<u32, Outcome> {
+    /// Ties a waiting task to more of its inputs, or says why it can never run.
+    pub(super) fn tie_inputs(&mut self, slot: u32, inputs: &[Seq]) -> Result<(), Outcome> {
         let session = self.tasks[slot].session;
         let mut found = Vec::with_capacity(inputs.len());
         for seq in inputs {
@@ -40,35 +45,28 @@ impl Scheduler {
             }
             found.push(input);
         }
-        let missing = found.iter().filter(|input| !self.is_there(**input)).count();
-        self.tasks[slot].inputs = found.iter().map(|input| self.tie(slot, *input)).collect();
-        found.into_iter().for_each(|input| self.remake(input));
-        Ok(u32::try_from(missing).expect("a task has fewer than TASK_INPUTS inputs"))
+        let mut edges = core::mem::take(&mut self.tasks[slot].inputs).into_vec();
+        edges.reserve_exact(found.len());
+        let mut late = 0;
+        for input in found {
+            if !self.is_there(input) {
+                late += 1;
+                self.remake(input);
+            }
+            edges.push(self.tie(slot, input));
+        }
+        self.tasks[slot].inputs = edges.into_boxed_slice();
+        if let State::Waiting { missing } = &mut self.tasks[slot].state {
+            *missing += late;
+        }
+        Ok(())
     }
 
     /// Unties a task that is over from its inputs; those that nobody needs any more go.
     pub(super) fn let_inputs_go(&mut self, slot: u32) {
         if !self.tasks[slot].inputs.is_empty() {
-            self.untie(slot, Tie::Need);
+            self.part_with_inputs(slot);
             self.sweep();
-        }
-    }
-
-    /// The same without looking yet at what may go.
-    pub(super) fn untie(&mut self, slot: u32, tie: Tie) {
-        let edges = core::mem::take(&mut self.tasks[slot].inputs);
-        for edge in edges {
-            let Edge { input, .. } = self.unlink(edge);
-            self.edges.remove(edge);
-            if self.tasks[input].object != NONE {
-                let object = &mut self.objects[self.tasks[input].object];
-                match tie {
-                    Tie::Need => object.needs -= 1,
-                    Tie::Alias => object.aliases -= 1,
-                    Tie::Origin => {}
-                }
-            }
-            self.unwanted.push(input);
         }
     }
 
@@ -84,7 +82,8 @@ impl Scheduler {
 
     /// Ties a task to one that it needs.
     pub(super) fn tie(&mut self, dependent: u32, input: u32) -> u32 {
-        let edge = self.edges.insert(Edge { input, dependent, previous: NONE, next: NONE });
+        let edge = Edge { input, dependent, previous: NONE, next: NONE, tie: Tie::Need, wanted: false };
+        let edge = self.edges.insert(edge);
         self.link(edge, input);
         if self.tasks[input].object != NONE {
             self.objects[self.tasks[input].object].needs += 1;

@@ -5,6 +5,7 @@
 //! Until it is gone each task is as consistent as any other: workers may still report it.
 
 use super::object::Claim;
+use super::remake::Recipe;
 use super::run::{Gather, Phase, Run};
 use super::session::Link;
 use super::slab::NONE;
@@ -54,10 +55,13 @@ impl Scheduler {
             self.run_fallout();
             self.spread_losses();
             self.forget_gone();
+            self.remake_lost();
+            self.walk_on(0);
             self.settle_runs();
             self.order_combines();
             self.clear_runs();
             self.clear_sessions();
+            self.clear_dregs();
             let ended = (self.fallout.is_empty() && self.stirred.is_empty()) || self.slice.chores == 0;
             if self.slice == before && ended {
                 return;
@@ -122,18 +126,19 @@ impl Scheduler {
     fn clear_task(&mut self, slot: u32, cancel: Cancel) {
         self.withdraw(slot, cancel);
         self.let_inputs_go(slot);
-        let task = self.tasks.remove(slot);
+        let task = &mut self.tasks[slot];
         self.held -= task.held_args();
-        self.let_functions_go(task.session, task.function, task.call);
+        task.args = Value::empty();
+        let Task { session, function, call, role, .. } = *task;
+        self.free(slot);
+        self.let_functions_go(session, function, call);
         self.counts.done += 1;
         self.counts.failed += 1;
-        if let Role::Piece { run, .. } | Role::Fold { run, .. } = task.role {
+        if let Role::Piece { run, .. } | Role::Fold { run, .. } = role {
             self.runs[run].live -= 1;
         }
-        let session = &mut self.sessions[task.session];
-        session.index.remove(task.id.seq);
-        session.pending -= 1;
-        self.touch(task.session);
+        self.sessions[session].pending -= 1;
+        self.touch(session);
     }
 
     /// Lets go of values of a run that is over. False if it has none.
@@ -145,6 +150,14 @@ impl Scheduler {
             Gather::Fold(fold) => fold.take_values(most),
             Gather::Combine(combine) => combine.take_outcomes(most),
         };
+        if values.is_empty() {
+            let rest = self.runs[run].take_combine_inputs().into_iter();
+            rest.for_each(|Recipe { inputs, bytes }| {
+                self.held -= bytes;
+                self.dregs.push_back(inputs);
+            });
+            return false;
+        }
         for outcome in &values {
             // The record of an object goes with it.
             let trifles = if outcome.stored().is_some() { Slice::TRIFLES } else { 1 };
@@ -153,7 +166,7 @@ impl Scheduler {
             outcome.value().into_iter().for_each(|value: &Value| self.unhold(session, value));
         }
         self.sweep();
-        !values.is_empty()
+        true
     }
 
     /// A client is gone for good: whatever is left of its session goes, as soon as may be.

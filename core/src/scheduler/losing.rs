@@ -7,6 +7,8 @@
 
 use super::Scheduler;
 use super::Slice;
+use super::input::Edge;
+use super::object::{Loss, Object, Tie};
 use super::slab::NONE;
 use super::task::State;
 use super::telling::Spans;
@@ -48,15 +50,15 @@ impl Scheduler {
 
     fn begin_loss(&mut self, object: u32) -> bool {
         let task = self.objects[object].task;
-        if self.objects[object].losing || !self.is_lost(task) {
+        if self.objects[object].loss != Loss::None || !self.is_lost(task) {
             return false;
         }
         self.unask(object);
         self.disinherit(object);
         // Those that are over need not hear.
-        self.objects[object].losing = self.objects[object].needs > 0;
+        self.objects[object].loss = if self.objects[object].needs > 0 { Loss::Told } else { Loss::Known };
         // Those that have not been told that it was there miss it already.
-        if let Some(untold) = self.tellings.end(task).filter(|_| self.objects[object].losing) {
+        if let Some(untold) = self.tellings.end(task).filter(|_| self.objects[object].is_losing()) {
             self.losses.spans.insert(task, untold);
         }
         true
@@ -64,7 +66,7 @@ impl Scheduler {
 
     /// Has those that need a value hear of its loss, as many as this step may. Whether all have.
     fn spread_loss(&mut self, object: u32) -> bool {
-        if !self.objects[object].losing {
+        if !self.objects[object].is_losing() {
             return true;
         }
         let task = self.objects[object].task;
@@ -79,7 +81,7 @@ impl Scheduler {
                 Some((_, last)) => (edge, last),
                 None => (edge, edge),
             });
-            self.miss_input(self.edges[edge].dependent);
+            self.miss_input(edge);
         }
         self.end_loss(object);
         true
@@ -100,7 +102,7 @@ impl Scheduler {
 
     /// All know of a loss, or nobody need know.
     pub(super) fn end_loss(&mut self, object: u32) {
-        if core::mem::take(&mut self.objects[object].losing) {
+        if core::mem::replace(&mut self.objects[object].loss, Loss::Known) == Loss::Told {
             self.losses.spans.remove(self.objects[object].task);
         }
     }
@@ -109,7 +111,7 @@ impl Scheduler {
     pub(super) fn spread_losses(&mut self) {
         while let Some(task) = self.losses.tasks.front() {
             let object = self.tasks.get(*task).map_or(NONE, |task| task.object);
-            if self.objects.get(object).is_some_and(|object| object.losing) {
+            if self.objects.get(object).is_some_and(Object::is_losing) {
                 if !self.spread_loss(object) {
                     return;
                 }
@@ -128,9 +130,9 @@ impl Scheduler {
         for n in 0..self.tasks[slot].inputs.len().min(INPUTS_LOOKED_AT) {
             let edge = self.tasks[slot].inputs[n];
             let input = self.edges[edge].input;
-            if self.objects.get(self.tasks[input].object).is_some_and(|object| object.losing) {
+            if self.objects.get(self.tasks[input].object).is_some_and(Object::is_losing) {
                 self.move_into_span(edge, input);
-                self.miss_input(slot);
+                self.miss_input(edge);
                 hears = true;
             }
         }
@@ -150,9 +152,12 @@ impl Scheduler {
     }
 
     /// One input of a task is there no more.
-    fn miss_input(&mut self, slot: u32) {
+    fn miss_input(&mut self, edge: u32) {
+        let Edge { dependent: slot, tie, .. } = self.edges[edge];
         let trifles = match &mut self.tasks[slot].state {
             State::Done(_) => 1,
+            // It is being led past its inputs and will see for itself.
+            State::Waiting { .. } if tie != Tie::Need => 1,
             State::Waiting { missing } => {
                 *missing += 1;
                 1
@@ -161,7 +166,7 @@ impl Scheduler {
                 let held = self.tasks[slot].lease().is_some();
                 self.withdraw(slot, Cancel::Pending);
                 self.counts.waiting += 1;
-                self.tasks[slot].state = State::Waiting { missing: 1 };
+                self.tasks[slot].state = State::Waiting { missing: 1 + u32::from(self.walks.delays(slot)) };
                 if held { Slice::TRIFLES } else { 1 }
             }
         };
@@ -172,7 +177,7 @@ impl Scheduler {
     pub(super) fn those_who_heard(&self) -> BTreeSet<u32> {
         let mut heard = BTreeSet::new();
         for (task, span) in self.losses.spans.iter() {
-            let losing = self.objects.get(self.tasks[task].object).is_some_and(|object| object.losing);
+            let losing = self.objects.get(self.tasks[task].object).is_some_and(Object::is_losing);
             assert!(losing, "only of a loss is heard");
             heard.extend(self.between(span));
         }

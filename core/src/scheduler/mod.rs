@@ -14,7 +14,8 @@
 //! 8. Actions name only attempts that exist.
 //! 9. No worker is given more than it offers.
 //! 10. Once `deadline` has passed, a `step` without events makes progress.
-//! 11. A lost worker's attempts are requeued or failed in the same step. (Its objects are lost one after the other.)
+//! 11. A lost worker's attempts are requeued or failed in the same step, as many as its slice allows. (Its objects are lost
+//!     one after the other; a task of very many inputs first lets go of those that were to come there.)
 //! 12. Memory is proportional to live tasks and objects, and to what the next steps clear away.
 //! 13. No step takes long: beside its events it does so much of each kind ([`Config::slice`], counted and never timed), leaves
 //!     the rest in order, and asks for the next step at once ([`Wake::Unfinished`]).
@@ -27,8 +28,9 @@
 //! dismissed is forgotten in that step, so what still arrives from it is ignored.
 //!
 //! The rooms, by what they decide:
-//! - who is there: `session` with `request`, `function` and `admission`, `worker` with `report`, `liveness` and `gone`;
-//! - tasks: `task`, `input` (dependencies) with `telling`, `retry`, `put`, `delivery` (outcomes to clients);
+//! - who is there: `session` with `request`, `intake`, `function` and `admission`, `worker` with `report`, `liveness`, `gone`;
+//! - tasks: `task`, `input` (dependencies) with `telling`, `walk` and `parting` (of many inputs), `retry`, `put`, `delivery`
+//!   (outcomes to clients);
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
 //! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long chunks), `stream`
@@ -52,10 +54,12 @@ mod handover;
 mod home;
 mod index;
 mod input;
+mod intake;
 mod leftover;
 mod liveness;
 mod losing;
 mod object;
+mod parting;
 mod placement;
 mod put;
 mod ready;
@@ -74,6 +78,7 @@ mod telling;
 mod timer;
 mod transfer;
 mod unschedulable;
+mod walk;
 mod worker;
 
 #[cfg(test)]
@@ -90,7 +95,7 @@ use self::leftover::Remains;
 use self::losing::Losses;
 use self::object::Object;
 use self::ready::Ready;
-use self::remake::Origins;
+use self::remake::{Origins, Recipe};
 use self::run::Run;
 use self::session::Session;
 use self::share::Shares;
@@ -98,6 +103,7 @@ use self::slab::{Slab, Table};
 use self::task::Task;
 use self::telling::Tellings;
 use self::timer::Timer;
+use self::walk::Walks;
 use self::worker::{Force, Worker};
 use crate::id::{SessionId, WorkerId};
 use crate::outcome::Outcome;
@@ -106,7 +112,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-/// Chunks of each table that one step gives back: each is some two hundred kilobytes of pages that the kernel takes.
+/// Chunks of tables that one step gives back: each is some two hundred kilobytes of pages that the kernel takes.
 const CHUNKS_PER_STEP: usize = 64;
 
 /// What a scheduler must be told once.
@@ -161,8 +167,13 @@ pub struct Scheduler {
     runs: Slab<Run>,
     objects: Slab<Object>,
     /// What folds and combines whose values are objects were given, by task.
-    recipes: BTreeMap<u32, Vec<Outcome>>,
+    recipes: BTreeMap<u32, Recipe>,
     origins: Origins,
+    /// Tasks that begin again in turn if their objects are still lost and awaited.
+    lost: VecDeque<u32>,
+    /// What calls were given that are over.
+    dregs: VecDeque<Vec<Outcome>>,
+    walks: Walks,
     ready: Ready,
     timers: BTreeSet<(Time, Timer)>,
     unschedulable_at: Option<Time>,
@@ -190,6 +201,8 @@ pub struct Scheduler {
     unordered: BTreeSet<u32>,
     /// Runs of which slots with nothing better to do may fold something.
     unfolded: BTreeSet<u32>,
+    /// Sessions with requests that are not taken to their end.
+    behind: VecDeque<u32>,
     /// Sessions to look at before this step ends.
     touched: Vec<u32>,
     /// Records that somebody has let go of.
@@ -224,24 +237,41 @@ pub struct Scheduler {
 struct Slice {
     /// Attempts to start.
     starts: usize,
-    /// Tasks to fail and to clear away, runs to end, folds to begin, objects of lost workers to look at.
+    /// Tasks to fail, to clear away and to begin again, runs to end, folds to begin, objects of lost workers to look at.
     chores: usize,
-    /// Tasks to tell that a value is there, values to let go of or to put in order, inputs to send on.
+    /// Tasks to tell that a value is there or to take from a lost worker, values to let go of or to put in order, inputs to
+    /// send on.
     trifles: usize,
     /// Objects to look at that somebody may want.
     services: usize,
+    /// Inputs for tasks to be led past.
+    passes: usize,
+    /// Inputs to tie tasks to that clients submit.
+    ties: usize,
 }
 
 impl Slice {
     /// Trifles that take as long as a chore.
     const TRIFLES: usize = 4;
+    /// Inputs that a task is led past as fast as it takes a chore.
+    const PASSES: usize = 8;
+    /// Inputs that a new task is tied to as fast: not more than tasks that end let go of in the same time, so that those
+    /// which do not come to it never pile up.
+    const TIES: usize = 2;
     /// A run that ends takes as long as so many chores.
     const CHORES_PER_RUN: usize = 4;
     /// The same of a fold that begins.
     const CHORES_PER_FOLD: usize = 4;
 
     const fn new(size: usize) -> Self {
-        Self { starts: size, chores: size, trifles: size.saturating_mul(Self::TRIFLES), services: size }
+        Self {
+            starts: size,
+            chores: size,
+            trifles: size.saturating_mul(Self::TRIFLES),
+            services: size,
+            passes: size.saturating_mul(Self::PASSES),
+            ties: size.saturating_mul(Self::TIES),
+        }
     }
 }
 
@@ -261,6 +291,9 @@ impl Scheduler {
             objects: Slab::new(),
             recipes: BTreeMap::new(),
             origins: Origins::default(),
+            lost: VecDeque::new(),
+            dregs: VecDeque::new(),
+            walks: Walks::default(),
             ready: Ready::new(),
             timers: BTreeSet::new(),
             unschedulable_at: None,
@@ -278,6 +311,7 @@ impl Scheduler {
             stirred: VecDeque::new(),
             unordered: BTreeSet::new(),
             unfolded: BTreeSet::new(),
+            behind: VecDeque::new(),
             touched: Vec::new(),
             unwanted: Vec::new(),
             stirred_objects: VecDeque::new(),
@@ -301,6 +335,9 @@ impl Scheduler {
         self.now = self.now.max(now);
         self.slice = Slice::new(self.config.slice);
         self.resume_streams();
+        // Whatever comes: half of what may be done in this step is kept for what was begun before.
+        self.walk_on(self.slice.passes / 2);
+        self.resume_requests();
         for event in events {
             self.apply(event);
         }
@@ -335,10 +372,11 @@ impl Scheduler {
 
     /// Tables that have become empty in parts give their memory back, so much of it in a step.
     fn give_memory_back(&mut self) {
-        self.tasks.give_back(CHUNKS_PER_STEP);
-        self.edges.give_back(CHUNKS_PER_STEP);
-        self.objects.give_back(CHUNKS_PER_STEP);
-        self.runs.give_back(CHUNKS_PER_STEP);
+        let mut most = CHUNKS_PER_STEP;
+        most -= self.tasks.give_back(most);
+        most -= self.objects.give_back(most);
+        most -= self.edges.give_back(most);
+        self.runs.give_back(most);
     }
 
     fn apply(&mut self, event: Event) {

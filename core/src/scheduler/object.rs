@@ -41,8 +41,7 @@ pub(super) struct Object {
     pub(super) fetchers: Vec<Seq>,
     pub(super) show: Show,
     pub(super) origin: Origin,
-    /// Its last copy is gone, and not all that need it have heard (see `losing`).
-    pub(super) losing: bool,
+    pub(super) loss: Loss,
     /// In the list of objects to be looked at.
     pub(super) stirred: bool,
 }
@@ -71,6 +70,16 @@ pub(super) enum Show {
     Asked(WorkerId),
 }
 
+/// Whether its last copy is gone, and who knows (see `losing`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    None,
+    /// Those that need it are being told.
+    Told,
+    /// All know; who comes to need it sees for itself.
+    Known,
+}
+
 /// What it takes to make an object again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -90,6 +99,14 @@ pub(super) enum Tie {
     Alias,
 }
 
+/// Whether a run holds a value that a call of it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Stays,
+    /// The need is enough.
+    Ends,
+}
+
 impl Object {
     /// What a task came to, with nobody yet.
     pub(super) const fn new(task: u32, value: Value) -> Self {
@@ -106,7 +123,7 @@ impl Object {
             fetchers: Vec::new(),
             show: Show::Idle,
             origin: Origin::Forgotten,
-            losing: false,
+            loss: Loss::None,
             stirred: false,
         }
     }
@@ -121,7 +138,12 @@ impl Object {
 
     /// Whether it is here, at a worker, or on its way to one; or its loss is being told.
     pub(super) fn is_there(&self) -> bool {
-        self.here.is_some() || !self.copies.is_empty() || self.losing || self.wants.iter().any(Want::is_coming)
+        self.here.is_some() || !self.copies.is_empty() || self.is_losing() || self.wants.iter().any(Want::is_coming)
+    }
+
+    /// Whether not all that need it have heard that it is lost.
+    pub(super) fn is_losing(&self) -> bool {
+        self.loss == Loss::Told
     }
 
     /// Whether a worker has it, waits for it or is about to have it.
@@ -209,7 +231,9 @@ impl Scheduler {
                 self.hold_for_run(slot, &outcome);
                 self.fold_ended(run, start, outcome);
             }
-            Role::Put(_) | Role::Made => unreachable!("what was put never runs, what was made has its object"),
+            Role::Put(_) | Role::Made | Role::Past => {
+                unreachable!("what was put never runs, what was made has its object, what is past is over")
+            }
         }
         self.sweep();
     }
@@ -265,17 +289,17 @@ impl Scheduler {
     /// A fold has its values; those that are with workers must be there.
     pub(super) fn await_values(&mut self, slot: u32, values: &[Value]) {
         self.tasks[slot].state = State::Waiting { missing: 1 };
-        self.tie_values(slot, values);
+        self.tie_values(slot, values, Hold::Stays);
         self.input_arrived(slot);
     }
 
     /// Ties a fold or a combine that waits to more of its values, as far as those are with workers.
-    pub(super) fn tie_values(&mut self, slot: u32, values: &[Value]) {
+    pub(super) fn tie_values(&mut self, slot: u32, values: &[Value], hold: Hold) {
         let session = self.tasks[slot].session;
         let seqs = values.iter().filter_map(|value| Some(value.stored()?.object.0.task.seq));
         let mut edges = core::mem::take(&mut self.tasks[slot].inputs).into_vec();
         edges.reserve_exact(values.len());
-        let (mut records, mut late) = (Vec::with_capacity(values.len()), 0);
+        let mut late = 0;
         for seq in seqs {
             let record = self.sessions[session].index.find(seq);
             let record = record.expect("what a run holds has its record");
@@ -285,15 +309,17 @@ impl Scheduler {
                 let failure = dependency(self.tasks[record].id, outcome);
                 self.fallout.push_back((slot, self.tasks[slot].ticket, failure));
             }
-            late += u32::from(!self.is_there(record));
+            if !self.is_there(record) {
+                late += 1;
+                self.remake(record);
+            }
             edges.push(self.tie(slot, record));
-            records.push(record);
+            self.objects[self.tasks[record].object].holds -= u32::from(hold == Hold::Ends);
         }
         self.tasks[slot].inputs = edges.into_boxed_slice();
         if let State::Waiting { missing } = &mut self.tasks[slot].state {
             *missing += late;
         }
-        records.into_iter().for_each(|record| self.remake(record));
     }
 
     fn publish_stored(&mut self, slot: u32, outcome: &Outcome, place: Place, retention: Retention) {
@@ -316,8 +342,9 @@ impl Scheduler {
         let Task { session, function, call, .. } = self.tasks[slot];
         self.let_functions_go(session, function, call);
         let source = self.record_of(session, value).expect("what a run holds has its record");
-        self.untie(slot, Tie::Need);
+        self.part_with_inputs(slot);
         let edge = self.tie(slot, source);
+        self.edges[edge].tie = Tie::Alias;
         self.tasks[slot].inputs = [edge].into();
         let object = &mut self.objects[self.tasks[source].object];
         // Not a need: the run is over.
@@ -366,7 +393,7 @@ impl Scheduler {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 retention == Retention::Release
             }
-            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made | Role::Past => false,
         };
         let object = &self.objects[task.object];
         if retained || object.claim == Claim::Open || object.aliases > 0 || object.is_awaited() {
@@ -376,13 +403,13 @@ impl Scheduler {
             return self.drop_value(slot);
         }
         self.drop_value(slot);
-        self.forget_origin(slot, Tie::Origin);
-        let task = self.tasks.remove(slot);
+        self.forget_origin(slot);
+        let task = &self.tasks[slot];
         if let State::Done(outcome) = &task.state {
             self.held -= outcome.len();
         }
         self.held -= self.objects.remove(task.object).held();
-        self.sessions[task.session].index.remove(task.id.seq);
+        self.free(slot);
     }
 
     /// Nobody wants the value itself any more.

@@ -5,15 +5,24 @@
 //! nobody: retries and deaths begin anew.
 
 use super::Scheduler;
-use super::object::{Object, Origin, Tie};
+use super::input::Edge;
+use super::object::{Loss, Object, Origin};
 use super::slab::NONE;
-use super::task::{Place, Role, State, Task, dependency};
+use super::task::{Place, Role, State, Task};
+use super::transfer::Way;
 use crate::limits;
 use crate::outcome::{Failure, Outcome};
 use crate::value::Value;
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
+
+/// What a fold or a combine was given: its inputs are not named by edges alone.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) inputs: Vec<Outcome>,
+    /// Of all of them.
+    pub(super) bytes: u64,
+}
 
 /// What is kept so that objects can be made again.
 #[derive(Debug, Default)]
@@ -25,78 +34,80 @@ pub(super) struct Origins {
 }
 
 impl Scheduler {
-    /// What a fold or a combine was given: its inputs are not named by edges alone.
-    pub(super) fn recipe_of(&self, slot: u32) -> Option<Vec<Outcome>> {
-        Some(match self.tasks[slot].role {
+    /// What a fold or a combine was given, whose value is with a worker. A combine has no more use for it.
+    pub(super) fn recipe_of(&mut self, slot: u32) -> Option<Recipe> {
+        match self.tasks[slot].role {
             Role::Fold { run, start } => {
-                self.runs[run].fold_inputs(start).iter().cloned().map(Outcome::Value).collect()
+                let inputs: Vec<Outcome> =
+                    self.runs[run].fold_inputs(start).iter().cloned().map(Outcome::Value).collect();
+                let bytes = inputs.iter().map(Outcome::len).sum();
+                // The fold has them until its run has its value.
+                self.held += bytes;
+                Some(Recipe { inputs, bytes })
             }
-            Role::Result { run, .. } => self.runs[run].combine_inputs().to_vec(),
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => return None,
-        })
+            Role::Result { run, .. } => self.runs[run].take_combine_inputs(),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made | Role::Past => None,
+        }
     }
 
     /// A task is over and its value with a worker: keeps what it takes to make that again, if there is room.
-    pub(super) fn keep_origin(&mut self, slot: u32, recipe: Option<Vec<Outcome>>) {
+    pub(super) fn keep_origin(&mut self, slot: u32, recipe: Option<Recipe>) {
         let task = &self.tasks[slot];
-        let input = |edge: &u32| {
-            let input = &self.tasks[self.edges[*edge].input];
-            let of_object = self.objects.get(input.object).map_or(0, Object::held);
-            match &input.state {
-                State::Done(outcome) => outcome.len() + of_object,
-                State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => 0,
-            }
-        };
-        let inputs: u64 = match &recipe {
-            Some(recipe) => recipe.iter().map(Outcome::len).sum(),
-            None => task.inputs.iter().map(input).sum(),
-        };
-        let bytes = task.held_args() + inputs;
-        let limit = self.config.held_bytes_limit / limits::LINEAGE_PART;
-        if self.origins.tasks >= limits::LINEAGE_TASKS || self.origins.bytes + bytes > limit {
-            return self.let_origin_go(slot, Tie::Need);
-        }
+        let bytes = task.held_args() + recipe.as_ref().map_or(0, |recipe| recipe.bytes);
         self.origins.tasks += 1;
         self.origins.bytes += bytes;
         self.objects[task.object].origin = Origin::Kept(bytes);
-        if let Some(recipe) = recipe {
-            self.held += recipe.iter().map(Outcome::len).sum::<u64>();
-            self.recipes.insert(slot, recipe);
+        match recipe {
+            Some(recipe) => {
+                self.recipes.insert(slot, recipe);
+                self.rest_on_origin(slot);
+                self.judge_origin(slot);
+            }
+            None => self.keep_inputs(slot),
         }
-        self.rest_on_origin(slot);
     }
 
-    /// A task that was needing its inputs is over: it only may have to be made again from them.
-    pub(super) fn rest_on_origin(&mut self, slot: u32) {
-        for n in 0..self.tasks[slot].inputs.len() {
-            let input = self.edges[self.tasks[slot].inputs[n]].input;
-            let object = self.tasks[input].object;
-            if object != NONE {
-                self.objects[object].needs -= 1;
-                self.unwanted.push(input);
-            }
+    /// What an input holds counts for the origin of what was made of it.
+    pub(super) fn count_origin(&mut self, edge: u32) {
+        let Edge { input, dependent, .. } = self.edges[edge];
+        let input = &self.tasks[input];
+        let of_object = self.objects.get(input.object).map_or(0, Object::held);
+        let more = match &input.state {
+            State::Done(outcome) => outcome.len() + of_object,
+            State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => 0,
+        };
+        if let Origin::Kept(bytes) = &mut self.objects[self.tasks[dependent].object].origin {
+            *bytes += more;
+            self.origins.bytes += more;
         }
+    }
+
+    /// All that counts for an origin is counted: it is given up again if that is too much. If its object has been lost
+    /// meanwhile, that is made again.
+    pub(super) fn judge_origin(&mut self, slot: u32) {
+        let limit = self.config.held_bytes_limit / limits::LINEAGE_PART;
+        if self.origins.tasks > limits::LINEAGE_TASKS || self.origins.bytes > limit {
+            self.forget_origin(slot);
+        }
+        self.make_again(self.tasks[slot].object);
     }
 
     /// Gives up being able to make an object again.
-    pub(super) fn forget_origin(&mut self, slot: u32, tie: Tie) {
+    pub(super) fn forget_origin(&mut self, slot: u32) {
         let object = self.tasks[slot].object;
         if let Origin::Kept(bytes) = core::mem::replace(&mut self.objects[object].origin, Origin::Forgotten) {
             self.origins.tasks -= 1;
             self.origins.bytes -= bytes;
             if let Some(recipe) = self.recipes.remove(&slot) {
-                self.held -= recipe.iter().map(Outcome::len).sum::<u64>();
+                self.held -= recipe.bytes;
+                self.dregs.push_back(recipe.inputs);
             }
-            self.let_origin_go(slot, tie);
+            self.held -= self.tasks[slot].held_args();
+            self.tasks[slot].args = Value::empty();
+            let Task { session, function, call, .. } = self.tasks[slot];
+            self.let_functions_go(session, function, call);
+            self.part_with_inputs(slot);
         }
-    }
-
-    fn let_origin_go(&mut self, slot: u32, tie: Tie) {
-        self.held -= self.tasks[slot].held_args();
-        self.tasks[slot].args = Value::empty();
-        let Task { session, function, call, .. } = self.tasks[slot];
-        self.let_functions_go(session, function, call);
-        self.untie(slot, tie);
     }
 
     /// Has an object that is lost made again if anybody waits for it.
@@ -106,17 +117,29 @@ impl Scheduler {
         }
     }
 
-    /// Has a lost object made again, and whatever is lost of what it is made from.
+    /// Has a lost object made again in its turn, and whatever is lost of what it is made from.
     pub(super) fn remake(&mut self, slot: u32) {
-        let mut lost = vec![slot];
-        while let Some(slot) = lost.pop() {
-            if self.is_lost(slot) {
-                self.begin_again(slot, &mut lost);
+        if self.is_lost(slot) {
+            self.lost.push_back(slot);
+        }
+    }
+
+    /// Has tasks begin again whose objects are lost, as many as this step may.
+    pub(super) fn remake_lost(&mut self) {
+        while self.slice.chores > 0
+            && let Some(slot) = self.lost.pop_front()
+        {
+            // Somebody else's by now, or done with before its turn came.
+            let awaited = self.tasks.get(slot).and_then(|task| self.objects.get(task.object));
+            // Who is still being led past its inputs comes again after that.
+            if awaited.is_some_and(Object::is_awaited) && self.is_lost(slot) && self.walks.get(slot).is_none() {
+                self.slice.chores -= 1;
+                self.begin_again(slot);
             }
         }
     }
 
-    fn begin_again(&mut self, slot: u32, lost: &mut Vec<u32>) {
+    fn begin_again(&mut self, slot: u32) {
         // A new place in its queue; and what still waits to fail it, because of what it was before, must not meet it.
         let ticket = self.ticket;
         self.ticket += 1;
@@ -132,37 +155,8 @@ impl Scheduler {
             let failure = Failure::Unknown(text.into());
             return self.fallout.push_back((slot, ticket, Outcome::Failed(Box::new(failure))));
         }
-        let (mut missing, mut failure) = (0, None);
-        for n in 0..self.tasks[slot].inputs.len() {
-            let edge = self.tasks[slot].inputs[n];
-            let input = self.edges[edge].input;
-            if self.tellings.spans.get(input).or_else(|| self.losses.spans.get(input)).is_some() {
-                // It sees for itself: it is neither told later nor has it heard.
-                self.unlink(edge);
-                self.link(edge, input);
-            }
-            if self.tasks[input].object != NONE {
-                self.objects[self.tasks[input].object].needs += 1;
-            }
-            if !self.is_there(input) {
-                missing += 1;
-                lost.push(input);
-            }
-            if let State::Done(outcome) = &self.tasks[input].state
-                && !outcome.is_value()
-            {
-                failure = Some(dependency(self.tasks[input].id, outcome));
-            }
-        }
-        self.tasks[slot].state = State::Waiting { missing };
-        match failure {
-            Some(failure) => self.fallout.push_back((slot, ticket, failure)),
-            None if missing == 0 => {
-                self.counts.waiting -= 1;
-                self.make_ready(slot);
-            }
-            None => {}
-        }
+        self.tasks[slot].state = State::Waiting { missing: 1 };
+        self.need_inputs(slot);
     }
 
     /// A task has been run again for its value.
@@ -173,8 +167,11 @@ impl Scheduler {
             Outcome::Value(value) if value.stored().is_some() => {
                 let worker = place.worker.and_then(|id| self.workers.find(id.0));
                 let o = &mut self.objects[object];
-                o.value = value.clone();
+                (o.value, o.loss) = (value.clone(), Loss::None);
                 o.copies = worker.into_iter().map(|worker| super::object::Copy { worker, serving: 0 }).collect();
+                // Of attempts that are on their way out.
+                o.wants.retain(|want| Some(want.worker) != worker);
+                o.wants.iter_mut().for_each(|want| want.way = Way::Waiting);
                 worker.into_iter().for_each(|worker| self.locate(object, worker));
                 self.rest_on_origin(slot);
             }
@@ -185,7 +182,7 @@ impl Scheduler {
             Outcome::Skipped | Outcome::Raised(_) | Outcome::Cancelled | Outcome::Failed(_) => {
                 self.held += outcome.len();
                 match self.objects[object].origin {
-                    Origin::Kept(_) => self.forget_origin(slot, Tie::Need),
+                    Origin::Kept(_) => self.forget_origin(slot),
                     Origin::Forgotten => {}
                 }
             }

@@ -1,5 +1,6 @@
 //! What clients ask for, checked word by word: nothing in a request is trusted.
 
+use super::intake::Tying;
 use super::object::Claim;
 use super::run::items_of;
 use super::session::{Link, OptionsEntry};
@@ -30,6 +31,12 @@ impl Scheduler {
             self.ignored += 1;
             return;
         };
+        if let Some(request) = self.put_behind(slot, request) {
+            self.take_request(slot, request);
+        }
+    }
+
+    pub(super) fn take_request(&mut self, slot: u32, request: Request) {
         let session = &mut self.sessions[slot];
         session.taken += 1;
         session.unacknowledged += 1;
@@ -38,7 +45,10 @@ impl Scheduler {
         let done = match request {
             Request::DefineFunction(function) => self.define_function(slot, function),
             Request::DefineOptions { id, options } => self.define_options(slot, id, options),
-            Request::Submit(tasks) => self.submit(slot, tasks),
+            Request::Submit(tasks) => {
+                self.submit(slot, tasks);
+                Ok(())
+            }
             Request::Put { seq, value } => self.put(slot, seq, value),
             Request::OpenRun(spec) => self.open_run(slot, spec),
             Request::SealRun { run, pieces } => self.seal_run(slot, run, pieces),
@@ -84,42 +94,40 @@ impl Scheduler {
         Ok(())
     }
 
-    fn submit(&mut self, slot: u32, specs: Vec<TaskSpec>) -> Result<(), Misbehaved> {
-        self.judge_overrun(slot)?;
-        for spec in specs {
-            if spec.seq.0 < self.sessions[slot].next_seq {
-                self.ignored += 1;
-                continue;
-            }
-            let TaskSpec { seq, function, options, call, args, inputs, run, retention } = spec;
-            if args.stored().is_some() || !call.span().is_whole() {
-                return Err(Misbehaved);
-            }
-            let python = self.call_python(slot, function, call)?;
-            let early = inputs.iter().all(|input| *input < seq);
-            if seq.is_internal() || !early || inputs.len() > limits::TASK_INPUTS {
-                return Err(Misbehaved);
-            }
-            let queue = self.queue_of(slot, options, python)?;
-            let role = match run {
-                None => Role::Plain(retention),
-                Some(run) => match self.next_piece(slot, run, items_of(call))? {
-                    Some(role) => role,
-                    None => {
-                        // The run is over: its late pieces are nobody's any more.
-                        self.sessions[slot].next_seq = seq.0 + 1;
-                        continue;
-                    }
-                },
-            };
-            self.sessions[slot].next_seq = seq.0 + 1;
-            let task = self.accept(slot, seq, Work { function, options, queue, call, args }, role);
-            self.begin(task, &inputs);
+    /// Accepts one task. If it has inputs it waits to be tied to them, as for one more.
+    pub(super) fn submit_one(&mut self, slot: u32, spec: TaskSpec) -> Result<Option<Tying>, Misbehaved> {
+        if spec.seq.0 < self.sessions[slot].next_seq {
+            self.ignored += 1;
+            return Ok(None);
         }
-        Ok(())
+        let TaskSpec { seq, function, options, call, args, inputs, run, retention } = spec;
+        if args.stored().is_some() || !call.span().is_whole() {
+            return Err(Misbehaved);
+        }
+        let python = self.call_python(slot, function, call)?;
+        let early = inputs.iter().all(|input| *input < seq);
+        if seq.is_internal() || !early || inputs.len() > limits::TASK_INPUTS {
+            return Err(Misbehaved);
+        }
+        let queue = self.queue_of(slot, options, python)?;
+        let role = match run {
+            None => Some(Role::Plain(retention)),
+            Some(run) => self.next_piece(slot, run, items_of(call))?,
+        };
+        self.sessions[slot].next_seq = seq.0 + 1;
+        // If its run is over, a late piece is nobody's any more.
+        let Some(role) = role else { return Ok(None) };
+        let task = self.accept(slot, seq, Work { function, options, queue, call, args }, role);
+        if inputs.is_empty() {
+            self.counts.waiting -= 1;
+            self.make_ready(task);
+            return Ok(None);
+        }
+        self.tasks[task].state = State::Waiting { missing: 1 };
+        Ok(Some(Tying::new(task, self.tasks[task].ticket, inputs)))
     }
 
-    /// Makes a task out of what was asked for. It waits for [`Scheduler::begin`].
+    /// Makes a task out of what was asked for. Its state is still to be set.
     pub(super) fn accept(&mut self, session: u32, seq: Seq, work: Work, role: Role) -> u32 {
         let Work { function, options, queue, call, args } = work;
         self.held += call.span().share(args.carried());
@@ -156,23 +164,13 @@ impl Scheduler {
         slot
     }
 
-    /// Ties a new task to its inputs and makes it ready if they are there.
-    fn begin(&mut self, slot: u32, inputs: &[Seq]) {
-        match if inputs.is_empty() { Ok(0) } else { self.tie_inputs(slot, inputs) } {
-            Ok(0) => {
-                self.counts.waiting -= 1;
-                self.make_ready(slot);
-            }
-            Ok(missing) => self.tasks[slot].state = State::Waiting { missing },
-            Err(outcome) => {
-                self.withdraw(slot, Cancel::Running);
-                self.conclude(slot, outcome, Place::default());
-            }
-        }
-    }
-
-    /// Puts a task into its ready queue.
+    /// Puts a task into its ready queue. One that is on its way out of a worker waits for the end of that.
     pub(super) fn make_ready(&mut self, slot: u32) {
+        if self.walks.delays(slot) {
+            self.counts.waiting += 1;
+            self.tasks[slot].state = State::Waiting { missing: 1 };
+            return;
+        }
         self.counts.ready += 1;
         let home = self.home_of(slot);
         self.ready.push(&mut self.tasks, slot, home);
@@ -214,7 +212,7 @@ impl Scheduler {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 *retention = Retention::Delivery;
             }
-            Role::Piece { .. } | Role::Fold { .. } | Role::Made => self.ignored += 1,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made | Role::Past => self.ignored += 1,
         }
         if self.tasks[slot].object != NONE {
             self.objects[self.tasks[slot].object].claim = Claim::Settled;

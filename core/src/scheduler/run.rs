@@ -6,6 +6,7 @@
 
 use super::combine::Combine;
 use super::fold::Fold;
+use super::remake::Recipe;
 use super::request::{Misbehaved, Work};
 use super::slab::NONE;
 use super::task::{Place, Role, State, compact};
@@ -101,6 +102,14 @@ impl Run {
         match &self.gather {
             Gather::Combine(combine) => combine.inputs(),
             Gather::Fold(_) => &[],
+        }
+    }
+
+    /// What its combine was given, which is over.
+    pub(super) fn take_combine_inputs(&mut self) -> Option<Recipe> {
+        match &mut self.gather {
+            Gather::Combine(combine) => Some(combine.take_inputs()),
+            Gather::Fold(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::function::Functions;
 use super::index::SeqIndex;
+use super::intake::Intake;
 use super::slab::Bits;
 use super::timer::Timer;
 use super::{Action, EndReason, Scheduler, admission};
@@ -11,6 +12,7 @@ use crate::outcome::{Admission, Delivery, Notice, Outcome};
 use crate::spec::{Options, PythonVersion};
 use crate::time::Time;
 use crate::window::{Credit, Outbox, Owed};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -53,6 +55,8 @@ pub(super) struct Session {
     /// Workers that know functions of it.
     pub(super) known_at: Bits,
     pub(super) touched: bool,
+    /// A request that is not taken to its end, and those behind it.
+    pub(super) intake: Option<Box<Intake>>,
 }
 
 /// A session's connection.
@@ -101,6 +105,7 @@ impl Session {
             named: Bits::default(),
             known_at: Bits::default(),
             touched: false,
+            intake: None,
         }
     }
 
@@ -111,6 +116,11 @@ impl Session {
     /// Bytes that wait to be taken by the client, with what each message costs beyond its payload.
     pub(super) fn outbox_bytes(&self) -> u64 {
         self.outbox.used() + self.outbox.waiting_cost()
+    }
+
+    /// Whatever its client asked for over a connection that is gone, and was not taken, comes again over another.
+    fn forget_waiting(&mut self) {
+        self.intake.iter_mut().for_each(|intake| intake.forget_waiting());
     }
 
     /// There is nobody who could be told anything.
@@ -139,6 +149,7 @@ impl Scheduler {
             return;
         };
         let session = &mut self.sessions[slot];
+        session.forget_waiting();
         if !session.outbox.rewind(taken) {
             return self.end_session(slot, EndReason::Misbehaved);
         }
@@ -157,6 +168,7 @@ impl Scheduler {
         };
         let until = self.now + limits::SESSION_KEPT;
         self.sessions[slot].link = Link::Cut(until);
+        self.sessions[slot].forget_waiting();
         self.timers.insert((until, Timer::DropSession(id)));
     }
 
@@ -205,6 +217,7 @@ impl Scheduler {
         }
         session.outbox = Outbox::new(Credit::default());
         session.silence();
+        self.end_intake(slot);
         self.leave_session(slot);
     }
 

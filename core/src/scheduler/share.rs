@@ -99,7 +99,8 @@ impl Scheduler {
 
     /// Whether an idle slot would run the end of a chunk; what is found out once of each Python is kept in mind.
     fn would_be_run(&self, slot: u32, spoken: &mut Vec<(PythonVersion, bool)>) -> bool {
-        if !self.is_wanted(slot) {
+        let at = self.tasks[slot].lease().expect("what is listed is with a worker").worker;
+        if !self.is_wanted(slot) || self.workers[at].gone {
             return false;
         }
         let Some(python) = self.ready.queue(self.tasks[slot].queue).class.python else { return true };

@@ -84,9 +84,10 @@ impl<T> Slab<T> {
         item
     }
 
-    /// Gives the memory of up to so many chunks back, and the rest of the table with the last of them.
-    pub(super) fn give_back(&mut self, most: usize) {
-        for _ in 0..most.min(self.empty.len().saturating_sub(1)) {
+    /// Gives the memory of up to so many chunks back, and the rest of the table with the last of them. How many.
+    pub(super) fn give_back(&mut self, most: usize) -> usize {
+        let count = most.min(self.empty.len().saturating_sub(1));
+        for _ in 0..count {
             let Some(chunk) = self.empty.pop().map(|chunk| chunk as usize) else { break };
             self.marks[chunk].emptied = false;
             if self.marks[chunk].live == 0 && chunk != self.growing {
@@ -96,6 +97,7 @@ impl<T> Slab<T> {
         if self.live == 0 && self.empty.len() < 2 && self.chunks.len() > 1 {
             *self = Self::new();
         }
+        count
     }
 
     /// Whether there is memory to be given back.

@@ -98,6 +98,13 @@ impl<'a> Snapshot<'a> {
         Some(session.outbox.tally(session.taken))
     }
 
+    /// Requests of a session that have come and wait until an earlier one is taken to its end.
+    #[must_use]
+    pub fn waiting(&self, session: SessionId) -> usize {
+        let session = self.0.find_session(session).map(|slot| &self.0.sessions[slot]);
+        session.and_then(|session| session.intake.as_ref()).map_or(0, |intake| intake.waiting())
+    }
+
     /// Events, or parts of them, that were unknown, late or repeated.
     #[must_use]
     pub const fn ignored(&self) -> u64 {

@@ -15,10 +15,10 @@ impl Scheduler {
         if task.object != NONE
             && let Some(recipe) = self.recipes.get(&slot)
         {
-            return recipe.len();
+            return recipe.inputs.len();
         }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => task.inputs.len(),
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made | Role::Past => task.inputs.len(),
             Role::Fold { run, start } => self.runs[run].fold_inputs(start).len(),
             Role::Result { run, .. } => self.runs[run].combine_inputs().len(),
         }
@@ -30,10 +30,10 @@ impl Scheduler {
         if task.object != NONE
             && let Some(recipe) = self.recipes.get(&slot)
         {
-            return self.latest_of(task.session, recipe[n].clone());
+            return self.latest_of(task.session, recipe.inputs[n].clone());
         }
         match task.role {
-            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made => {
+            Role::Plain(_) | Role::Put(_) | Role::Piece { .. } | Role::Made | Role::Past => {
                 value_of(&self.tasks, self.edges[task.inputs[n]].input)
             }
             Role::Fold { run, start } => self.latest(task.session, self.runs[run].fold_inputs(start)[n].clone()),

@@ -1,7 +1,6 @@
 //! A task: what it needs, where it is, and how it ends.
 
 use super::Scheduler;
-use super::object::Tie;
 use super::ready::Post;
 use super::run::Ended;
 use super::share::Rest;
@@ -64,6 +63,8 @@ pub(super) enum Role {
     Result { run: u32, retention: Retention },
     /// It was a piece or a fold, and is kept as the record of its value.
     Made,
+    /// It is nobody's any more, and goes once it has let go of all that it needed (see `parting`).
+    Past,
 }
 
 /// Where a task is.
@@ -221,7 +222,7 @@ impl Scheduler {
                 self.free(slot);
                 self.fold_ended(run, start, outcome);
             }
-            Role::Made => unreachable!("what was made has its object"),
+            Role::Made | Role::Past => unreachable!("what was made has its object, what is past is over"),
         }
     }
 
@@ -260,6 +261,9 @@ impl Scheduler {
     /// Frees a task that is over, whose client does not keep it and for which nobody waits.
     pub(super) fn free_one(&mut self, slot: u32) {
         let task = &self.tasks[slot];
+        if let Role::Past = task.role {
+            return;
+        }
         if task.object != NONE {
             return self.settle_record(slot);
         }
@@ -268,18 +272,13 @@ impl Scheduler {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 retention == Retention::Release
             }
-            Role::Piece { .. } | Role::Fold { .. } | Role::Made => false,
+            Role::Piece { .. } | Role::Fold { .. } | Role::Made | Role::Past => false,
         };
         if !kept && task.dependents == NONE {
             self.held -= outcome.len();
-            self.untie(slot, Tie::Alias);
+            self.part_with_inputs(slot);
             self.free(slot);
         }
-    }
-
-    fn free(&mut self, slot: u32) {
-        let task = self.tasks.remove(slot);
-        self.sessions[task.session].index.remove(task.id.seq);
     }
 }
 

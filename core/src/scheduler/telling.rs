@@ -5,6 +5,7 @@
 
 use super::Scheduler;
 use super::input::Edge;
+use super::object::Tie;
 use super::slab::NONE;
 use super::task::{Place, State, dependency};
 use crate::outcome::Outcome;
@@ -88,9 +89,11 @@ impl Scheduler {
         let mut edge = task.dependents;
         if matches!(&task.state, State::Done(outcome) if outcome.is_value()) && !task.is_alias() {
             while edge != NONE && self.slice.trifles > 0 {
-                let Edge { dependent, next, .. } = self.edges[edge];
+                let Edge { dependent, next, tie, .. } = self.edges[edge];
                 self.slice.trifles -= 1;
-                self.input_arrived(dependent);
+                if tie == Tie::Need {
+                    self.input_arrived(dependent);
+                }
                 edge = next;
             }
         }
@@ -128,6 +131,10 @@ impl Scheduler {
         let told = self.edges[edge];
         self.tellings.spans.pass_over(edge, &told);
         let dependent = told.dependent;
+        if told.tie != Tie::Need {
+            self.slice.trifles -= 1;
+            return;
+        }
         let State::Done(outcome) = &self.tasks[task].state else { unreachable!("only who is over tells") };
         if outcome.is_value() {
             self.slice.trifles -= 1;

@@ -31,10 +31,21 @@ impl Scheduler {
             self.fallout.is_empty() && self.tellings.is_empty() && self.losses.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
-        let unserved = !self.stirred_objects.is_empty() || self.is_handing_over();
+        let taken = self.behind.is_empty();
+        let walked = self.walks.is_empty() && self.lost.is_empty() && self.dregs.is_empty();
+        let unshown = self.slice.services == 0 && !self.to_show.is_empty();
+        let unserved = unshown || !self.stirred_objects.is_empty() || self.is_handing_over();
         let empty =
             self.tasks.has_empty() || self.edges.has_empty() || self.objects.has_empty() || self.runs.has_empty();
-        cut || unfolded || unserved || empty || !told || !settled || !self.over.is_empty() || !self.remains.is_empty()
+        cut || unfolded
+            || unserved
+            || empty
+            || !told
+            || !settled
+            || !walked
+            || !taken
+            || !self.over.is_empty()
+            || !self.remains.is_empty()
     }
 
     /// Looks at everything whose time has come, one thing in any case, as long as this step may.

@@ -7,6 +7,7 @@
 use super::input::Edge;
 use super::object::{Copy, Show};
 use super::slab::NONE;
+use super::walk::Site;
 use super::worker::{Health, Worker};
 use super::{Action, Scheduler};
 use crate::id::{ObjectId, WorkerId};
@@ -17,6 +18,9 @@ use crate::time::Time;
 use crate::value::Value;
 use crate::window;
 use alloc::vec::Vec;
+
+/// To send a worker for an object takes as long as to pass so many inputs.
+const PASSES_PER_WANT: usize = 15;
 
 /// A worker that lacks an object.
 #[derive(Debug)]
@@ -68,46 +72,59 @@ fn road(fetcher: &Worker, holder: &Worker, now: Time) -> Option<(Peer, Fingerpri
 }
 
 impl Scheduler {
-    /// An attempt goes to a worker: what that lacks of its inputs is to come there.
-    pub(super) fn want_inputs(&mut self, slot: u32, worker: u32) {
-        for n in 0..self.tasks[slot].inputs.len() {
-            let input = self.edges[self.tasks[slot].inputs[n]].input;
-            let object = self.tasks[input].object;
-            if object == NONE || !self.tasks[input].state.is_stored() {
-                continue;
-            }
-            let o = &mut self.objects[object];
-            if o.copies.iter().any(|copy| copy.worker == worker) {
-                continue;
-            }
-            match o.wants.iter_mut().find(|want| want.worker == worker) {
-                Some(want) => want.attempts += 1,
-                None => {
-                    o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, handed: false });
-                    self.locate(object, worker);
-                    self.stir_object(object);
-                }
+    /// An attempt is at a worker: if that lacks an input, it is to come there.
+    pub(super) fn want_input(&mut self, edge: u32, site: Option<Site>) {
+        let input = self.edges[edge].input;
+        let object = self.tasks[input].object;
+        let Some(worker) = self.worker_at(site).filter(|worker| !self.workers[*worker].gone) else { return };
+        if object == NONE || !self.tasks[input].state.is_stored() {
+            return;
+        }
+        self.edges[edge].wanted = true;
+        let o = &mut self.objects[object];
+        if o.copies.iter().any(|copy| copy.worker == worker) {
+            return;
+        }
+        match o.wants.iter_mut().find(|want| want.worker == worker) {
+            Some(want) => want.attempts += 1,
+            None => {
+                self.slice.passes = self.slice.passes.saturating_sub(PASSES_PER_WANT);
+                o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, handed: false });
+                self.locate(object, worker);
+                self.stir_object(object);
             }
         }
     }
 
-    /// An attempt leaves a worker.
-    pub(super) fn unwant_inputs(&mut self, slot: u32, worker: u32) {
-        for n in 0..self.tasks[slot].inputs.len() {
-            let input = self.edges[self.tasks[slot].inputs[n]].input;
-            let object = self.tasks[input].object;
-            if object == NONE {
-                continue;
-            }
-            let wants = &mut self.objects[object].wants;
-            if let Some(at) = wants.iter().position(|want| want.worker == worker) {
-                wants[at].attempts -= 1;
-                if !wants[at].has_reason() {
-                    wants.remove(at);
-                    self.locate(object, worker);
-                }
+    /// An attempt has left its worker.
+    pub(super) fn unwant_input(&mut self, edge: u32, site: Option<Site>) {
+        if !core::mem::take(&mut self.edges[edge].wanted) {
+            return;
+        }
+        let Some(worker) = self.worker_at(site) else { return };
+        let object = self.tasks[self.edges[edge].input].object;
+        let wants = &mut self.objects[object].wants;
+        if let Some(at) = wants.iter().position(|want| want.worker == worker) {
+            wants[at].attempts -= 1;
+            if !wants[at].has_reason() {
+                wants.remove(at);
+                self.locate(object, worker);
             }
         }
+    }
+
+    /// The worker at a site, unless its place is another's by now.
+    fn worker_at(&self, site: Option<Site>) -> Option<u32> {
+        let Site { worker, id } = site?;
+        self.workers.get(worker).is_some_and(|w| w.id == id).then_some(worker)
+    }
+
+    /// The worker that is to have inputs for an attempt of a task, if that is still known.
+    pub(super) fn site_of(&self, slot: u32) -> Option<u32> {
+        let lease = self.tasks[slot].lease().map(|lease| lease.worker);
+        let walk = || self.walks.get(slot).and_then(|walk| walk.site);
+        let parting = || self.walks.partings.get(&slot).and_then(|parting| parting.site);
+        lease.or_else(|| self.worker_at(walk().or_else(parting)))
     }
 
     /// A worker has objects that it was to get.
@@ -193,18 +210,17 @@ impl Scheduler {
     /// both are looked through side by side until one is at its end.
     fn attempts_with(&self, input: u32, worker: u32) -> u32 {
         let edges = |first: u32| core::iter::successors(self.edges.get(first), |edge| self.edges.get(edge.next));
-        let is_held = |edge: &Edge| self.tasks[edge.dependent].lease().is_some_and(|lease| lease.worker == worker);
+        let is_wanted = |edge: &Edge| edge.wanted && self.site_of(edge.dependent) == Some(worker);
         let attempts = core::iter::successors(self.tasks.get(self.workers[worker].first), |task| {
             self.tasks.get(task.lease().expect("what a worker lists is assigned").next)
         });
-        let needs = |edge: &u32| self.edges[*edge].input == input;
+        let needs = |edge: &u32| u32::from(self.edges[*edge].wanted && self.edges[*edge].input == input);
+        let held = attempts.map(|task| &task.inputs[..]).chain(self.walks.left_at(&self.tasks, self.site(worker)));
         // Those without inputs take their time as well.
-        let held =
-            attempts.flat_map(|task| core::iter::once(0).chain(task.inputs.iter().map(|edge| u32::from(needs(edge)))));
+        let mut held = held.flat_map(|edges| core::iter::once(0).chain(edges.iter().map(needs))).fuse();
         let (mut of_input, mut of_worker) = (0, 0);
-        let mut held = held.fuse();
         for edge in edges(self.tasks[input].dependents) {
-            of_input += u32::from(is_held(edge));
+            of_input += u32::from(is_wanted(edge));
             match held.next() {
                 Some(more) => of_worker += more,
                 None => return of_worker,
@@ -286,7 +302,7 @@ impl Scheduler {
         let id = o.id();
         let there = o.copies.iter().any(|copy| !workers[copy.worker].gone);
         let (mut given, mut gifts) = (o.given(), Vec::new());
-        for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting) {
+        for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting && !workers[want.worker].gone) {
             let fetcher = &workers[want.worker];
             let reached = |copy: &&mut Copy| road(fetcher, &workers[copy.worker], *now).is_some();
             if there && o.here.is_none() && !o.copies.iter_mut().any(|copy| reached(&copy)) {
@@ -309,7 +325,8 @@ impl Scheduler {
             want.way = Way::Fetching(holder.id);
             actions.push(Action::FetchObject { worker: fetcher.id, object: id, from: holder.id, at, guest });
         }
-        let through_here = !o.fetchers.is_empty() || o.wants.iter().any(|want| want.way == Way::Relayed);
+        let relayed = |want: &Want| want.way == Way::Relayed && !workers[want.worker].gone;
+        let through_here = !o.fetchers.is_empty() || o.wants.iter().any(relayed);
         if through_here && o.show == Show::Idle && there {
             o.show = Show::Listed;
             self.to_show.push_back(object);
@@ -325,10 +342,11 @@ impl Scheduler {
 
     /// Passes a value that was shown on to those who cannot get it otherwise.
     pub(super) fn relay(&mut self, object: u32, value: &Value) {
-        let o = &mut self.objects[object];
+        let Self { objects, workers, .. } = self;
+        let o = &mut objects[object];
         let id = o.id();
         let mut given = Vec::new();
-        for want in o.wants.iter_mut().filter(|want| want.way == Way::Relayed) {
+        for want in o.wants.iter_mut().filter(|want| want.way == Way::Relayed && !workers[want.worker].gone) {
             want.way = Way::Given;
             given.push(want.worker);
         }

@@ -354,12 +354,12 @@ impl Scheduler {
         self.timers.insert((time, Timer::JudgeWorker(worker.id)));
     }
 
-    /// A worker is gone: what it held is ready again, at once, and its loss counts against no task.
+    /// A worker is gone: what it held is ready again soon, and its loss counts against no task (see `gone`).
     pub(super) fn remove_worker(&mut self, slot: u32) {
         let worker = &mut self.workers[slot];
         self.force.take(worker.force());
         (worker.gone, worker.health) = (true, Health::Draining);
-        let (id, judged, first) = (worker.id, worker.judged, worker.first);
+        let (id, judged) = (worker.id, worker.judged);
         let gifts = core::mem::take(&mut worker.gifts);
         self.held -= gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
         self.slice.chores = self.slice.chores.saturating_sub(worker.held as usize);
@@ -374,15 +374,6 @@ impl Scheduler {
         for n in 0..self.workers.len() {
             let other = self.workers.slot_at(n);
             self.workers[other].unreachable.remove(&id);
-        }
-        let mut task = first;
-        while task != NONE {
-            let lease = *self.tasks[task].lease().expect("what a worker lists is assigned");
-            self.counts.assigned -= 1;
-            self.unlist_rest(task, &lease);
-            self.unwant_inputs(task, slot);
-            self.make_ready(task);
-            task = lease.next;
         }
         self.gone.push_back(Gone::new(slot));
         self.forget_gone();
@@ -427,6 +418,9 @@ impl Scheduler {
     /// wants what it would come to, so it is stopped if it is known to run, or as soon as that is known.
     pub(super) fn depart(&mut self, slot: u32, cancel: Cancel) {
         let lease = self.unlist(slot);
+        if self.workers[lease.worker].gone {
+            return;
+        }
         let told = if lease.started { Cancel::Running } else { cancel };
         self.stir_worker(lease.worker);
         let task = &self.tasks[slot];
@@ -473,7 +467,7 @@ impl Scheduler {
         }
     }
 
-    fn unlist(&mut self, slot: u32) -> Lease {
+    pub(super) fn unlist(&mut self, slot: u32) -> Lease {
         let lease = *self.tasks[slot].lease().expect("only what is assigned leaves a worker");
         self.unlist_rest(slot, &lease);
         if !self.tasks[slot].inputs.is_empty() {

@@ -137,6 +137,7 @@ impl World {
         if checked {
             self.coordinator.scheduler.check();
         }
+        self.ledger.on_step(|session| self.coordinator.scheduler.snapshot().waiting(session));
         for action in actions {
             self.note(Node::Coordinator, format_args!("> {action:?}"));
             self.ledger.on_action(self.now, &action);

@@ -63,7 +63,8 @@ impl World {
         let Some(far) = self.coordinator.scheduler.snapshot().tally(session) else { return };
         let near = client.session.tally();
         let [down, up] = End::BOTH.map(|from| self.under_way(connection, from));
-        assert_eq!(near.sent, far.taken + up.counted, "requests of client {n} that were sent");
+        let waiting = self.coordinator.scheduler.snapshot().waiting(session) as u64;
+        assert_eq!(near.sent, far.taken + waiting + up.counted, "requests of client {n} that were sent");
         assert_eq!(far.sent, near.taken + down.counted, "notices to client {n} that were sent");
         let honest = near.acknowledged <= far.taken && far.acknowledged <= near.taken;
         assert!(honest, "only what was taken is acknowledged: client {n} has {near:?}, the coordinator {far:?}");

@@ -155,6 +155,8 @@ impl Cook {
 
     fn task(&mut self, book: &mut Book) -> TaskSpec {
         let inputs: Vec<Seq> = if self.rng.chance(1, 3) { self.seqs(book).collect() } else { Vec::new() };
+        let times = if self.rng.chance(1, 4) { self.rng.below(12) as usize } else { 1 };
+        let inputs: Vec<Seq> = inputs.iter().copied().cycle().take(inputs.len() * times).collect();
         book.seq += 1 + self.rng.below(2) - self.lie();
         let call = match self.rng.below(6) {
             0 => Call::Chunk { errors: Errors::Return, retries: 1, span: Span::whole(3) },
@@ -326,11 +328,12 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
         let mut actions = Vec::new();
         scheduler.step(now, events, &mut actions);
         scheduler.check();
+        note_slices(&scheduler, seen);
         for action in &actions {
             let text = format!("{action:?}");
             let kind = text.split([' ', '{']).next().unwrap_or_default();
             *seen.entry(kind.into()).or_default() += 1;
-            for word in WORDS.iter().filter(|word| text.contains(**word)) {
+            for word in WORDS[SLICES..].iter().filter(|word| text.contains(**word)) {
                 *seen.entry((*word).into()).or_default() += 1;
             }
             hash = std::format!("{hash}{action:?}")
@@ -355,6 +358,20 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
     hash
 }
 
+/// What this step has left for the next ones.
+fn note_slices(scheduler: &Scheduler, seen: &mut BTreeMap<String, u64>) {
+    let left = [
+        (scheduler.walks.iter().next().is_some(), "a walk"),
+        (!scheduler.walks.partings.is_empty(), "a parting"),
+        (!scheduler.behind.is_empty(), "a request"),
+        (!scheduler.lost.is_empty(), "a loss"),
+        (!scheduler.dregs.is_empty(), "dregs"),
+        (scheduler.gone.iter().any(|gone| scheduler.workers[gone.worker].held > 0), "a lost attempt"),
+    ];
+    let left = left.into_iter().filter(|(is_left, _)| *is_left);
+    left.for_each(|(_, what)| *seen.entry(what.into()).or_default() += 1);
+}
+
 /// Once all sessions are over, nothing of them is left.
 fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
     let closed = (0..=sessions).map(|id| Event::SessionClosed { session: SessionId(id) });
@@ -370,11 +387,20 @@ fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
     }
     assert_eq!((scheduler.tasks.len(), scheduler.edges.len(), scheduler.runs.len(), scheduler.held), (0, 0, 0, 0));
     assert_eq!((scheduler.objects.len(), scheduler.recipes.len(), scheduler.showing), (0, 0, 0));
+    assert!(scheduler.walks.is_empty() && scheduler.lost.is_empty() && scheduler.dregs.is_empty(), "all has passed");
     assert!(scheduler.ready.all().next().is_none() && scheduler.sessions.len() == 0, "nothing of a session is left");
 }
 
-/// What must turn up among the actions, or the soup is too thin.
-const WORDS: [&str; 27] = [
+/// The first words are what steps leave for the next ones.
+const SLICES: usize = 6;
+/// What must turn up there and among the actions, or the soup is too thin.
+const WORDS: [&str; 33] = [
+    "a walk",
+    "a parting",
+    "a request",
+    "a loss",
+    "dregs",
+    "a lost attempt",
     "FetchObject",
     "GiveObject",
     "ShowObject",
