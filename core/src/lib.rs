@@ -9,7 +9,7 @@
 //!
 //! The map:
 //! - the vocabulary, each module importing only from those to its left: [`id`], [`time`], [`rng`], [`limits`],
-//!   [`value`], [`landing`], [`resource`], [`outcome`], [`spec`], [`window`];
+//!   [`value`], [`landing`], [`peer`], [`resource`], [`outcome`], [`spec`], [`window`];
 //! - three state machines of one shape (`step(now, events, actions)`): [`scheduler`] decides for the coordinator,
 //!   [`worker`] for one machine, [`client`] for one session; they never import each other;
 //! - [`protocol`]: what travels between them, as bytes.
@@ -22,6 +22,7 @@ pub mod id;
 pub mod landing;
 pub mod limits;
 pub mod outcome;
+pub mod peer;
 pub mod resource;
 pub mod rng;
 pub mod spec;

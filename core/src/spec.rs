@@ -3,12 +3,12 @@
 use crate::id::{AttemptId, FunctionId, OptionsId, RunId, Seq};
 use crate::limits;
 use crate::outcome::{Death, Outcome};
+use crate::peer::Peer;
 use crate::resource::Resources;
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// A Python's major and minor version: what by-value functions depend on.
@@ -349,19 +349,6 @@ pub struct Offer {
     /// How other workers can fetch objects from it; if they cannot, the coordinator passes them on.
     pub peer: Option<Peer>,
 }
-
-/// A worker as others reach it, and know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peer {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Who listens there, and who it is when it comes.
-    pub key: Fingerprint,
-}
-
-/// The fingerprint of a public key: 128 bits of its SHA-256.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Fingerprint(pub [u8; 16]);
 
 /// What a client asks of the coordinator, in the order in which it asks. Each request of a session is counted, so that
 /// after a reconnect both sides know which ones still have to be sent.

@@ -12,11 +12,12 @@ use plait_core::id::{
 };
 use plait_core::limits::{LOG_TAIL_BYTES, PASSED_BYTES, WORKER_QUEUE_PER_SLOT};
 use plait_core::outcome::{Death, Ending, Exit, Unfetched};
+use plait_core::peer::{Fingerprint, Peer};
 use plait_core::protocol::frame::Encoder;
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::Resources;
-use plait_core::spec::{Call, Fingerprint, FunctionSpec, Peer, PythonVersion, Start, Tail};
+use plait_core::spec::{Call, FunctionSpec, PythonVersion, Start, Tail};
 use plait_core::value::Value;
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;

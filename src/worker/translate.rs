@@ -4,9 +4,9 @@ use super::supervisor::{Blame, Said};
 use crate::store::objects::Objects;
 use plait_core::id::{ExecutorId, FunctionKey};
 use plait_core::outcome::Outcome;
+use plait_core::peer::Fingerprint;
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, ToExecutor};
 use plait_core::protocol::message::worker::ToWorker;
-use plait_core::spec::Fingerprint;
 use plait_core::worker::{Condition, Ended, Entry, Event, Order};
 
 /// What a message of the coordinator means.

@@ -2,7 +2,8 @@
 
 use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Notice, Outcome};
-use crate::spec::{Cancel, Fingerprint, FunctionSpec, Peer, Start};
+use crate::peer::{Fingerprint, Peer};
+use crate::spec::{Cancel, FunctionSpec, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 

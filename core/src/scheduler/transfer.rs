@@ -13,7 +13,7 @@ use super::{Action, Scheduler};
 use crate::id::{ObjectId, WorkerId};
 use crate::limits;
 use crate::outcome::Unfetched;
-use crate::spec::{Fingerprint, Peer};
+use crate::peer::{Fingerprint, Peer};
 use crate::time::Time;
 use crate::value::Value;
 use crate::window;

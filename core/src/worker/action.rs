@@ -3,7 +3,8 @@
 use super::Entry;
 use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report, Unfetched};
-use crate::spec::{FunctionSpec, Part, Peer, Start};
+use crate::peer::Peer;
+use crate::spec::{FunctionSpec, Part, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 

@@ -3,7 +3,8 @@
 use super::Entry;
 use crate::id::{AttemptId, ExecutorId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Death, Ending, Outcome, Unfetched};
-use crate::spec::{Cancel, FunctionSpec, Peer, Start};
+use crate::peer::Peer;
+use crate::spec::{Cancel, FunctionSpec, Start};
 use crate::value::Value;
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -9,7 +9,7 @@ use super::attempt::{Place, Rank};
 use super::object::{Objects, Stage};
 use super::{Action, Brain};
 use crate::id::{ObjectId, WorkerId};
-use crate::spec::Peer;
+use crate::peer::Peer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 

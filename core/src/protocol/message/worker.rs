@@ -3,7 +3,8 @@
 use super::{Message, ending_value, ending_value_mut, fill_outcomes, part, show_outcomes};
 use crate::id::{AttemptId, FunctionKey, ObjectId, SessionId, WorkerId};
 use crate::outcome::{Outcome, Report, Unfetched};
-use crate::spec::{Cancel, Fingerprint, FunctionSpec, Peer, Start};
+use crate::peer::{Fingerprint, Peer};
+use crate::spec::{Cancel, FunctionSpec, Start};
 use crate::value::Value;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};

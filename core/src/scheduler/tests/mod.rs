@@ -10,7 +10,7 @@ mod world;
 
 use super::{Config, World};
 use crate::id::WorkerId;
-use crate::spec::{Fingerprint, Peer};
+use crate::peer::{Fingerprint, Peer};
 
 /// Room for everything.
 const ROOMY: Config = Config {

@@ -3,8 +3,9 @@
 
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
+use crate::peer::{Fingerprint, Peer};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, Fingerprint, FunctionSpec, Peer, Span, Start, Tail};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
