@@ -100,17 +100,22 @@ impl Inbox {
 
     /// Nobody holds a task any more.
     pub(super) fn forget(&self, tasks: &[Seq]) {
-        let mut contents = self.lock();
+        let (mut waking, mut contents) = (Vec::new(), self.lock());
         for task in tasks {
             contents.table.forget(*task);
             for part in contents.disown(*task) {
                 contents.table.forget(part);
             }
-            contents.absent.remove(&task.0);
+            if let Some(completion) = contents.absent.remove(&task.0) {
+                // It is over: only its value was waited for.
+                contents.file(*task, completion, &mut waking);
+            }
             if let Some(run) = contents.runs.remove(&task.0) {
                 contents.results.remove(&run.id.0);
             }
         }
+        drop(contents);
+        wake_all(&mut waking);
     }
 
     /// Takes over what the end of a chunk has become: tasks that each have its items from there on, up to the next one.
@@ -492,7 +497,7 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plait_core::id::{FunctionId, OptionsId};
+    use plait_core::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, SessionId, TaskId};
     use plait_core::spec::{Call, Errors, Retention, Span, TaskSpec};
 
     const CHUNK: Seq = Seq(0);
@@ -581,5 +586,19 @@ mod tests {
         assert_eq!(inbox.pending(), 0);
         assert_eq!(inbox.divide(CHUNK, vec![(5, A)]), []);
         assert_eq!(inbox.pending(), 0, "nothing is expected of what is not known");
+    }
+
+    #[test]
+    fn a_task_that_is_released_while_its_value_is_fetched_is_not_waited_for() {
+        let inbox = inbox();
+        let object = ObjectId(AttemptId { task: TaskId::new(SessionId(0), CHUNK), attempt: Attempt(1) });
+        let outcome = Outcome::Value(Stored { object, lengths: [9].into() }.into());
+        let delivery = Delivery { seq: CHUNK, outcome, story: Story::default() };
+        assert_eq!(inbox.deliver(vec![delivery], |_| false).absent, [CHUNK]);
+        assert!(!inbox.wait_idle(Seq(1), Duration::ZERO));
+        inbox.forget(&[CHUNK]);
+        assert!(inbox.wait_idle(Seq(1), Duration::ZERO));
+        inbox.supply(CHUNK, Outcome::Value(Value::empty()));
+        assert_eq!((inbox.pending(), inbox.state(CHUNK, Seq(1))), (0, State::Unknown));
     }
 }
