@@ -8,7 +8,7 @@ use plait_core::id::{FunctionId, OptionsId, Seq, SessionId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Ending, Notice, Report};
 use plait_core::resource::Resources;
-use plait_core::scheduler::{Action, Config, Event, Scheduler, Watch, World};
+use plait_core::scheduler::{Action, Config, Event, Exchange, Scheduler, Watch, World};
 use plait_core::spec::{Call, FunctionSpec, Offer, Options, PythonVersion, Request, Retention, TaskSpec};
 use plait_core::time::Time;
 use plait_core::value::Value;
@@ -42,6 +42,7 @@ impl Bench {
             session_tasks: 5_000_000,
             world: World::Open,
             ride_along: limits::INLINE_VALUE_BYTES as u64,
+            direct_bytes: limits::DIRECT_BYTES,
             slice: limits::STEP_SLICE,
         };
         let mut world = Self {
@@ -63,7 +64,7 @@ impl Bench {
         let options = Request::DefineOptions { id: OptionsId(0), options: Options::default() };
         let requests =
             [Request::DefineFunction(function), options].map(|request| Event::Requested { session, request });
-        self.events.push_back(Event::SessionOpened { session, token: 0 });
+        self.events.push_back(Event::SessionOpened { session, token: 0, exchange: Exchange::Bytes });
         self.events.extend(requests);
         self.step();
     }
@@ -77,7 +78,12 @@ impl Bench {
                 python: PythonVersion { major: 3, minor: 12 },
                 peer: None,
             };
-            self.events.push_back(Event::WorkerJoined { worker: WorkerId(id), offer, watch: Watch::None });
+            self.events.push_back(Event::WorkerJoined {
+                worker: WorkerId(id),
+                offer,
+                watch: Watch::None,
+                exchange: Exchange::Bytes,
+            });
         }
     }
 

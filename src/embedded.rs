@@ -8,7 +8,7 @@ use crate::clock::draw;
 use crate::config::SpillDir;
 use crate::coordinator::{self, JoinLines, Listen, Port, ServeError, World};
 use crate::net::link;
-use crate::net::listener::{Arrival, Watch};
+use crate::net::listener::{Arrival, Exchange, Watch};
 use crate::shutdown::{CancellationToken, Service};
 use crate::worker::{self, Launch, Place, Upstream};
 use plait_core::limits;
@@ -65,7 +65,8 @@ pub fn start(config: Config) -> Result<Embedded, StartError> {
     let coordinator = coordinator::Config::new(world);
     let (near, far) = link::memory();
     let (handle, driver) = client::over(coordinator.epoch, coordinator.value_limit(), near);
-    let client = Arrival::Client { name: config.name.clone(), token: draw(), resume: None, link: far };
+    let (name, token, exchange) = (config.name.clone(), draw(), Exchange::Memory);
+    let client = Arrival::Client { name, token, resume: None, exchange, link: far };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let household = Household { config, coordinator, handle: handle.clone(), client, started };
     let service = Service::spawn(move |shutdown| household.live(driver, shutdown))?;
@@ -150,7 +151,8 @@ async fn hire(crew: &mut JoinSet<()>, config: Config, client: &Handle, arrivals:
     let Config { capacity, launch, name, python, spill_dir, .. } = config;
     let (place, objects) = (Place::Guest, client.objects().cloned());
     let config = worker::Config { name, capacity, python, launch, place, objects, spill_dir };
-    send(arrivals, Arrival::Worker { offer: config.offer(), watch: Watch::None, link: far }).await;
+    let (watch, exchange) = (Watch::None, Exchange::Memory);
+    send(arrivals, Arrival::Worker { offer: config.offer(), watch, exchange, link: far }).await;
     crew.spawn(async {
         // Nobody tells it to end but the coordinator's goodbye.
         let (_stop, control) = worker::control();

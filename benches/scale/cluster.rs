@@ -7,11 +7,10 @@ use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, ObjectId, OptionsId, Seq, SessionId, WorkerId};
 use plait_core::limits;
 use plait_core::outcome::{Ending, Notice, Outcome, Report};
+use plait_core::peer::{Fingerprint, Peer};
 use plait_core::resource::Resources;
-use plait_core::scheduler::{Action, Config, Event, Scheduler, Watch, World};
-use plait_core::spec::{
-    Call, Fingerprint, FunctionSpec, Offer, Options, Peer, PythonVersion, Request, Retention, TaskSpec,
-};
+use plait_core::scheduler::{Action, Config, Event, Exchange, Scheduler, Watch, World};
+use plait_core::spec::{Call, FunctionSpec, Offer, Options, PythonVersion, Request, Retention, TaskSpec};
 use plait_core::time::Time;
 use plait_core::value::{Stored, Value};
 use plait_core::window::{self, Owed};
@@ -108,6 +107,7 @@ impl Cluster {
             session_tasks: limits::SESSION_TASKS,
             world: World::Open,
             ride_along: limits::INLINE_VALUE_BYTES as u64,
+            direct_bytes: limits::DIRECT_BYTES,
             slice: limits::STEP_SLICE,
         };
         let mut cluster = Self {
@@ -135,7 +135,7 @@ impl Cluster {
     }
 
     fn open(&mut self, session: SessionId) {
-        self.said.push_back(Event::SessionOpened { session, token: 0 });
+        self.said.push_back(Event::SessionOpened { session, token: 0, exchange: Exchange::Bytes });
         self.define(session, FunctionId(0));
         let requests = [Resources::cpus(1), Resources::cpus(2), Resources::cpus(SLOTS + 1)];
         for (id, request) in (0..).zip(requests) {
@@ -165,7 +165,7 @@ impl Cluster {
             peer: listens.then_some(peer),
         };
         self.hands.insert(worker, Hand::new(self.make));
-        self.step_with(vec![Event::WorkerJoined { worker, offer, watch: Watch::Heartbeat }]);
+        self.step_with(vec![Event::WorkerJoined { worker, offer, watch: Watch::Heartbeat, exchange: Exchange::Bytes }]);
         worker
     }
 

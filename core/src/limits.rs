@@ -101,7 +101,22 @@ pub const PEER_DISK_READS: usize = 2;
 /// How often a holder may say that an object will come before it does: ten minutes, as it says so eight times in
 /// [`PEER_PATIENCE`]. Its disk may have much to do.
 pub const PEER_EXCUSES: u32 = 160;
-/// Other workers that a worker remembers to have been introduced; the oldest is forgotten first.
+/// A value of so many bytes or more comes to a client of a coordinator elsewhere straight from a worker. Below that another
+/// connection with its handshake, a millisecond of processor time at both ends and several round trips, costs more than
+/// the way through the coordinator.
+pub const DIRECT_BYTES: u64 = 1 << 20;
+/// A worker that a client could not reach is not tried again by that one for this long. Longer than among workers
+/// ([`PEER_RETRY_AFTER`]): the one who waits is a person, and a network that keeps a client from a worker seldom changes.
+pub const DIRECT_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// How long a client waits for a worker to accept its connection, which the worker's kernel does: any round trip on earth and one
+/// packet lost. What is not reached by then comes through the coordinator.
+pub const DIRECT_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Values that a client fetches from workers at a time; others wait. One is about to be connected, or waits for a worker that does
+/// not answer, while the other brings bytes. More keep the first value waiting for the last, and take memory at once that could
+/// be used again: four were slower than two by a quarter.
+pub const DIRECT_FETCHES: usize = 2;
+/// Other workers and clients that a worker remembers to have been introduced; the oldest is forgotten first, clients before
+/// workers: those can be relayed to at less cost.
 pub const PEERS_REMEMBERED: usize = 16_384;
 /// What is kept so that objects can be made again takes one part in this many of what may live with the coordinator;
 /// beyond it an object that is lost is lost for good.

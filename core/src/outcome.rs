@@ -1,6 +1,7 @@
 //! How an attempt ends, and what a task came to.
 
-use crate::id::{Attempt, AttemptId, TaskId, WorkerId};
+use crate::id::{Attempt, AttemptId, ObjectId, TaskId, WorkerId};
+use crate::peer::Peer;
 use crate::value::{Stored, Value};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -71,7 +72,7 @@ pub struct Death {
     pub log_tail: Box<str>,
 }
 
-/// Why a worker could not get an object.
+/// Why a worker or a client could not get an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unfetched {
     /// The other worker cannot be reached from here, or was cut off on the way.
@@ -370,6 +371,16 @@ pub enum Notice {
         /// of the chunk, and their numbers.
         parts: Vec<(u32, crate::id::Seq)>,
     },
+    /// The answer to a request to fetch of a client that can go there: a worker has the value, and expects it. A later
+    /// answer takes its place.
+    Found {
+        /// Which task's value was asked for.
+        seq: crate::id::Seq,
+        /// As which object it is there.
+        object: ObjectId,
+        /// Where that is.
+        at: Peer,
+    },
 }
 
 /// What the pieces of a run that are over have come to, together.
@@ -404,7 +415,7 @@ impl Notice {
             Self::Started(tasks) => 8 * tasks.len() as u64,
             Self::Fetched { outcome, .. } => outcome.len(),
             Self::Divided { parts, .. } => 12 * parts.len() as u64,
-            Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) => 0,
+            Self::Progressed { .. } | Self::WorkerNamed { .. } | Self::Admission(_) | Self::Found { .. } => 0,
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a client asks for: functions, options, tasks, runs.
 
-use crate::id::{AttemptId, FunctionId, OptionsId, RunId, Seq};
+use crate::id::{AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq};
 use crate::limits;
-use crate::outcome::{Death, Outcome};
-use crate::peer::Peer;
+use crate::outcome::{Death, Outcome, Unfetched};
+use crate::peer::{Fingerprint, Peer};
 use crate::resource::Resources;
 use crate::value::Value;
 use alloc::boxed::Box;
@@ -393,11 +393,24 @@ pub enum Request {
         /// What is to be kept.
         value: Value,
     },
-    /// The value of a task that is over and whose value is with workers: answered by a notice. Of a task without a
-    /// future that is also its release.
+    /// The value of a task that is over and whose value is with workers: answered by a notice, which brings it or says
+    /// where it is. Of a task without a future that is also its release, once it has come.
     Fetch {
         /// Which task.
         seq: Seq,
+    },
+    /// A client that can go to workers by itself has this key. The first of its requests, if it has one.
+    Introduce(Fingerprint),
+    /// A value that was found with a worker has been fetched there.
+    Took(Seq),
+    /// A value that was found with a worker could not be fetched there: it is wanted through the coordinator.
+    Relay {
+        /// Which task's.
+        seq: Seq,
+        /// As which object it was found.
+        object: ObjectId,
+        /// Why.
+        reason: Unfetched,
     },
 }
 
@@ -412,7 +425,13 @@ impl Request {
             Self::OpenRun(RunSpec { finish: Finish::Reduce { initial: Some(initial), .. }, .. }) => initial.carried(),
             Self::Cancel { tasks, .. } | Self::Release(tasks) => 8 * tasks.len() as u64,
             Self::ReleaseFunctions(functions) => 4 * functions.len() as u64,
-            Self::OpenRun(_) | Self::DefineOptions { .. } | Self::SealRun { .. } | Self::Fetch { .. } => 0,
+            Self::OpenRun(_)
+            | Self::DefineOptions { .. }
+            | Self::SealRun { .. }
+            | Self::Fetch { .. }
+            | Self::Introduce(_)
+            | Self::Took(_)
+            | Self::Relay { .. } => 0,
         }
     }
 
@@ -428,7 +447,10 @@ impl Request {
             | Self::OpenRun(_)
             | Self::SealRun { .. }
             | Self::Put { .. }
-            | Self::Fetch { .. } => 1,
+            | Self::Fetch { .. }
+            | Self::Introduce(_)
+            | Self::Took(_)
+            | Self::Relay { .. } => 1,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What will happen, in the order of true time.
 
-use crate::cluster::Job;
+use crate::cluster::{Job, Visit};
 use crate::network::{ConnectionId, End};
 use crate::process::{ExecutorFrame, WorkerFrame};
 use plait_core::id::{ExecutorId, ObjectId, WorkerId};
@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     Executor { worker: usize, life: u32, executor: ExecutorId, inner: Inner },
     /// A fetch of an object comes to its end.
     Fetched { worker: usize, life: u32, object: ObjectId, from: WorkerId, fetch: u64, until: u64 },
+    /// A client's visit to a worker comes to its end.
+    Visited(Visit),
     /// A worker's disk is through with something.
     DiskDone { worker: usize, life: u32, object: ObjectId, job: Job, number: u64 },
     /// The user's program goes on.

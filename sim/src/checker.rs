@@ -15,8 +15,9 @@ use plait_core::id::{
 };
 use plait_core::limits;
 use plait_core::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry};
+use plait_core::peer::Fingerprint;
 use plait_core::rng::Rng;
-use plait_core::scheduler::{Action, EndReason, Event};
+use plait_core::scheduler::{Action, EndReason, Event, Exchange};
 use plait_core::spec::{Offer, Options, PythonVersion, Request, Span, Start};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,9 @@ const KEPT_LEAST: u64 = limits::SESSION_KEPT.as_nanos() as u64 / 10 * 9;
 #[derive(Debug)]
 struct SessionFacts {
     client: usize,
+    /// By which workers know its client.
+    key: Option<Fingerprint>,
+    exchange: Option<Exchange>,
     cut_since: Option<u64>,
     closed: bool,
     /// Notices sent, as the client would count them.
@@ -44,6 +48,7 @@ struct SessionFacts {
 #[derive(Debug)]
 struct WorkerFacts {
     offer: Offer,
+    exchange: Exchange,
     draining: bool,
     joined_at: u64,
     gone_at: Option<u64>,
@@ -159,6 +164,8 @@ impl Ledger {
     pub(crate) fn on_session(&mut self, session: SessionId, client: usize) {
         let facts = SessionFacts {
             client,
+            key: None,
+            exchange: None,
             cut_since: None,
             closed: false,
             notices: 0,
@@ -194,16 +201,7 @@ impl Ledger {
     /// What the coordinator was told.
     pub(crate) fn on_event(&mut self, now: u64, event: &Event) {
         match event {
-            Event::WorkerJoined { worker, offer, .. } => {
-                self.workers.entry(*worker).or_insert_with(|| WorkerFacts {
-                    offer: offer.clone(),
-                    draining: false,
-                    joined_at: now,
-                    gone_at: None,
-                    leases: BTreeSet::new(),
-                    functions: BTreeSet::new(),
-                });
-            }
+            Event::WorkerJoined { worker, offer, exchange, .. } => self.meet_worker(now, *worker, offer, *exchange),
             Event::WorkerDraining { worker } => {
                 if let Some(facts) = self.workers.get_mut(worker) {
                     facts.draining = true;
@@ -253,14 +251,31 @@ impl Ledger {
                     self.copies.entry(*object).or_default().remove(worker);
                 }
             }
-            Event::SessionOpened { .. }
-            | Event::ObjectUnfetched { .. }
+            Event::SessionOpened { session, exchange, .. } => {
+                // One that is opened again is the first one.
+                if let Some(facts) = self.sessions.get_mut(session) {
+                    facts.exchange.get_or_insert(*exchange);
+                }
+            }
+            Event::ObjectUnfetched { .. }
             | Event::ObjectShown { .. }
             | Event::NoticesTaken { .. }
             | Event::WorkerHeard { .. }
             | Event::AttemptsStarted { .. }
             | Event::StartsTaken { .. } => {}
         }
+    }
+
+    fn meet_worker(&mut self, now: u64, worker: WorkerId, offer: &Offer, exchange: Exchange) {
+        self.workers.entry(worker).or_insert_with(|| WorkerFacts {
+            offer: offer.clone(),
+            exchange,
+            draining: false,
+            joined_at: now,
+            gone_at: None,
+            leases: BTreeSet::new(),
+            functions: BTreeSet::new(),
+        });
     }
 
     fn on_chunk_cut(&mut self, worker: WorkerId, attempt: AttemptId, at: Option<u32>) {
@@ -299,7 +314,13 @@ impl Ledger {
             }
             Request::DefineFunction(function) => facts.pythons.extend(function.python.map(|p| (function.id, p))),
             Request::ReleaseFunctions(functions) => facts.released.extend(functions),
-            Request::SealRun { .. } | Request::Release(_) | Request::Put { .. } | Request::Fetch { .. } => {}
+            Request::Introduce(key) => facts.key = Some(*key),
+            Request::Relay { .. } => probe!("value wanted through the coordinator after all"),
+            Request::SealRun { .. }
+            | Request::Release(_)
+            | Request::Put { .. }
+            | Request::Fetch { .. }
+            | Request::Took(_) => {}
         }
         self.requests.push((session, cancelled));
     }
@@ -437,6 +458,7 @@ impl Ledger {
             }
             Action::FetchObject { worker, object, from, .. } => self.on_fetch(*worker, *object, *from),
             Action::ShowObject { worker, object } => self.check_holder(*object, *worker),
+            Action::ExpectClient { worker, object, key } => self.check_client(*worker, *object, *key),
             Action::DropObjects { worker, objects } => {
                 for object in objects {
                     self.copies.entry(*object).or_default().remove(worker);
@@ -531,6 +553,15 @@ impl Ledger {
         assert!(holds && !self.is_worker_gone(worker), "{worker} is said to hold {object}");
     }
 
+    /// A client comes to a worker that has a value of its session.
+    fn check_client(&self, worker: WorkerId, object: ObjectId, key: Fingerprint) {
+        self.check_holder(object, worker);
+        let session = &self.sessions[&object.0.task.session];
+        assert_eq!(session.key, Some(key), "whose value {object} is comes for it");
+        let here = session.exchange == Some(Exchange::Memory) && self.workers[&worker].exchange == Exchange::Memory;
+        assert!(!here, "{object} could have been handed over on the coordinator's machine");
+    }
+
     /// A piece does not start once its run is over.
     fn check_run_lives(&self, attempt: AttemptId) {
         let TaskId { session, seq } = attempt.task;
@@ -550,7 +581,8 @@ impl Ledger {
             | Notice::Progressed { .. }
             | Notice::WorkerNamed { .. }
             | Notice::Admission(_)
-            | Notice::Fetched { .. } => return,
+            | Notice::Fetched { .. }
+            | Notice::Found { .. } => return,
         };
         for delivery in deliveries {
             let task = self.tasks.entry(TaskId::new(session, delivery.seq)).or_default();

@@ -159,6 +159,8 @@ pub(crate) struct Plan {
     pub(crate) heavy: u64,
     /// Values of more bytes than this stay with their worker.
     pub(crate) store_above: u64,
+    /// Of those, clients go themselves to workers for values of so many bytes.
+    pub(crate) direct_bytes: u64,
     /// As long as they are not more than so many bytes: in memory, and on disk.
     pub(crate) memory_bytes: u64,
     pub(crate) spill_bytes: u64,
@@ -166,7 +168,7 @@ pub(crate) struct Plan {
     pub(crate) disk_bytes: u64,
     /// How many of 100 objects cannot be written; half as many cannot be read.
     pub(crate) disk_trouble: u64,
-    /// How many of 100 fetches take long; half as many fail.
+    /// How many of 100 fetches, by workers or clients, take long; half as many fail.
     pub(crate) fetch_trouble: u64,
     pub(crate) operations: u64,
     /// After how many steps of a machine all its invariants are checked.
@@ -212,6 +214,11 @@ impl Plan {
                 0 | 1 => u64::MAX,
                 2 => 0,
                 _ => log_uniform(rng, 16, 128 << 10),
+            },
+            direct_bytes: match rng.below(4) {
+                0 => u64::MAX,
+                1 => log_uniform(rng, 16, 128 << 10),
+                _ => 0,
             },
             memory_bytes: if starved { log_uniform(rng, 64, 64 << 10) } else { PLENTY },
             spill_bytes: if rng.chance(1, 3) { log_uniform(rng, 256, 1 << 20) } else { PLENTY },

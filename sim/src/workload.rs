@@ -8,8 +8,8 @@ use crate::options::{Plan, Shape, log_uniform};
 use crate::probe::probe;
 use crate::script::{self, Function, Script};
 use draw::Draw;
-use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
-use plait_core::outcome::{Admission, Delivery, Outcome, Progress, Story};
+use plait_core::id::{FunctionId, ObjectId, OptionsId, RunId, Seq};
+use plait_core::outcome::{Admission, Delivery, Outcome, Progress, Story, Unfetched};
 use plait_core::rng::Rng;
 use plait_core::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Options, PythonVersion, Request, Retention, RunSpec, Span,
@@ -131,6 +131,8 @@ pub(crate) struct Program {
     references: Vec<Seq>,
     /// Of those, the ones whose value it has asked for.
     asked: BTreeSet<Seq>,
+    /// Of those, the ones that it released: their values may be on their way.
+    let_go: BTreeSet<Seq>,
 }
 
 impl Program {
@@ -154,6 +156,7 @@ impl Program {
             submitted: None,
             references: Vec::new(),
             asked: BTreeSet::new(),
+            let_go: BTreeSet::new(),
             hanging: Vec::new(),
             closes_early: rng.chance(1, if plan.shape == Shape::Embedded { 10 } else { 20 }),
             rng,
@@ -184,6 +187,14 @@ impl Program {
     /// The last tasks it submitted, once more: their numbers are used, so nothing must come of it.
     pub(crate) fn repeat(&self) -> Option<Request> {
         self.submitted.clone()
+    }
+
+    /// What became of a visit for a value that it does not wait for: whatever is said of that, nothing must come of it.
+    pub(crate) fn stale(&mut self) -> Option<Request> {
+        let seq = Seq(self.rng.below(self.tasks.len() as u64 + 3));
+        let (object, reason) = (ObjectId::default(), Unfetched::Unreachable);
+        let said = if self.rng.chance(1, 2) { Request::Took(seq) } else { Request::Relay { seq, object, reason } };
+        (!self.asked.contains(&seq)).then_some(said)
     }
 
     /// How long until its next step.
@@ -563,6 +574,10 @@ impl Program {
             let task = &mut self.tasks[n as usize];
             if !std::mem::replace(&mut task.released, true) {
                 released.push(Seq(n));
+                if self.asked.remove(&Seq(n)) {
+                    probe!("released while it was fetched");
+                    self.let_go.insert(Seq(n));
+                }
             }
         }
         if released.is_empty() { Vec::new() } else { vec![Request::Release(released)] }
@@ -595,6 +610,9 @@ impl Program {
 
     /// Takes a value that it asked for, or hears why it is lost.
     pub(crate) fn supply(&mut self, seq: Seq, outcome: Outcome) {
+        if self.let_go.remove(&seq) {
+            return;
+        }
         assert!(self.asked.remove(&seq), "a value of {seq} that was not asked for");
         let (told, _) = self.record_mut(seq).told.as_mut().expect("only what is over is asked for");
         assert!(told.stored().is_some(), "a second value of {seq}");

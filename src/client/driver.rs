@@ -9,11 +9,13 @@ use super::handle::{Handle, Shared};
 use super::inbox::{End, Referred};
 use super::outgoing::{Alertness, Batch, Question};
 use super::translate::{Meaning, meaning};
+use super::visitor::Visitor;
 use crate::clock::Clock;
 use crate::net::link::{Closed, Link};
 use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
 use plait_core::id::{Epoch, Seq, SessionId};
 use plait_core::limits;
+use plait_core::outcome::Unfetched;
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
 use plait_core::spec::{Cancel, Request};
 use plait_core::time::Time;
@@ -44,6 +46,11 @@ pub(crate) trait Upstream: Send + 'static {
     /// Opens a link, to resume a session if one is named. `None`: it failed, and may be tried again.
     fn dial(&mut self, resume: Option<Resumption>) -> Pin<Box<dyn Future<Output = Dialled> + Send>>;
 
+    /// Who goes to workers for values, if that makes sense from here.
+    fn visitor(&self) -> Option<Visitor> {
+        None
+    }
+
     /// The coordinator has answered.
     fn on_welcome(&mut self) {}
 }
@@ -73,6 +80,7 @@ pub(crate) struct Driver<U> {
     shared: Arc<Shared>,
     session: Session,
     upstream: U,
+    visitor: Option<Visitor>,
     clock: Clock,
     link: Option<Uplink>,
     dialling: Option<Pin<Box<dyn Future<Output = Dialled> + Send>>>,
@@ -98,10 +106,13 @@ pub(crate) struct Driver<U> {
 impl<U: Upstream> Driver<U> {
     /// A driver for what `handle` asks.
     pub(crate) fn new(handle: &Handle, upstream: U, seed: u64) -> Self {
+        let visitor = upstream.visitor();
+        let key = visitor.as_ref().map(Visitor::key);
         Self {
             shared: Arc::clone(&handle.0),
-            session: Session::new(Config { resume: U::RESUME, seed }),
+            session: Session::new(Config { resume: U::RESUME, key, seed }),
             upstream,
+            visitor,
             clock: Clock::start(),
             link: None,
             dialling: None,
@@ -221,6 +232,12 @@ impl<U: Upstream> Driver<U> {
                 let stopped = self.shared.inbox.divide(seq, parts);
                 self.stop(&stopped);
             }
+            Action::Visit { seq, object, at } => match &mut self.visitor {
+                Some(visitor) => visitor.visit(seq, object, at),
+                // Nobody said that it could.
+                None => self.events.push(Event::Visited { seq, object, result: Err(Unfetched::Unreachable) }),
+            },
+            Action::StopVisits { tasks } => self.visitor.iter_mut().for_each(|visitor| visitor.stop(&tasks)),
             Action::Supply { seq, outcome } => self.shared.inbox.supply(seq, outcome),
             Action::MarkStarted { tasks } => self.shared.inbox.start(&tasks),
             Action::ShowProgress { run, progress } => self.shared.inbox.show_progress(run, progress),
@@ -263,6 +280,7 @@ impl<U: Upstream> Driver<U> {
         tokio::select! {
             biased;
             heard = receive(&mut self.link, &mut self.incoming) => self.on_heard(heard),
+            visited = visited(&mut self.visitor) => self.events.push(visited),
             () = tokio::task::yield_now() => {}
         }
     }
@@ -274,6 +292,7 @@ impl<U: Upstream> Driver<U> {
         tokio::select! {
             biased;
             heard = receive(&mut self.link, &mut self.incoming) => self.on_heard(heard),
+            visited = visited(&mut self.visitor) => self.events.push(visited),
             dialled = finish(&mut self.dialling) => self.on_dialled(dialled),
             () = self.shared.outgoing.woken() => {},
             () = self.clock.sleep_until(deadline) => self.doze = self.doze.filter(|end| *end > self.clock.now()),
@@ -371,6 +390,14 @@ impl<U> Drop for Driver<U> {
 async fn receive(link: &mut Option<Uplink>, incoming: &mut Vec<ToClient>) -> Result<(), Closed> {
     match link {
         Some(link) => link.receiver.receive(incoming, LINK_BATCH).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a visit to a worker to end; for ever while there is none. Cancel-safe.
+async fn visited(visitor: &mut Option<Visitor>) -> Event {
+    match visitor {
+        Some(visitor) => visitor.next().await,
         None => std::future::pending().await,
     }
 }

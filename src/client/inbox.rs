@@ -427,7 +427,10 @@ impl Contents {
             | Request::Cancel { cancel: Cancel::Pending, .. }
             | Request::Release(_)
             | Request::ReleaseFunctions(_)
-            | Request::Fetch { .. } => {}
+            | Request::Fetch { .. }
+            | Request::Introduce(_)
+            | Request::Took(_)
+            | Request::Relay { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 //! [`Handle`] is the door. Its methods may be called from any thread; they hold no lock while they wait and never touch
 //! Python. What is asked for goes into [`outgoing`] in the order of the calls; the [`driver`] takes all of it at once,
 //! lets [`plait_core::client::Session`] decide, and puts what comes back into the [`inbox`], from which waiting threads
-//! take their own outcomes.
+//! take their own outcomes. Large values a client of a coordinator elsewhere gets from workers by itself: the [`visitor`].
 //!
 //! What this must never do: wake the driver once per task, wake a thread for an outcome that is not its own, hold a lock
 //! while it calls out, or leave a task without an outcome (a driver that ends settles everything that is pending).
@@ -17,6 +17,7 @@ mod outgoing;
 mod remote;
 mod table;
 mod translate;
+mod visitor;
 mod waiter;
 
 pub use driver::Ended;

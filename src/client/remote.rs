@@ -1,6 +1,7 @@
 //! A client of a coordinator on the network: a thread of its own, and a link that is dialled again when it is cut.
 
 use super::driver::{Dialled, Driver, Resumption, Upstream};
+use super::visitor::Visitor;
 use super::{Close, Handle};
 use crate::clock::{draw, draw_seed};
 use crate::net::dial::{DialError, dial_client};
@@ -167,6 +168,10 @@ impl Upstream for Dialler {
                 }
             }
         })
+    }
+
+    fn visitor(&self) -> Option<Visitor> {
+        Some(Visitor::new(self.land.clone()))
     }
 
     fn on_welcome(&mut self) {

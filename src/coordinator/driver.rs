@@ -9,7 +9,7 @@ use super::session::{Peers, Promotion};
 use super::translate::{self, Word};
 use crate::clock::Clock;
 use crate::net::link::Link;
-use crate::net::listener::{Arrival, Watch};
+use crate::net::listener::{Arrival, Exchange, Watch};
 use plait_core::id::{Epoch, SessionId};
 use plait_core::limits;
 use plait_core::outcome::Notice;
@@ -120,11 +120,12 @@ impl Driver {
 impl Driver {
     fn on_arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Worker { offer, watch, link } => self.on_worker(offer, watch, link),
-            Arrival::Client { name, token, resume: None, link } => {
+            Arrival::Worker { offer, watch, exchange, link } => self.on_worker(offer, watch, exchange, link),
+            Arrival::Client { name, token, resume: None, exchange, link } => {
                 let session = self.peers.add_client(link);
                 info!(target: "plait::coordinator", %session, %name, "a client came");
-                self.events.push(Event::SessionOpened { session, token });
+                let exchange = translate::exchange(exchange);
+                self.events.push(Event::SessionOpened { session, token, exchange });
             }
             Arrival::Client { token, resume: Some((epoch, session, taken)), link, .. } if epoch == self.epoch => {
                 info!(target: "plait::coordinator", %session, "a client came back");
@@ -139,10 +140,11 @@ impl Driver {
         }
     }
 
-    fn on_worker(&mut self, offer: Offer, watch: Watch, link: Link<ToWorker, FromWorker>) {
+    fn on_worker(&mut self, offer: Offer, watch: Watch, exchange: Exchange, link: Link<ToWorker, FromWorker>) {
         let worker = self.peers.add_worker(watch, self.result_limit, link);
         info!(target: "plait::coordinator", %worker, name = %offer.name, capacity = %offer.capacity, "a worker came");
-        self.events.push(Event::WorkerJoined { worker, offer, watch: translate::watch(watch) });
+        let (watch, exchange) = (translate::watch(watch), translate::exchange(exchange));
+        self.events.push(Event::WorkerJoined { worker, offer, watch, exchange });
     }
 
     /// Reads the links that have something, each a fair share, until there is enough for one step. The others are the first
@@ -241,6 +243,10 @@ impl Driver {
             Action::FetchObject { worker, object, from, at, guest } => {
                 self.peers.to_worker(from, ToWorker::Expect(guest));
                 self.peers.to_worker(worker, ToWorker::Fetch { object, from, at });
+            }
+            Action::ExpectClient { worker, object, key } => {
+                let session = object.0.task.session;
+                self.peers.to_worker(worker, ToWorker::ExpectClient { key, session });
             }
             Action::GiveObject { worker, object, value } => {
                 self.peers.to_worker(worker, ToWorker::Give { object, value });

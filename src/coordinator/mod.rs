@@ -52,6 +52,7 @@ impl Config {
                 World::Closed => u64::MAX,
                 World::Open => limits::INLINE_VALUE_BYTES as u64,
             },
+            direct_bytes: limits::DIRECT_BYTES,
             slice: limits::STEP_SLICE,
         };
         Self { scheduler, epoch: Epoch(draw_seed()), seed: draw_seed() }

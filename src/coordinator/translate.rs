@@ -5,7 +5,7 @@ use plait_core::id::{SessionId, WorkerId};
 use plait_core::limits;
 use plait_core::protocol::message::client::{Farewell, FromClient, Status, TaskCounts, WorkerState, WorkerStatus};
 use plait_core::protocol::message::worker::FromWorker;
-use plait_core::scheduler::{EndReason, Event, Health, Snapshot, TaskTotals, Watch, WorkerView};
+use plait_core::scheduler::{EndReason, Event, Exchange, Health, Snapshot, TaskTotals, Watch, WorkerView};
 
 /// What a client's message means.
 #[derive(Debug)]
@@ -48,6 +48,14 @@ pub(super) const fn watch(watch: listener::Watch) -> Watch {
     match watch {
         listener::Watch::None => Watch::None,
         listener::Watch::Heartbeat => Watch::Heartbeat,
+    }
+}
+
+/// How large values go between here and a peer.
+pub(super) const fn exchange(exchange: listener::Exchange) -> Exchange {
+    match exchange {
+        listener::Exchange::Memory => Exchange::Memory,
+        listener::Exchange::Bytes => Exchange::Bytes,
     }
 }
 

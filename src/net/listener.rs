@@ -8,6 +8,7 @@ use super::greeting;
 use super::join::Role;
 use super::keys::Keyring;
 use super::link::Link;
+use super::near::Part;
 use super::refusal::{Refusal, Stage};
 use super::source::{Log, Source, Sources, Waiting};
 use super::tls::{ALPN, Roles, server_config};
@@ -41,6 +42,8 @@ pub enum Arrival {
         offer: Offer,
         /// How its silence is to be judged.
         watch: Watch,
+        /// How large values go there.
+        exchange: Exchange,
         /// The link to it.
         link: Link<ToWorker, FromWorker>,
     },
@@ -52,9 +55,20 @@ pub enum Arrival {
         token: u128,
         /// The session that it comes back to, and how many notices it has taken.
         resume: Option<(Epoch, SessionId, u64)>,
+        /// How large values go there.
+        exchange: Exchange,
         /// The link to it.
         link: Link<ToClient, FromClient>,
     },
+}
+
+/// How large values go to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// As memory: it is on this machine, or in this process.
+    Memory,
+    /// As bytes.
+    Bytes,
 }
 
 /// How a peer's silence is to be judged.
@@ -261,14 +275,18 @@ impl Door {
 
 /// Turns an authenticated connection into a link, if the peer is what its key allows.
 fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>, land: &Land) -> Result<Arrival, Refusal> {
+    let exchange = match Part::of_host(stream.get_ref().0, land) {
+        Part::Host => Exchange::Memory,
+        Part::Guest | Part::Neither => Exchange::Bytes,
+    };
     match (key, role) {
         (Role::Worker, PeerRole::Worker(mut offer)) => {
             offer.name = printable(&offer.name);
             offer.capacity = printable_names(&offer.capacity);
-            Ok(Arrival::Worker { offer, watch: Watch::Heartbeat, link: framed(stream.into(), land) })
+            Ok(Arrival::Worker { offer, watch: Watch::Heartbeat, exchange, link: framed(stream.into(), land) })
         }
         (Role::Client, PeerRole::Client { name, python: _, token, resume }) => {
-            Ok(Arrival::Client { name: printable(&name), token, resume, link: framed(stream.into(), land) })
+            Ok(Arrival::Client { name: printable(&name), token, resume, exchange, link: framed(stream.into(), land) })
         }
         (key, PeerRole::Worker(_)) => Err(Refusal::WrongRole { key, said: Role::Worker }),
         (key, PeerRole::Client { .. }) => Err(Refusal::WrongRole { key, said: Role::Client }),

@@ -21,4 +21,5 @@ mod pipe;
 mod refusal;
 mod source;
 pub mod tls;
+pub mod visit;
 pub(crate) mod watched;

@@ -1,16 +1,17 @@
-//! Workers among themselves: each listens where it has reached its coordinator, and dials whom it is told to.
+//! Workers as hosts: each listens where it has reached its coordinator, for other workers and for clients.
 //!
-//! A worker has a key pair for as long as it lives. The coordinator tells who is where under which key, and to whom a guest
-//! will come: a connection whose key was not introduced in time is closed before a byte of it is read.
+//! Whoever comes has a key pair for as long as it lives. The coordinator tells who is where under which key, and to whom a
+//! guest will come: a connection whose key was not introduced in time is closed before a byte of it is read. Workers may have
+//! whatever there is, a client what its session made.
 
 use super::framed::{Land, Terms, framed_on};
 use super::greeting;
 use super::identity::{Identity, pin_of};
-use super::join::Pin;
 use super::link::Link;
 use super::near::Part;
 use super::source::{Source, Sources, Waiting};
-use super::tls::{ALPN, client_config_as, holder_config, server_name};
+use super::tls::{ALPN, holder_config};
+use plait_core::id::{ObjectId, SessionId};
 use plait_core::limits;
 use plait_core::peer::{Fingerprint, Peer};
 use plait_core::protocol::message::peer::{FromHolder, ToHolder};
@@ -24,11 +25,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{debug, warn};
 
-/// How another worker is known.
+/// How a worker, or a client that goes to workers, is known.
 #[must_use]
 pub fn fingerprint(identity: &Identity) -> Fingerprint {
     Fingerprint(identity.pin().0)
@@ -41,28 +42,54 @@ pub struct Guests {
     news: Notify,
 }
 
+/// What a guest may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pass {
+    /// It is a worker: all there is.
+    Worker,
+    /// It is the client of this session: what that made.
+    Client(SessionId),
+}
+
 #[derive(Debug, Default)]
 struct Introduced {
-    keys: BTreeSet<Fingerprint>,
+    passes: BTreeSet<(Fingerprint, Pass)>,
     /// In the order in which they were introduced.
-    order: VecDeque<Fingerprint>,
+    workers: VecDeque<Fingerprint>,
+    clients: VecDeque<(Fingerprint, SessionId)>,
+}
+
+impl Introduced {
+    fn add(&mut self, key: Fingerprint, pass: Pass) {
+        if !self.passes.insert((key, pass)) {
+            return;
+        }
+        match pass {
+            Pass::Worker => self.workers.push_back(key),
+            Pass::Client(session) => self.clients.push_back((key, session)),
+        }
+        if self.passes.len() > limits::PEERS_REMEMBERED {
+            let client = self.clients.pop_front().map(|(key, session)| (key, Pass::Client(session)));
+            let oldest = client.or_else(|| self.workers.pop_front().map(|key| (key, Pass::Worker)));
+            if let Some(oldest) = oldest {
+                self.passes.remove(&oldest);
+            }
+        }
+    }
 }
 
 impl Guests {
     /// The coordinator says who will come.
-    pub fn introduce(&self, key: Fingerprint) {
-        let mut introduced = self.lock();
-        if !introduced.keys.insert(key) {
-            return;
-        }
-        introduced.order.push_back(key);
-        if introduced.order.len() > limits::PEERS_REMEMBERED
-            && let Some(oldest) = introduced.order.pop_front()
-        {
-            introduced.keys.remove(&oldest);
-        }
-        drop(introduced);
+    pub fn introduce(&self, key: Fingerprint, pass: Pass) {
+        self.lock().add(key, pass);
         self.news.notify_waiters();
+    }
+
+    /// Whether a guest may have an object.
+    #[must_use]
+    pub fn may_have(&self, key: Fingerprint, object: ObjectId) -> bool {
+        let passes = &self.lock().passes;
+        [Pass::Worker, Pass::Client(object.0.task.session)].iter().any(|pass| passes.contains(&(key, *pass)))
     }
 
     /// The coordinator is gone, and its word with it.
@@ -74,7 +101,8 @@ impl Guests {
     async fn introduced(&self, key: Fingerprint) {
         loop {
             let news = self.news.notified();
-            if self.lock().keys.contains(&key) {
+            let passes = (key, Pass::Worker)..=(key, Pass::Client(SessionId(u32::MAX)));
+            if self.lock().passes.range(passes).next().is_some() {
                 return;
             }
             news.await;
@@ -99,8 +127,14 @@ enum Refusal {
     NoKey,
 }
 
-/// A link to a guest.
-pub type Guest = Link<FromHolder, ToHolder>;
+/// Somebody who was let in.
+#[derive(Debug)]
+pub struct Guest {
+    /// Who it is.
+    pub key: Fingerprint,
+    /// The way to it.
+    pub link: Link<FromHolder, ToHolder>,
+}
 
 /// Where guests come in.
 #[derive(Debug)]
@@ -176,7 +210,7 @@ impl Porch {
                         }
                     }
                     Err(error) => {
-                        warn!(target: "plait::worker", "cannot accept connections of other workers: {error}");
+                        warn!(target: "plait::worker", "cannot accept connections of guests: {error}");
                         tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                     }
                 },
@@ -207,13 +241,14 @@ impl Door {
             let stream = self.tls.accept(socket).await?;
             let key = key_of(&stream)?;
             self.guests.introduced(key).await;
-            Ok::<_, Refusal>(stream)
+            Ok::<_, Refusal>((key, stream))
         };
-        let stream = timeout(limits::HANDSHAKE_TIMEOUT, known).await.map_err(|_| Refusal::Slow)??;
+        let (key, stream) = timeout(limits::HANDSHAKE_TIMEOUT, known).await.map_err(|_| Refusal::Slow)??;
         // A guest asks and brings nothing.
         let terms = Terms { message_bytes: 0, deaf: Some(self.patience), ..Terms::default() };
         let part = Part::of_host(stream.get_ref().0, &self.land);
-        Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, self.land.clone(), part))
+        let link = framed_on(tokio_rustls::TlsStream::from(stream), terms, self.land.clone(), part);
+        Ok(Guest { key, link })
     }
 }
 
@@ -225,26 +260,4 @@ fn key_of(stream: &TlsStream<TcpStream>) -> Result<Fingerprint, Refusal> {
     }
     let key = session.peer_certificates().and_then(|keys| keys.first()).ok_or(Refusal::NoKey)?;
     Ok(Fingerprint(pin_of(key).0))
-}
-
-/// Goes to another worker. The link is lost if no part of an answer comes for as long as `patience`.
-///
-/// # Errors
-/// If it cannot be reached in time, or is somebody else.
-pub async fn visit(
-    identity: &Identity,
-    peer: Peer,
-    patience: Duration,
-    land: Land,
-) -> io::Result<Link<ToHolder, FromHolder>> {
-    let connect = async {
-        let socket = TcpStream::connect(peer.address).await?;
-        greeting::prepare(&socket)?;
-        let tls = TlsConnector::from(client_config_as(identity, Pin(peer.key.0)));
-        tls.connect(server_name(), socket).await
-    };
-    let stream = timeout(limits::HANDSHAKE_TIMEOUT, connect).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let terms = Terms { mute: Some(patience), ..Terms::upwards() };
-    let part = Part::of_guest(&land);
-    Ok(framed_on(tokio_rustls::TlsStream::from(stream), terms, land, part))
 }

@@ -152,7 +152,7 @@ impl Driver {
         for message in self.heard.drain(..) {
             match translate::meaning(message) {
                 Meaning::Event(event) => self.events.push(event),
-                Meaning::Guest(key) => self.transfers.expect(key),
+                Meaning::Guest(key, pass) => self.transfers.expect(key, pass),
                 Meaning::Fenced => {
                     self.transfers.forget_guests();
                     self.events.push(Event::LinkLost);

@@ -1,10 +1,11 @@
-//! Where other workers come to fetch objects. It outlives links.
+//! Where other workers, and clients, come to fetch objects. It outlives links.
 //!
 //! Each guest asks for one. What lies in memory it is given at once. What lies on disk the driver has read for it, a few at a
 //! time, and the guest hears meanwhile that it will come.
 
 use crate::net::framed::Land;
 use crate::net::identity::Identity;
+use crate::net::link::Link;
 use crate::net::peers::{Guest, Guests, Porch};
 use crate::store::objects::Objects;
 use plait_core::id::ObjectId;
@@ -19,10 +20,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How often a guest hears that what it wants will come before it would have given up.
 const EXCUSES_IN_PATIENCE: u32 = 8;
+
+/// The way to a guest.
+type Way = Link<FromHolder, ToHolder>;
 
 /// The place itself.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) objects: Arc<Objects>,
+    guests: Arc<Guests>,
     asks: mpsc::Sender<Ask>,
     /// For what is read from disk, until it has been sent.
     room: Semaphore,
@@ -62,8 +67,9 @@ pub(super) struct Host {
 impl Hall {
     /// Closed as yet. What is not in memory is asked for in `asks`.
     pub(super) fn new(objects: Arc<Objects>, asks: mpsc::Sender<Ask>, land: Land) -> Self {
-        let host = Arc::new(Host::new(objects, asks, limits::PEER_PATIENCE));
-        Self { identity: Identity::draw(), guests: Arc::default(), host, land, open: Mutex::default() }
+        let guests = Arc::<Guests>::default();
+        let host = Arc::new(Host::new(objects, Arc::clone(&guests), asks, limits::PEER_PATIENCE));
+        Self { identity: Identity::draw(), guests, host, land, open: Mutex::default() }
     }
 
     /// Lets guests come to this address of ours. How they find it; nothing if it cannot be opened.
@@ -88,13 +94,16 @@ impl Hall {
 
 impl Host {
     /// One that waits so long for a guest to ask, and to take what it asked for.
-    pub(super) fn new(objects: Arc<Objects>, asks: mpsc::Sender<Ask>, patience: Duration) -> Self {
-        Self { objects, asks, room: Semaphore::new(limits::PEER_DISK_READS), patience }
+    pub(super) fn new(objects: Arc<Objects>, guests: Arc<Guests>, asks: mpsc::Sender<Ask>, patience: Duration) -> Self {
+        Self { objects, guests, asks, room: Semaphore::new(limits::PEER_DISK_READS), patience }
     }
 
-    /// Gives a guest what it asks for.
-    pub(super) async fn serve(self: Arc<Self>, mut guest: Guest) {
+    /// Gives a guest what it asks for, if it may have that.
+    pub(super) async fn serve(self: Arc<Self>, Guest { key, link: mut guest }: Guest) {
         let Ok(Some(ToHolder::Fetch(object))) = timeout(self.patience, asked(&mut guest)).await else { return };
+        if !self.guests.may_have(key, object) {
+            return debug!(target: "plait::worker", %object, "a guest asked for what it may not have");
+        }
         let (value, _room) = match self.objects.read(object) {
             Some(value) => (Some(value), None),
             None => match self.read(&guest, object).await {
@@ -111,7 +120,7 @@ impl Host {
 
     /// Has an object read that is not in memory, and says meanwhile that it will come. Nothing if it cannot be had at the
     /// moment, or the guest is gone.
-    async fn read(&self, guest: &Guest, object: ObjectId) -> Option<(Option<Value>, SemaphorePermit<'_>)> {
+    async fn read(&self, guest: &Way, object: ObjectId) -> Option<(Option<Value>, SemaphorePermit<'_>)> {
         let mut read = pin!(async {
             let room = self.room.acquire().await.ok()?;
             let (answer, answered) = oneshot::channel();
@@ -128,7 +137,7 @@ impl Host {
 }
 
 /// What a guest asks for; nothing if it goes.
-async fn asked(guest: &mut Guest) -> Option<ToHolder> {
+async fn asked(guest: &mut Way) -> Option<ToHolder> {
     let mut asked = Vec::new();
     while asked.is_empty() {
         guest.receiver.receive(&mut asked, 1).await.ok()?;

@@ -1,25 +1,18 @@
 //! Objects on their way from other workers to this one, without the coordinator.
 //!
-//! [`Transfers`] goes and fetches what the brain wants, from the [`Hall`]s of others. Each object takes a connection of its own:
-//! whatever cuts it short is a fetch that failed, and the coordinator's to repeat.
+//! [`Transfers`] goes and fetches what the brain wants, from the [`Hall`]s of others.
 
 use super::hall::Hall;
 use crate::net::framed::Land;
-use crate::net::identity::Identity;
-use crate::net::peers::visit;
+use crate::net::peers::Pass;
+use crate::net::visit::{Patience, Visits, fetch};
 use crate::store::objects::Objects;
 use plait_core::id::ObjectId;
 use plait_core::limits;
 use plait_core::outcome::Unfetched;
 use plait_core::peer::{Fingerprint, Peer};
-use plait_core::protocol::message::peer::{FromHolder, ToHolder};
 use plait_core::value::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, Id, JoinSet};
-use tracing::debug;
 
 /// What is being fetched from other workers.
 #[derive(Debug)]
@@ -27,23 +20,21 @@ pub(super) struct Transfers {
     hall: Option<Arc<Hall>>,
     objects: Arc<Objects>,
     land: Land,
-    room: Arc<Semaphore>,
-    patience: Duration,
-    under_way: BTreeMap<ObjectId, AbortHandle>,
-    tasks: JoinSet<(ObjectId, Result<Value, Unfetched>)>,
+    patience: Patience,
+    visits: Visits<ObjectId>,
 }
 
 impl Transfers {
     /// Without a hall nobody is known to others, and nothing can be fetched from them.
     pub(super) fn new(hall: Option<Arc<Hall>>, objects: Arc<Objects>, land: Land) -> Self {
-        let (room, patience) = (Arc::new(Semaphore::new(limits::PEER_FETCHES)), limits::PEER_PATIENCE);
-        Self { hall, objects, land, room, patience, under_way: BTreeMap::new(), tasks: JoinSet::new() }
+        let patience = Patience { connect: limits::HANDSHAKE_TIMEOUT, answer: limits::PEER_PATIENCE };
+        Self { hall, objects, land, patience, visits: Visits::new(limits::PEER_FETCHES) }
     }
 
-    /// Somebody with this key will come.
-    pub(super) fn expect(&self, key: Fingerprint) {
+    /// Somebody with this key will come, who may have so much.
+    pub(super) fn expect(&self, key: Fingerprint, pass: Pass) {
         if let Some(hall) = &self.hall {
-            hall.guests.introduce(key);
+            hall.guests.introduce(key, pass);
         }
     }
 
@@ -56,84 +47,23 @@ impl Transfers {
 
     /// Begins to fetch; [`next`](Self::next) tells the end.
     pub(super) fn fetch(&mut self, object: ObjectId, at: Peer) {
-        let (hall, objects, room) = (self.hall.clone(), Arc::clone(&self.objects), Arc::clone(&self.room));
+        let (hall, objects) = (self.hall.clone(), Arc::clone(&self.objects));
         let (patience, land) = (self.patience, self.land.clone());
-        let task = self.tasks.spawn(async move {
-            let Some(hall) = hall else { return (object, Err(Unfetched::Unreachable)) };
-            let _room = room.acquire().await;
+        self.visits.begin(object, async move {
+            let hall = hall.ok_or(Unfetched::Unreachable)?;
             let fetched = fetch(&hall.identity, object, at, patience, land).await;
-            (object, seal(fetched, objects).await)
+            seal(fetched, objects).await
         });
-        self.under_way.insert(object, task);
     }
 
     /// These need not come any more.
     pub(super) fn cancel(&mut self, objects: &[ObjectId]) {
-        for task in objects.iter().filter_map(|object| self.under_way.remove(object)) {
-            task.abort();
-        }
+        self.visits.stop(objects);
     }
 
     /// Waits for a fetch to end that was not cancelled; for ever if there is none. Cancel-safe.
     pub(super) async fn next(&mut self) -> (ObjectId, Result<Value, Unfetched>) {
-        loop {
-            let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
-            let (task, object, result) = match ended {
-                Ok((task, (object, result))) => (task, object, result),
-                Err(broken) => match self.object_of(broken.id()) {
-                    Some(object) => (broken.id(), object, Err(Unfetched::Unreachable)),
-                    // It was cancelled.
-                    None => continue,
-                },
-            };
-            // One that was cancelled when it had just ended is of no interest either.
-            if self.is_under_way(object, task) {
-                self.under_way.remove(&object);
-                return (object, result);
-            }
-        }
-    }
-
-    fn is_under_way(&self, object: ObjectId, task: Id) -> bool {
-        self.under_way.get(&object).is_some_and(|handle| handle.id() == task)
-    }
-
-    fn object_of(&self, task: Id) -> Option<ObjectId> {
-        self.under_way.iter().find(|(_, handle)| handle.id() == task).map(|(object, _)| *object)
-    }
-}
-
-async fn fetch(
-    identity: &Identity,
-    object: ObjectId,
-    at: Peer,
-    patience: Duration,
-    land: Land,
-) -> Result<Value, Unfetched> {
-    let unreachable = |why: &dyn std::fmt::Display| {
-        debug!(target: "plait::worker", %object, holder = %at.address, "a fetch failed: {why}");
-        Unfetched::Unreachable
-    };
-    let mut link = visit(identity, at, patience, land).await.map_err(|error| unreachable(&error))?;
-    link.sender.send(ToHolder::Fetch(object)).map_err(|closed| unreachable(&closed))?;
-    let (mut answers, mut excuses) = (Vec::new(), 0);
-    loop {
-        link.receiver.receive(&mut answers, 1).await.map_err(|closed| unreachable(&closed))?;
-        match answers.pop() {
-            // It is alive.
-            None => {}
-            Some(FromHolder::Soon { .. }) if excuses < limits::PEER_EXCUSES => excuses += 1,
-            Some(FromHolder::Soon { .. }) => return Err(unreachable(&"it keeps one waiting")),
-            Some(FromHolder::Sent { object: sent, value }) if sent == object => {
-                link.sender.finish();
-                return match value {
-                    Some(value) if value.stored().is_none() => Ok(value),
-                    Some(_) => Err(unreachable(&"it sent a reference")),
-                    None => Err(Unfetched::Gone),
-                };
-            }
-            Some(FromHolder::Sent { .. }) => return Err(unreachable(&"it sent something else")),
-        }
+        self.visits.next().await
     }
 }
 
@@ -150,11 +80,14 @@ mod tests {
     use super::super::hall::{Ask, Host};
     use super::*;
     use crate::config::SpillDir;
-    use crate::net::peers::{Porch, fingerprint};
+    use crate::net::peers::{Guest, Porch, fingerprint};
+    use crate::net::visit::visit;
     use crate::store::blob::Store;
     use bytes::Bytes;
-    use plait_core::id::{Attempt, AttemptId};
+    use plait_core::id::{Attempt, AttemptId, Seq, SessionId, TaskId};
     use plait_core::limits::PASSED_BYTES;
+    use plait_core::protocol::message::peer::{FromHolder, ToHolder};
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, copy};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{Notify, mpsc};
@@ -164,6 +97,9 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
     /// What is cut short after a while is cut short after this.
     const BRIEFLY: Duration = Duration::from_millis(200);
+
+    const WAITS: Patience = Patience { connect: PATIENCE, answer: PATIENCE };
+    const WAITS_BRIEFLY: Patience = Patience { connect: PATIENCE, answer: BRIEFLY };
 
     /// A worker that has a large object, and one that may fetch from it.
     struct Pair {
@@ -194,7 +130,7 @@ mod tests {
         fn with(holder: Hall) -> Self {
             let hall = Arc::new(hall().0);
             holder.host.objects.store(ObjectId::default(), value());
-            holder.guests.introduce(fingerprint(&hall.identity));
+            holder.guests.introduce(fingerprint(&hall.identity), Pass::Worker);
             let at = holder.open([127, 0, 0, 1].into()).expect("a free port");
             assert_eq!(holder.open([127, 0, 0, 1].into()), Some(at), "it stays where it is");
             Self { holder, at, fetcher: Transfers::new(Some(hall), objects(), None) }
@@ -260,7 +196,7 @@ mod tests {
         let pair = Pair::new();
         let (holder, _, mut asks) = brief(&pair, None);
         let hall = pair.fetcher.hall.as_ref().expect("it has one");
-        let mut link = visit(&hall.identity, holder, PATIENCE, None).await.expect("it listens");
+        let mut link = visit(&hall.identity, holder, WAITS, None).await.expect("it listens");
         link.sender.send(ToHolder::Fetch(ObjectId::default())).expect("linked");
         let ask = timeout(PATIENCE, asks.recv()).await.expect("in time").expect("the holder has not got it");
         let mut said = Vec::new();
@@ -285,7 +221,7 @@ mod tests {
             let porch =
                 Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE, None).expect("a port");
             let at = porch.peer();
-            let receiving = tokio::spawn(porch.receive(move |guest| async move {
+            let receiving = tokio::spawn(porch.receive(move |Guest { link: guest, .. }| async move {
                 let object = ObjectId::default();
                 let soon = (0..excuses).map(|_| FromHolder::Soon { object });
                 let sent = FromHolder::Sent { object, value: Some(value()) };
@@ -307,7 +243,7 @@ mod tests {
         let porch =
             Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, PATIENCE, None).expect("a free port");
         let at = porch.peer();
-        let cuts = tokio::spawn(porch.receive(|mut guest| async move {
+        let cuts = tokio::spawn(porch.receive(|Guest { link: mut guest, .. }| async move {
             guest.receiver.receive(&mut Vec::new(), 1).await.expect("it asks");
             let value = Some(Bytes::from(vec![7; 64 << 20]).into());
             guest.sender.send(FromHolder::Sent { object: ObjectId::default(), value }).expect("linked");
@@ -342,10 +278,9 @@ mod tests {
     #[tokio::test]
     async fn a_holder_that_stops_in_the_middle_is_given_up() {
         let mut pair = Pair::new();
-        pair.fetcher.patience = BRIEFLY;
+        pair.fetcher.patience = WAITS_BRIEFLY;
         pair.fetcher.fetch(ObjectId::default(), narrow(pair.at, PASSED_BYTES as u64).await);
         assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
-        assert_eq!(pair.fetcher.room.available_permits(), limits::PEER_FETCHES, "another one may be fetched");
     }
 
     /// A holder that tells when it is through with a guest, and what guests want of what is not in memory.
@@ -353,7 +288,7 @@ mod tests {
         let (objects, through) = (objects(), Arc::<Notify>::default());
         value.into_iter().for_each(|value| objects.store(ObjectId::default(), value));
         let (ask, asks) = mpsc::channel(1);
-        let host = Arc::new(Host::new(objects, ask, BRIEFLY));
+        let host = Arc::new(Host::new(objects, Arc::clone(&pair.holder.guests), ask, BRIEFLY));
         let (guests, tell) = (Arc::clone(&pair.holder.guests), Arc::clone(&through));
         let porch =
             Porch::open([127, 0, 0, 1].into(), &pair.holder.identity, guests, BRIEFLY, None).expect("a free port");
@@ -373,7 +308,7 @@ mod tests {
         let mut pair = Pair::new();
         // More than sockets hold on the way.
         let (holder, through, _) = brief(&pair, Some(Bytes::from(vec![7; 64 << 20]).into()));
-        pair.fetcher.patience = 2 * PATIENCE;
+        pair.fetcher.patience = Patience { answer: 2 * PATIENCE, ..WAITS };
         pair.fetcher.fetch(ObjectId::default(), narrow(holder, PASSED_BYTES as u64).await);
         timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
     }
@@ -383,7 +318,7 @@ mod tests {
         let pair = Pair::new();
         let (holder, through, _) = brief(&pair, Some(value()));
         let hall = pair.fetcher.hall.as_ref().expect("it has one");
-        let mut link = visit(&hall.identity, holder, PATIENCE, None).await.expect("it listens");
+        let mut link = visit(&hall.identity, holder, WAITS, None).await.expect("it listens");
         timeout(PATIENCE, through.notified()).await.expect("it is not waited for any longer");
         let mut said = Vec::new();
         while link.receiver.receive(&mut said, 1).await.is_ok() {}
@@ -401,21 +336,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetch_that_breaks_is_a_fetch_that_failed() {
+    async fn a_client_gets_what_its_session_made_and_nothing_else() {
         let mut pair = Pair::new();
-        pair.fetcher.fetch(ObjectId::default(), pair.at);
-        // As if its thread had panicked: it ends without a result.
-        pair.fetcher.under_way[&ObjectId::default()].abort();
-        assert_eq!(pair.next().await, Err(Unfetched::Unreachable));
-        pair.fetcher.fetch(ObjectId::default(), pair.at);
-        assert_eq!(pair.next().await, Ok(value()), "it can be tried again");
+        let of = |session, seq| {
+            let task = TaskId::new(SessionId(session), Seq(seq));
+            ObjectId(AttemptId { task, attempt: Attempt(1) })
+        };
+        [of(1, 0), of(1, 7), of(2, 0)].iter().for_each(|object| pair.holder.host.objects.store(*object, value()));
+        let client = Arc::new(hall().0);
+        let key = fingerprint(&client.identity);
+        pair.holder.guests.introduce(key, Pass::Client(SessionId(1)));
+        pair.fetcher.hall = Some(client);
+        for (object, fetched) in [
+            (of(1, 0), Ok(value())),
+            (of(1, 7), Ok(value())),
+            (of(2, 0), Err(Unfetched::Unreachable)),
+            (ObjectId::default(), Err(Unfetched::Unreachable)),
+            // Nor is it told that something is not there.
+            (of(2, 9), Err(Unfetched::Unreachable)),
+        ] {
+            pair.fetcher.fetch(object, pair.at);
+            assert_eq!(pair.next().await, fetched, "{object}");
+        }
+        // Who has two sessions has two passes, and a worker may have all.
+        for (pass, object) in [(Pass::Client(SessionId(2)), of(2, 0)), (Pass::Worker, ObjectId::default())] {
+            pair.holder.guests.introduce(key, pass);
+            pair.fetcher.fetch(object, pair.at);
+            assert_eq!(pair.next().await, Ok(value()), "{object}");
+        }
     }
 
     #[tokio::test]
     async fn a_guest_in_another_process_meets_nobody() {
         let pair = Pair::new();
         let mut guest = Transfers::new(None, objects(), None);
-        guest.expect(Fingerprint::default());
+        guest.expect(Fingerprint::default(), Pass::Worker);
         guest.fetch(ObjectId::default(), pair.at);
         assert_eq!(guest.next().await, (ObjectId::default(), Err(Unfetched::Unreachable)));
     }

@@ -1,6 +1,7 @@
 //! Messages to events, orders to messages. Nothing is decided here.
 
 use super::supervisor::{Blame, Said};
+use crate::net::peers::Pass;
 use crate::store::objects::Objects;
 use plait_core::id::{ExecutorId, FunctionKey};
 use plait_core::outcome::Outcome;
@@ -15,8 +16,8 @@ pub(super) enum Meaning {
     Event(Event),
     /// The coordinator has given this worker up.
     Fenced,
-    /// A worker with this key comes to fetch.
-    Guest(Fingerprint),
+    /// Somebody with this key comes to fetch, who may have so much.
+    Guest(Fingerprint, Pass),
     /// There is nothing left to do here.
     Goodbye,
 }
@@ -37,7 +38,8 @@ pub(super) fn meaning(message: ToWorker) -> Meaning {
         ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
         ToWorker::Show(object) => Event::ShowRequested { object },
         ToWorker::Drop(objects) => Event::ObjectsDropped { objects },
-        ToWorker::Expect(key) => return Meaning::Guest(key),
+        ToWorker::Expect(key) => return Meaning::Guest(key, Pass::Worker),
+        ToWorker::ExpectClient { key, session } => return Meaning::Guest(key, Pass::Client(session)),
         ToWorker::Fenced => return Meaning::Fenced,
         ToWorker::Goodbye => return Meaning::Goodbye,
     })

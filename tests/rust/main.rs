@@ -9,3 +9,4 @@ mod remote;
 mod rig;
 mod shells;
 mod tidy;
+mod visits;

@@ -97,7 +97,7 @@ impl Port {
         let (epoch, near) = dialled.expect("the line is right");
         assert_eq!(epoch, Epoch(7));
         match self.next().await {
-            Arrival::Client { link, token: 5, resume: None, name } if &*name == "me" => (near, link),
+            Arrival::Client { link, token: 5, resume: None, name, .. } if &*name == "me" => (near, link),
             other => panic!("not this client: {other:?}"),
         }
     }

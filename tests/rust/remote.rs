@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 /// A coordinator with an open port.
 pub(crate) struct Server {
     home: PathBuf,
-    worker: JoinLine,
-    client: JoinLine,
+    pub(crate) worker: JoinLine,
+    pub(crate) client: JoinLine,
     token: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static HOMES: AtomicU32 = AtomicU32::new(0);
         let number = HOMES.fetch_add(1, Ordering::Relaxed);
         Self::at(std::env::temp_dir().join(format!("plait-remote-{}-{number}", std::process::id())))
@@ -48,7 +48,7 @@ impl Server {
         self.client.addresses[0].to_string().parse().unwrap()
     }
 
-    fn connect(&self) -> Remote {
+    pub(crate) fn connect(&self) -> Remote {
         client::connect(self.client.clone(), config()).expect("it is there")
     }
 
@@ -91,7 +91,7 @@ pub(crate) fn config() -> ClientConfig {
 }
 
 /// The same line, by way of `proxy`.
-fn through(line: &JoinLine, proxy: &Proxy) -> JoinLine {
+pub(crate) fn through(line: &JoinLine, proxy: &Proxy) -> JoinLine {
     let address = Address { host: proxy.address.ip().to_string().into(), port: proxy.address.port() };
     JoinLine { addresses: vec![address], ..line.clone() }
 }

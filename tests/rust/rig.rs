@@ -7,7 +7,8 @@ use bytes::Bytes;
 use plait::client::{self, Close, Completion, Handle, NewTask};
 use plait::coordinator::{self, World};
 use plait::net::link::{self, Link};
-use plait::net::listener::{Arrival, Watch};
+use plait::net::listener::{Arrival, Exchange, Watch};
+use plait::net::peers::{Guests, Pass};
 use plait_core::id::{AttemptId, FunctionId, ObjectId, OptionsId, Seq};
 use plait_core::outcome::{Ending, Outcome, Report};
 use plait_core::protocol::message::client::{FromClient, Status, ToClient};
@@ -74,7 +75,13 @@ impl Rig {
         let (near, far) = link::memory::<FromClient, ToClient>();
         let (handle, driver) = client::over(self.config.epoch, value_limit, near);
         self.runtime.spawn(driver);
-        self.arrive(Arrival::Client { name: "test".into(), token: 1, resume: None, link: far });
+        self.arrive(Arrival::Client {
+            name: "test".into(),
+            token: 1,
+            resume: None,
+            exchange: Exchange::Memory,
+            link: far,
+        });
         handle
     }
 
@@ -90,7 +97,7 @@ impl Rig {
             python: PYTHON,
             peer: None,
         };
-        self.arrive(Arrival::Worker { offer, watch: Watch::None, link: far });
+        self.arrive(Arrival::Worker { offer, watch: Watch::None, exchange: Exchange::Memory, link: far });
         probe
     }
 
@@ -175,6 +182,8 @@ pub(crate) struct Worker<A> {
     store: Arc<Mutex<BTreeMap<ObjectId, Value>>>,
     /// Starts whose inputs have not all come.
     streamed: Vec<Start>,
+    /// Who may come to it, if it has a place for guests.
+    pub(crate) guests: Arc<Guests>,
 }
 
 impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
@@ -183,7 +192,8 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
         let (sender, orders) = mpsc::unbounded_channel();
         let (started, store) = (Arc::default(), Arc::default());
         let probe = Probe { orders: sender, started: Arc::clone(&started), store: Arc::clone(&store) };
-        (probe, Self { link, act, held: Vec::new(), holding: true, orders, started, store, streamed: Vec::new() })
+        let (held, streamed, guests) = (Vec::new(), Vec::new(), Arc::default());
+        (probe, Self { link, act, held, holding: true, orders, started, store, streamed, guests })
     }
 
     pub(crate) async fn run(mut self) {
@@ -209,6 +219,7 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
                         self.send(FromWorker::Shown { object, value });
                     }
                     ToWorker::Drop(objects) => self.store.lock().unwrap().retain(|object, _| !objects.contains(object)),
+                    ToWorker::ExpectClient { key, session } => self.guests.introduce(key, Pass::Client(session)),
                     ToWorker::Goodbye | ToWorker::Fenced => return,
                     ToWorker::Welcome { .. }
                     | ToWorker::Recall(_)

@@ -1,7 +1,8 @@
 //! What a client's session wants done.
 
-use crate::id::{RunId, Seq, WorkerId};
+use crate::id::{ObjectId, RunId, Seq, WorkerId};
 use crate::outcome::{Admission, Delivery, Outcome, Progress};
+use crate::peer::Peer;
 use crate::spec::Request;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -28,6 +29,20 @@ pub enum Action {
     Deliver {
         /// Which.
         deliveries: Vec<Delivery>,
+    },
+    /// Get a value from a worker; answered by `Visited`. It takes the place of an earlier visit for that task.
+    Visit {
+        /// Which task's.
+        seq: Seq,
+        /// As which object the worker has it.
+        object: ObjectId,
+        /// Where the worker is.
+        at: Peer,
+    },
+    /// The values of these tasks need not be got from workers any more; nothing is said of those visits.
+    StopVisits {
+        /// Which tasks.
+        tasks: Vec<Seq>,
     },
     /// Hand a value on that the program asked for, or why it is lost.
     Supply {

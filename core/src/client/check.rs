@@ -9,7 +9,7 @@ impl Session {
         self.notices.check();
         assert!(!self.link.is_open() || !self.submissions.can_send(), "what may go goes");
         if self.link.is_over() {
-            assert!(self.submissions.all_sent(), "what is over keeps nothing");
+            assert!(self.submissions.all_sent() && self.fetches.is_empty(), "what is over keeps nothing");
             assert!(self.deadline().is_none(), "what is over waits for nothing");
         }
     }

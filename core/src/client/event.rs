@@ -1,8 +1,9 @@
 //! What can happen to a client's session.
 
-use crate::id::SessionId;
-use crate::outcome::Notice;
+use crate::id::{ObjectId, Seq, SessionId};
+use crate::outcome::{Notice, Unfetched};
 use crate::spec::Request;
+use crate::value::Value;
 
 /// One fact.
 #[derive(Clone, Debug)]
@@ -26,6 +27,15 @@ pub enum Event {
     RequestsTaken {
         /// How many, since the session was opened.
         taken: u64,
+    },
+    /// A visit to a worker has come to its end.
+    Visited {
+        /// For which task's value.
+        seq: Seq,
+        /// For which object.
+        object: ObjectId,
+        /// The value, or why it could not be had.
+        result: Result<Value, Unfetched>,
     },
     /// The user's program closes the client.
     CloseRequested,

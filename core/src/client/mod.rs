@@ -10,11 +10,13 @@
 //!
 //! - `submission`: requests on their way out, and admission.
 //! - `notice`: what the coordinator tells, counted and acknowledged. Of a value that is with workers that is a reference.
+//! - `fetch`: such values on their way to the program, from the coordinator or from a worker that it names.
 //! - `link`: the connection: dialling, back-off, giving up.
 
 mod action;
 mod check;
 mod event;
+mod fetch;
 mod link;
 mod notice;
 mod submission;
@@ -24,9 +26,12 @@ mod tests;
 pub use action::{Action, Loss};
 pub use event::Event;
 
+use crate::peer::Fingerprint;
+use crate::spec::Request;
 use crate::time::Time;
 use crate::window::Tally;
 use alloc::vec::Vec;
+use fetch::Fetches;
 use link::Link;
 use notice::Notices;
 use submission::Submissions;
@@ -36,6 +41,8 @@ use submission::Submissions;
 pub struct Config {
     /// What a cut connection means.
     pub resume: Resume,
+    /// By which workers know it, if it can go to them.
+    pub key: Option<Fingerprint>,
     /// Where the back-off gets its chance from.
     pub seed: u64,
 }
@@ -66,7 +73,7 @@ pub enum Wake {
 /// use plait_core::client::{Action, Config, Resume, Session};
 /// use plait_core::time::Time;
 ///
-/// let mut session = Session::new(Config { resume: Resume::Never, seed: 1 });
+/// let mut session = Session::new(Config { resume: Resume::Never, key: None, seed: 1 });
 /// let mut actions = Vec::new();
 /// session.step(Time::ZERO, [], &mut actions);
 /// assert_eq!(actions, [Action::Dial { taken: 0 }]);
@@ -76,6 +83,7 @@ pub struct Session {
     link: Link,
     submissions: Submissions,
     notices: Notices,
+    fetches: Fetches,
     end: End,
 }
 
@@ -91,10 +99,13 @@ impl Session {
     /// A session that has not dialled yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let mut submissions = Submissions::default();
+        config.key.into_iter().for_each(|key| submissions.push(Request::Introduce(key)));
         Self {
             link: Link::new(config),
-            submissions: Submissions::default(),
+            submissions,
             notices: Notices::default(),
+            fetches: Fetches::default(),
             end: End::Open,
         }
     }
@@ -114,6 +125,7 @@ impl Session {
         self.say_goodbye(actions);
         if self.link.is_over() {
             self.submissions.clear();
+            self.fetches.clear();
         } else {
             self.submissions.admit(actions);
         }
@@ -139,7 +151,14 @@ impl Session {
             return;
         }
         match event {
-            Event::Asked(request) => self.submissions.push(request),
+            Event::Asked(request) => {
+                self.fetches.on_asked(&request, actions);
+                self.submissions.push(request);
+            }
+            Event::Visited { seq, object, result } => {
+                let said = self.fetches.on_visited(seq, object, result, actions);
+                said.into_iter().for_each(|request| self.submissions.push(request));
+            }
             Event::Welcomed { session, taken } => {
                 if self.link.on_welcomed(session, actions) {
                     self.notices.on_welcomed();
@@ -152,7 +171,7 @@ impl Session {
             Event::Noticed(notice) if self.link.is_open() => {
                 self.notices.count(now, &notice);
                 self.submissions.hear(&notice);
-                notice::pass_on(notice, begin, actions);
+                notice::pass_on(notice, begin, &mut self.fetches, actions);
             }
             Event::RequestsTaken { taken } if self.link.is_open() => {
                 let known = self.submissions.acknowledge(taken);

@@ -1,6 +1,7 @@
 //! What the coordinator tells: counted, passed on once, acknowledged.
 
 use super::Action;
+use super::fetch::Fetches;
 use crate::limits;
 use crate::outcome::Notice;
 use crate::time::Time;
@@ -60,7 +61,7 @@ impl Notices {
 }
 
 /// Turns a notice into what is to be done; neighbouring deliveries of one step become one.
-pub(super) fn pass_on(notice: Notice, begin: usize, actions: &mut Vec<Action>) {
+pub(super) fn pass_on(notice: Notice, begin: usize, fetches: &mut Fetches, actions: &mut Vec<Action>) {
     match notice {
         Notice::Ended(mut more) => match actions[begin..].last_mut() {
             Some(Action::Deliver { deliveries }) => deliveries.append(&mut more),
@@ -70,7 +71,8 @@ pub(super) fn pass_on(notice: Notice, begin: usize, actions: &mut Vec<Action>) {
         Notice::Progressed { run, progress } => actions.push(Action::ShowProgress { run, progress }),
         Notice::WorkerNamed { worker, name } => actions.push(Action::NameWorker { worker, name }),
         Notice::Divided { seq, parts } => actions.push(Action::Divide { seq, parts }),
-        Notice::Fetched { seq, outcome } => actions.push(Action::Supply { seq, outcome }),
+        Notice::Fetched { seq, outcome } => fetches.on_fetched(seq, outcome, actions),
+        Notice::Found { seq, object, at } => fetches.on_found(seq, object, at, actions),
         // The program hears of it together with what the outbox has to say.
         Notice::Admission(_) => {}
     }

@@ -48,6 +48,15 @@ pub enum Action {
         /// How that one knows whom to let in.
         guest: Fingerprint,
     },
+    /// Tell a worker that a client will come for an object. It may have any of its session, and no others.
+    ExpectClient {
+        /// Whom to tell.
+        worker: WorkerId,
+        /// What it comes for.
+        object: ObjectId,
+        /// How the worker knows whom to let in.
+        key: Fingerprint,
+    },
     /// Send a worker an object that it cannot fetch; answered in the same way.
     GiveObject {
         /// Whom.

@@ -102,7 +102,7 @@ fn admission(crowded: Crowd, session: &Session) -> Admission {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Event, World};
+    use super::super::{Config, Event, Exchange, World};
     use super::*;
     use crate::id::SessionId;
     use crate::time::Time;
@@ -115,10 +115,12 @@ mod tests {
             session_tasks: 10,
             world: World::Open,
             ride_along: 100,
+            direct_bytes: 1_000,
             slice: 4_096,
         };
         let mut scheduler = Scheduler::new(config, 0);
-        scheduler.step(Time::ZERO, [Event::SessionOpened { session: SessionId(0), token: 1 }], &mut Vec::new());
+        let opened = Event::SessionOpened { session: SessionId(0), token: 1, exchange: Exchange::Memory };
+        scheduler.step(Time::ZERO, [opened], &mut Vec::new());
         scheduler.check();
         scheduler
     }

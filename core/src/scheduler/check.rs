@@ -350,7 +350,7 @@ impl Scheduler {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }
         assert_eq!(session.intake.is_some(), self.behind.contains(&slot), "what is not taken to its end is");
-        assert!(session.fetched.is_empty(), "answers leave with their step");
+        assert!(session.answers.is_empty(), "answers leave with their step");
         assert!(session.divided.is_empty(), "what has become of chunks is told in the step");
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
         session.outbox.check();

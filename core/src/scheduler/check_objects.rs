@@ -1,6 +1,7 @@
 //! Every invariant of objects, worked out from scratch.
 
 use super::Scheduler;
+use super::direct::{Fetcher, Route};
 use super::input::Edge;
 use super::object::{Claim, Object, Origin, Show, Tie};
 use super::run::Gather;
@@ -63,6 +64,20 @@ impl Scheduler {
         assert!(turn || !object.is_awaited() || !self.is_lost(object.task), "what is awaited and lost is made again");
     }
 
+    /// Who waits for an object is told once, and has been sent where it is.
+    fn check_fetchers(&self, object: &Object) {
+        let fetchers: BTreeSet<Seq> = object.fetchers.iter().map(|fetcher| fetcher.seq).collect();
+        assert_eq!(fetchers.len(), object.fetchers.len(), "who waits for a value is told once");
+        let holders = || object.copies.iter().map(|copy| self.workers[copy.worker].id);
+        for Fetcher { seq, route } in &object.fetchers {
+            let there = !matches!(route, Route::Direct(worker) if holders().all(|holder| holder != *worker));
+            assert!(there, "who waits for {seq} is sent to one that has it");
+        }
+        let key = self.sessions[self.tasks[object.task].session].key;
+        let direct = object.fetchers.iter().any(|fetcher| matches!(fetcher.route, Route::Direct(_)));
+        assert!(!direct || key.is_some(), "only who has a key is sent to workers");
+    }
+
     /// References, counted from scratch.
     fn check_references(&self, object: &Object) {
         let task = &self.tasks[object.task];
@@ -111,8 +126,7 @@ impl Scheduler {
             assert!(workers.insert(want.worker), "a worker wants what it lacks, once");
             assert!(want.has_reason(), "a want has its reason");
         }
-        let fetchers: BTreeSet<Seq> = object.fetchers.iter().copied().collect();
-        assert_eq!(fetchers.len(), object.fetchers.len(), "who waits for a value is told once");
+        self.check_fetchers(object);
         for want in &object.wants {
             let mut edge = self.tasks[object.task].dependents;
             let mut attempts = 0;

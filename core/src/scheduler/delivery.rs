@@ -50,8 +50,7 @@ impl Scheduler {
             let bytes = notice.len();
             session.outbox.push(notice, bytes);
         }
-        for (seq, outcome) in core::mem::take(&mut session.fetched) {
-            let notice = Notice::Fetched { seq, outcome };
+        for notice in core::mem::take(&mut session.answers) {
             let bytes = notice.len();
             session.outbox.push(notice, bytes);
         }

@@ -15,6 +15,8 @@ pub enum Event {
         session: SessionId,
         /// The secret that a reconnecting client must name.
         token: u128,
+        /// How large values go between here and the client.
+        exchange: Exchange,
     },
     /// A client came back over a new connection.
     SessionResumed {
@@ -57,6 +59,8 @@ pub enum Event {
         offer: Offer,
         /// How its silence is judged.
         watch: Watch,
+        /// How large values go between here and the worker.
+        exchange: Exchange,
     },
     /// Something arrived from a worker, if only a heartbeat.
     WorkerHeard {
@@ -142,6 +146,15 @@ pub enum Event {
         /// Credit given back, in bytes.
         cost: u64,
     },
+}
+
+/// How large values go between here and a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// They are handed over: both are on one machine, and nothing is copied.
+    Memory,
+    /// Byte by byte.
+    Bytes,
 }
 
 /// How a peer's silence is judged.

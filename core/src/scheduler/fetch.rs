@@ -1,12 +1,14 @@
-//! What clients ask to have: a value that is with workers is shown to the coordinator, and told inline.
+//! What clients ask to have: a value that is with workers is shown to the coordinator and told inline, unless its client
+//! can get it there (see `direct`).
 
+use super::direct::{Fetcher, Route};
 use super::object::{Claim, Object, Show};
 use super::slab::NONE;
 use super::task::State;
 use super::worker::Health;
-use super::{Action, Scheduler};
+use super::{Action, Exchange, Scheduler};
 use crate::id::{ObjectId, Seq, WorkerId};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Notice, Outcome};
 use crate::value::Value;
 use crate::window;
 use alloc::boxed::Box;
@@ -29,8 +31,8 @@ impl Scheduler {
                 let object = task.object;
                 let fetchers = &mut self.objects[object].fetchers;
                 // However often it asks, it is told once.
-                if !fetchers.contains(&seq) {
-                    fetchers.push(seq);
+                if fetchers.iter().all(|fetcher| fetcher.seq != seq) {
+                    fetchers.push(Fetcher { seq, route: Route::Open });
                 }
                 self.answer_fetchers(object);
                 self.remake(slot);
@@ -49,22 +51,33 @@ impl Scheduler {
             State::Waiting { .. } | State::Ready(_) | State::Assigned(_) => None,
         };
         if let Some(outcome) = outcome {
-            self.answer_all(object, &outcome);
+            self.answer_those(object, &outcome, |_| true);
         }
     }
 
-    fn answer_all(&mut self, object: u32, outcome: &Outcome) {
+    /// Tells a value to those who wait for it on these routes.
+    fn answer_those(&mut self, object: u32, outcome: &Outcome, whom: impl Fn(Route) -> bool) {
         let o = &mut self.objects[object];
-        o.claim = if o.fetchers.is_empty() { o.claim } else { Claim::Settled };
-        let (task, fetchers) = (o.task, core::mem::take(&mut o.fetchers));
-        for seq in fetchers {
-            self.answer(self.tasks[task].session, seq, outcome.clone());
+        let (told, others) = core::mem::take(&mut o.fetchers).into_iter().partition(|fetcher| whom(fetcher.route));
+        o.fetchers = others;
+        let (session, told): (u32, Vec<Fetcher>) = (self.tasks[o.task].session, told);
+        if !told.is_empty() {
+            self.settle_claim(object);
         }
-        self.unwanted.push(task);
+        for Fetcher { seq, .. } in told {
+            self.answer(session, seq, outcome.clone());
+        }
+    }
+
+    /// A client has a value, or is about to have it.
+    pub(super) fn settle_claim(&mut self, object: u32) {
+        let o = &mut self.objects[object];
+        o.claim = Claim::Settled;
+        self.unwanted.push(o.task);
     }
 
     fn answer(&mut self, session: u32, seq: Seq, outcome: Outcome) {
-        self.sessions[session].fetched.push((seq, outcome));
+        self.sessions[session].answers.push(Notice::Fetched { seq, outcome });
         self.touch(session);
     }
 
@@ -95,7 +108,10 @@ impl Scheduler {
     /// Who is to show an object, of those that have it.
     fn best_holder(&self, object: &Object) -> Option<WorkerId> {
         let there = object.copies.iter().filter(|copy| !self.workers[copy.worker].gone);
-        let best = there.min_by_key(|copy| (self.workers[copy.worker].health != Health::Live, copy.serving));
+        let best = there.min_by_key(|copy| {
+            let worker = &self.workers[copy.worker];
+            (worker.health != Health::Live, worker.exchange != Exchange::Memory, copy.serving)
+        });
         best.map(|copy| self.workers[copy.worker].id)
     }
 
@@ -120,7 +136,8 @@ impl Scheduler {
         match value.filter(|value| value.stored().is_none() && value.carried() == self.objects[slot].stored().len()) {
             Some(value) => {
                 self.relay(slot, &value);
-                self.answer_all(slot, &Outcome::Value(value));
+                // It comes straight to those who were sent for it.
+                self.answer_those(slot, &Outcome::Value(value), |route| !matches!(route, Route::Direct(_)));
             }
             None => {
                 self.lose_copy(slot, worker);

@@ -109,6 +109,7 @@ impl Scheduler {
                 session.known_at.remove(gone.worker);
             }
             session.named.remove(gone.worker);
+            session.unreachable.remove(&self.workers[gone.worker].id);
             self.slice.trifles = self.slice.trifles.saturating_sub(1);
             (gone.session, gone.function) = (SessionId(session.id.0.saturating_add(1)), FunctionId(0));
         }

@@ -31,7 +31,8 @@
 //! - who is there: `session` with `request`, `intake`, `function` and `admission`, `worker` with `report`, `liveness`, `gone`;
 //! - tasks: `task`, `input` (dependencies) with `telling`, `walk` and `parting` (of many inputs), `retry`, `put`, `delivery`
 //!   (outcomes to clients);
-//! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients), `losing`, `remake` (lineage);
+//! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients) with `direct`, `losing`, `remake`
+//!   (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
 //! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long chunks), `stream`
 //!   (inputs that follow), `unschedulable`;
@@ -45,6 +46,7 @@ mod check;
 mod check_objects;
 mod combine;
 mod delivery;
+mod direct;
 mod event;
 mod fetch;
 mod fold;
@@ -85,7 +87,7 @@ mod worker;
 mod tests;
 
 pub use action::{Action, EndReason};
-pub use event::{Event, Watch};
+pub use event::{Event, Exchange, Watch};
 pub use snapshot::{Snapshot, TaskTotals, WorkerView};
 pub use worker::Health;
 
@@ -128,6 +130,8 @@ pub struct Config {
     pub world: World,
     /// What a client puts of more bytes goes to each worker that needs it once; less rides along with each start.
     pub ride_along: u64,
+    /// Values of so many bytes or more clients fetch from workers, if they can; smaller ones come through here.
+    pub direct_bytes: u64,
     /// How much of each kind one step does beside its events, in tasks: the rest is left to the next ones.
     pub slice: usize,
 }
@@ -381,13 +385,15 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::SessionOpened { session, token } => self.on_session_opened(session, token),
+            Event::SessionOpened { session, token, exchange } => self.on_session_opened(session, token, exchange),
             Event::SessionResumed { session, token, taken } => self.on_session_resumed(session, token, taken),
             Event::SessionCut { session } => self.on_session_cut(session),
             Event::SessionClosed { session } => self.on_session_closed(session),
             Event::Requested { session, request } => self.on_requested(session, request),
             Event::NoticesTaken { session, taken } => self.on_notices_taken(session, taken),
-            Event::WorkerJoined { worker, offer, watch } => self.on_worker_joined(worker, offer, watch),
+            Event::WorkerJoined { worker, offer, watch, exchange } => {
+                self.on_worker_joined(worker, offer, watch, exchange);
+            }
             Event::WorkerHeard { worker } => drop(self.heard(worker)),
             Event::WorkerDraining { worker } => self.on_worker_draining(worker),
             Event::WorkerLost { worker } => self.on_worker_lost(worker),

@@ -6,11 +6,12 @@
 //! as a task that is over may need it to be made again (see `remake`).
 
 use super::Scheduler;
+use super::direct::Fetcher;
 use super::run::Ended;
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task, dependency};
 use super::transfer::{Want, Way};
-use crate::id::{Attempt, AttemptId, ObjectId, Seq, WorkerId};
+use crate::id::{Attempt, AttemptId, ObjectId, WorkerId};
 use crate::limits;
 use crate::outcome::Outcome;
 use crate::spec::{Cancel, Retention};
@@ -37,8 +38,8 @@ pub(super) struct Object {
     /// Results of runs that came to it.
     pub(super) aliases: u32,
     pub(super) claim: Claim,
-    /// Tasks whose value the client waits for: this one, or aliases.
-    pub(super) fetchers: Vec<Seq>,
+    /// That its client waits for the value of this task, or of aliases.
+    pub(super) fetchers: Vec<Fetcher>,
     pub(super) show: Show,
     pub(super) origin: Origin,
     pub(super) loss: Loss,

@@ -5,6 +5,7 @@
 //! nobody: retries and deaths begin anew.
 
 use super::Scheduler;
+use super::direct::Route;
 use super::input::Edge;
 use super::object::{Loss, Object, Origin};
 use super::slab::NONE;
@@ -172,6 +173,7 @@ impl Scheduler {
                 // Of attempts that are on their way out.
                 o.wants.retain(|want| Some(want.worker) != worker);
                 o.wants.iter_mut().for_each(|want| want.way = Way::Waiting);
+                o.fetchers.iter_mut().for_each(|fetcher| fetcher.route = Route::Open);
                 worker.into_iter().for_each(|worker| self.locate(object, worker));
                 self.rest_on_origin(slot);
             }

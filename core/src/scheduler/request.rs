@@ -68,6 +68,18 @@ impl Scheduler {
                 self.fetch(slot, seq);
                 Ok(())
             }
+            Request::Introduce(key) => {
+                self.introduce(slot, key);
+                Ok(())
+            }
+            Request::Took(seq) => {
+                self.take_fetched(slot, seq);
+                Ok(())
+            }
+            Request::Relay { seq, object, reason } => {
+                self.relay_instead(slot, seq, object, reason);
+                Ok(())
+            }
         };
         if let Err(Misbehaved) = done {
             self.end_session(slot, EndReason::Misbehaved);
@@ -217,6 +229,7 @@ impl Scheduler {
         if self.tasks[slot].object != NONE {
             self.objects[self.tasks[slot].object].claim = Claim::Settled;
         }
+        self.stop_fetching(session, seq);
         self.free_if_unwanted(slot);
     }
 

@@ -5,10 +5,11 @@ use super::index::SeqIndex;
 use super::intake::Intake;
 use super::slab::Bits;
 use super::timer::Timer;
-use super::{Action, EndReason, Scheduler, admission};
-use crate::id::{OptionsId, RunId, Seq, SessionId};
+use super::{Action, EndReason, Exchange, Scheduler, admission};
+use crate::id::{OptionsId, RunId, Seq, SessionId, WorkerId};
 use crate::limits;
-use crate::outcome::{Admission, Delivery, Notice, Outcome};
+use crate::outcome::{Admission, Delivery, Notice};
+use crate::peer::Fingerprint;
 use crate::spec::{Options, PythonVersion};
 use crate::time::Time;
 use crate::window::{Credit, Outbox, Owed};
@@ -21,6 +22,11 @@ use alloc::vec::Vec;
 pub(super) struct Session {
     pub(super) id: SessionId,
     token: u128,
+    pub(super) exchange: Exchange,
+    /// By which workers know its client, if that can go to them.
+    pub(super) key: Option<Fingerprint>,
+    /// Workers that its client could not reach lately, and when to try again.
+    pub(super) unreachable: BTreeMap<WorkerId, Time>,
     pub(super) link: Link,
     /// Requests taken since it was opened.
     pub(super) taken: u64,
@@ -31,9 +37,10 @@ pub(super) struct Session {
     /// What it is told at the end of this step.
     pub(super) ended: Vec<Delivery>,
     pub(super) started: Vec<Seq>,
-    pub(super) fetched: Vec<(Seq, Outcome)>,
     /// Its chunks of which others got the end, and what has become of that.
     pub(super) divided: Vec<(Seq, Vec<(u32, Seq)>)>,
+    /// Where values are that it asked for, or what they are.
+    pub(super) answers: Vec<Notice>,
     /// Runs with progress that it has not been told.
     pub(super) progress: Vec<u32>,
     pub(super) functions: Functions,
@@ -77,10 +84,13 @@ pub(super) struct OptionsEntry {
 }
 
 impl Session {
-    fn new(id: SessionId, token: u128) -> Self {
+    fn new(id: SessionId, token: u128, exchange: Exchange) -> Self {
         Self {
             id,
             token,
+            exchange,
+            key: None,
+            unreachable: BTreeMap::new(),
             link: Link::Up,
             taken: 0,
             unacknowledged: 0,
@@ -88,8 +98,8 @@ impl Session {
             outbox: Outbox::new(Credit::default()),
             ended: Vec::new(),
             started: Vec::new(),
-            fetched: Vec::new(),
             divided: Vec::new(),
+            answers: Vec::new(),
             progress: Vec::new(),
             functions: Functions::default(),
             options: Vec::new(),
@@ -126,14 +136,14 @@ impl Session {
     /// There is nobody who could be told anything.
     pub(super) fn silence(&mut self) {
         (self.ended, self.started) = (Vec::new(), Vec::new());
-        (self.fetched, self.progress) = (Vec::new(), Vec::new());
+        (self.answers, self.progress) = (Vec::new(), Vec::new());
         self.divided = Vec::new();
     }
 }
 
 impl Scheduler {
-    pub(super) fn on_session_opened(&mut self, id: SessionId, token: u128) {
-        match self.sessions.insert(id.0, Session::new(id, token)) {
+    pub(super) fn on_session_opened(&mut self, id: SessionId, token: u128, exchange: Exchange) {
+        match self.sessions.insert(id.0, Session::new(id, token, exchange)) {
             Some(slot) => {
                 self.farewells.push(Action::Welcome { session: id, taken: 0 });
                 self.touch(slot);

@@ -4,6 +4,7 @@
 //! serves few at once, so what many want spreads as a tree. Where peers cannot reach each other, the coordinator has the
 //! value shown to it and passes it on.
 
+use super::direct::Route;
 use super::input::Edge;
 use super::object::{Copy, Show};
 use super::slab::NONE;
@@ -198,7 +199,9 @@ impl Scheduler {
             self.ignored += 1;
             return;
         }
-        self.unshow(object, self.workers[worker].id);
+        let id = self.workers[worker].id;
+        self.unshow(object, id);
+        self.reroute(object, id);
         let attempts = self.attempts_with(self.objects[object].task, worker);
         if attempts > 0 {
             self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting, handed: false });
@@ -251,6 +254,7 @@ impl Scheduler {
             o.copies.retain(|copy| copy.worker != worker);
             o.wants.retain(|want| want.worker != worker);
             self.unshow(*object, id);
+            self.reroute(*object, id);
         }
         self.judge_losses(&objects);
         objects.into_iter().for_each(|object| self.stir_object(object));
@@ -297,6 +301,7 @@ impl Scheduler {
     }
 
     fn serve(&mut self, object: u32, actions: &mut Vec<Action>) {
+        self.route_fetchers(object, actions);
         let Self { objects, workers, now, .. } = self;
         let o = &mut objects[object];
         let id = o.id();
@@ -326,7 +331,8 @@ impl Scheduler {
             actions.push(Action::FetchObject { worker: fetcher.id, object: id, from: holder.id, at, guest });
         }
         let relayed = |want: &Want| want.way == Way::Relayed && !workers[want.worker].gone;
-        let through_here = !o.fetchers.is_empty() || o.wants.iter().any(relayed);
+        let through_here =
+            o.fetchers.iter().any(|fetcher| fetcher.route == Route::Relayed) || o.wants.iter().any(relayed);
         if through_here && o.show == Show::Idle && there {
             o.show = Show::Listed;
             self.to_show.push_back(object);

@@ -8,7 +8,7 @@ use super::slab::NONE;
 use super::task::{Lease, State};
 use super::timer::Timer;
 use super::transfer::Gift;
-use super::{Action, Scheduler, Watch};
+use super::{Action, Exchange, Scheduler, Watch};
 use crate::id::{AttemptId, FunctionKey, ObjectId, WorkerId};
 use crate::limits;
 use crate::resource::Resources;
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) offer: Offer,
     pub(super) watch: Watch,
+    pub(super) exchange: Exchange,
     pub(super) heard: Time,
     /// When its silence is judged next.
     pub(super) judged: Option<Time>,
@@ -231,13 +232,14 @@ impl Force {
 }
 
 impl Scheduler {
-    pub(super) fn on_worker_joined(&mut self, id: WorkerId, mut offer: Offer, watch: Watch) {
+    pub(super) fn on_worker_joined(&mut self, id: WorkerId, mut offer: Offer, watch: Watch, exchange: Exchange) {
         super::cut_text(&mut offer.name, limits::NAME_BYTES);
         let worker = Worker {
             id,
             free: offer.capacity.clone(),
             offer,
             watch,
+            exchange,
             heard: self.now,
             judged: None,
             health: Health::Live,

@@ -1,5 +1,6 @@
 //! A client's simulated shell: it dials, translates, and stands between the session and the user's program.
 
+use super::visit::client_key;
 use super::{Input, Machine, State, World};
 use crate::agenda::{Happening, Node};
 use crate::clock::{Clock, MILLI, SECOND};
@@ -8,11 +9,12 @@ use crate::options::{Canary, Shape};
 use crate::probe::probe;
 use crate::workload::{Program, Step};
 use plait_core::client::{Action, Config, Event, Loss, Resume, Session};
-use plait_core::id::{Epoch, SessionId};
+use plait_core::id::{Epoch, Seq, SessionId};
 use plait_core::limits;
 use plait_core::outcome::Delivery;
 use plait_core::protocol::message::client::{Farewell, FromClient, ToClient};
 use plait_core::time::Time;
+use std::collections::BTreeMap;
 
 /// How a client's life with its coordinator ended, if it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct ClientHost {
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) program: Program,
     pub(crate) ending: Ending,
+    /// The numbers of its visits to workers, by the tasks whose values it is to get.
+    pub(crate) visiting: BTreeMap<Seq, u64>,
     token: u128,
     epoch: Epoch,
     dials: u64,
@@ -69,15 +73,18 @@ impl World {
         let n = self.clients.len();
         self.network.add_path(Node::Client(n));
         let clock = Clock::draw(&mut self.rng, self.plan.drift_ppm);
-        let resume = if self.plan.shape == Shape::Embedded { Resume::Never } else { Resume::Kept };
+        let embedded = self.plan.shape == Shape::Embedded;
+        let resume = if embedded { Resume::Never } else { Resume::Kept };
+        let key = (!embedded && self.rng.chance(7, 8)).then(|| client_key(n));
         let token = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
         self.clients.push(ClientHost {
             machine: Machine::new(clock, State::Up),
-            session: Session::new(Config { resume, seed: self.rng.next_u64() }),
+            session: Session::new(Config { resume, key, seed: self.rng.next_u64() }),
             session_id: None,
             connection: None,
             program: Program::new(&self.plan, &mut self.rng),
             ending: Ending::Lives,
+            visiting: BTreeMap::new(),
             token,
             epoch: self.coordinator.epoch,
             dials: 0,
@@ -202,6 +209,11 @@ impl World {
             }
             Action::AcknowledgeNotices { taken } => self.tell_from_client(n, FromClient::Taken(taken)),
             Action::Deliver { deliveries } => self.deliver(n, deliveries),
+            Action::Visit { seq, object, at } => self.visit(n, seq, object, at),
+            Action::StopVisits { tasks } => {
+                probe!("visit to a worker given up");
+                client.visiting.retain(|seq, _| !tasks.contains(seq));
+            }
             Action::Supply { seq, outcome } => {
                 self.ledger.on_supplied(n, seq, &outcome);
                 self.clients[n].program.supply(seq, outcome);

@@ -10,7 +10,7 @@ use plait_core::id::{Epoch, SessionId, WorkerId};
 use plait_core::protocol::message::client::{Farewell, FromClient, ToClient};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::rng::Rng;
-use plait_core::scheduler::{self, Action, EndReason, Event, Scheduler, Watch};
+use plait_core::scheduler::{self, Action, EndReason, Event, Exchange, Scheduler, Watch};
 use plait_core::spec::Offer;
 use plait_core::time::Time;
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ impl Coordinator {
         let config = scheduler::Config {
             held_bytes_limit: plan.held_bytes_limit,
             ride_along: plan.store_above,
+            direct_bytes: plan.direct_bytes,
             result_limit: plan.result_limit,
             session_tasks: plan.session_tasks,
             world: match plan.shape {
@@ -189,7 +190,14 @@ impl World {
             Medium::Memory => Watch::None,
             Medium::Wire => Watch::Heartbeat,
         };
-        events.push(Event::WorkerJoined { worker, offer, watch });
+        let exchange = self.draw_exchange();
+        events.push(Event::WorkerJoined { worker, offer, watch, exchange });
+    }
+
+    /// Whether a peer is on the coordinator's machine.
+    fn draw_exchange(&mut self) -> Exchange {
+        let near = self.plan.shape == Shape::Embedded || self.rng.chance(1, 4);
+        if near { Exchange::Memory } else { Exchange::Bytes }
     }
 
     fn admit_client(
@@ -214,7 +222,8 @@ impl World {
                 if let Node::Client(client) = self.network.connection(connection).peer {
                     self.ledger.on_session(session, client);
                 }
-                events.push(Event::SessionOpened { session, token });
+                let exchange = self.draw_exchange();
+                events.push(Event::SessionOpened { session, token, exchange });
             }
         }
     }
@@ -242,6 +251,10 @@ impl World {
             Action::FetchObject { worker, object, from, at, guest } => {
                 self.tell_worker(from, ToWorker::Expect(guest));
                 self.tell_worker(worker, ToWorker::Fetch { object, from, at });
+            }
+            Action::ExpectClient { worker, object, key } => {
+                let session = object.0.task.session;
+                self.tell_worker(worker, ToWorker::ExpectClient { key, session });
             }
             Action::GiveObject { worker, object, value } => {
                 probe!("object relayed");

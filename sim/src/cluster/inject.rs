@@ -12,7 +12,7 @@ use plait_core::id::{
 };
 use plait_core::outcome::{Death, Ending, Exit, Notice, Report, Unfetched};
 use plait_core::rng::Rng;
-use plait_core::scheduler::{Event, Watch};
+use plait_core::scheduler::{Event, Exchange, Watch};
 use plait_core::spec::{Cancel, Offer};
 use plait_core::value::Value;
 use plait_core::worker::{Condition, Ended, Entry, Event as BrainEvent};
@@ -91,7 +91,9 @@ impl World {
             }
             4 if self.rng.chance(1, 2) => {
                 let n = self.rng.below(self.clients.len() as u64) as usize;
-                if let Some(request) = self.clients[n].program.repeat() {
+                let program = &mut self.clients[n].program;
+                let request = if self.rng.chance(1, 2) { program.repeat() } else { program.stale() };
+                if let Some(request) = request {
                     self.post(Node::Client(n), Input::Session(SessionEvent::Asked(request)));
                 }
             }
@@ -188,7 +190,10 @@ impl World {
             10 => Event::NoticesTaken { session, taken: 7 },
             // The next id is no repetition: whoever has it is really there.
             _ if known_worker.0 == workers => Event::WorkerHeard { worker },
-            _ => Event::WorkerJoined { worker: known_worker, offer: nobody(), watch: Watch::Heartbeat },
+            _ => {
+                let (watch, exchange) = (Watch::Heartbeat, Exchange::Bytes);
+                Event::WorkerJoined { worker: known_worker, offer: nobody(), watch, exchange }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - `mod`: the world, its main loop, and how a driver is woken;
 //! - `links`: dialling, sending, silence, closing;
-//! - `store`, `disk`: what workers hold and fetch, in memory and on disk;
+//! - `store`, `disk`: what workers hold and fetch, in memory and on disk; `visit`: what clients fetch there;
 //! - `coordinator`, `worker`, `executors`, `client`: the shells, each translating between messages and its machine;
 //! - `faults`: what goes wrong, and how it heals; `inject`: events from the past;
 //! - `flow`: credit, seen from both ends; `verdict`: the end.
@@ -17,11 +17,13 @@ mod inject;
 mod links;
 mod store;
 mod verdict;
+mod visit;
 mod worker;
 
 pub(crate) use client::ClientHost;
 pub(crate) use coordinator::Coordinator;
 pub(crate) use disk::Job;
+pub(crate) use visit::Visit;
 pub(crate) use worker::WorkerHost;
 
 use crate::agenda::{Agenda, Happening, Node};
@@ -225,6 +227,7 @@ impl World {
             }
             Happening::Executor { worker, life, executor, inner } => self.on_inner(worker, life, executor, inner),
             fetched @ Happening::Fetched { .. } => self.on_fetched(fetched),
+            Happening::Visited(visit) => self.on_visited(visit),
             Happening::DiskDone { worker, life, object, job, number } => {
                 self.on_disk_done((worker, life), object, job, number);
             }

@@ -77,8 +77,8 @@ impl World {
         }
     }
 
-    /// Another worker gets what it came for, unless it is not here, or the disk on which it lies alone has lost it.
-    fn serve_guest(&mut self, m: usize, object: ObjectId) -> Result<Value, Unfetched> {
+    /// Another worker or a client gets what it came for, unless it is not here, or the disk on which it lies alone has lost it.
+    pub(super) fn serve_guest(&mut self, m: usize, object: ObjectId) -> Result<Value, Unfetched> {
         let host = &self.workers[m];
         if host.store.contains_key(&object) || host.disk.get(object).is_none() {
             return host.store.get(&object).cloned().ok_or(Unfetched::Gone);

@@ -1,6 +1,7 @@
 //! A worker's simulated shell: it dials, translates, and carries out what the brain wants done with executors.
 
 use super::disk::{Disk, Job};
+use super::visit::peer;
 use super::{Input, Machine, State, World};
 use crate::agenda::{Happening, Node};
 use crate::clock::{Clock, MILLI, SECOND};
@@ -8,9 +9,9 @@ use crate::network::{ConnectionId, End, Packet};
 use crate::options::{Canary, Plan, Shape};
 use crate::probe::probe;
 use crate::process::Executor;
-use plait_core::id::{ExecutorId, ObjectId};
+use plait_core::id::{ExecutorId, ObjectId, SessionId};
 use plait_core::outcome::Report;
-use plait_core::peer::{Fingerprint, Peer};
+use plait_core::peer::Fingerprint;
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::resource::{Amount, Resources};
 use plait_core::rng::Rng;
@@ -18,7 +19,7 @@ use plait_core::spec::{Offer, PythonVersion};
 use plait_core::time::Time;
 use plait_core::value::Value;
 use plait_core::worker::{self as brain, Action, Brain, Event};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A worker machine, over all its lives.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct WorkerHost {
     pub(crate) store: BTreeMap<ObjectId, Value>,
     pub(crate) fetching: BTreeMap<ObjectId, u64>,
     pub(crate) disk: Disk,
+    /// Clients that may come, each for what its session made.
+    pub(crate) guests: BTreeSet<(Fingerprint, SessionId)>,
     dials: u64,
     opened: bool,
 }
@@ -70,11 +73,6 @@ const fn ordered(event: &Event) -> Option<ObjectId> {
     }
 }
 
-/// How others would reach a machine.
-fn peer(n: usize) -> Peer {
-    Peer { address: ([10, 0, 0, n as u8], 9_000).into(), key: Fingerprint([n as u8; 16]) }
-}
-
 /// What a machine may have.
 fn draw_offer(n: usize, shape: Shape, rng: &mut Rng) -> Offer {
     let slots = 1 + rng.below(4) as u32;
@@ -84,7 +82,7 @@ fn draw_offer(n: usize, shape: Shape, rng: &mut Rng) -> Offer {
         name: format!("host{n}").into(),
         capacity: Resources::new(slots, [("gpu".into(), gpu)]),
         queue: 1 + rng.below(16) as u32,
-        peer: rng.chance(7, 8).then(|| peer(n)),
+        peer: rng.chance(7, 8).then(|| peer(n, 0)),
         python: PythonVersion { major: 3, minor: if shape == Shape::Embedded { 12 } else { 11 + rng.below(3) as u8 } },
     }
 }
@@ -96,7 +94,7 @@ fn universal_offer(n: usize, minor: u8) -> Offer {
         capacity: Resources::new(4, [("gpu".into(), Amount(2 * Amount::SCALE))]),
         queue: 8,
         python: PythonVersion { major: 3, minor },
-        peer: Some(peer(n)),
+        peer: Some(peer(n, 0)),
     }
 }
 
@@ -143,6 +141,7 @@ impl World {
             store: BTreeMap::new(),
             fetching: BTreeMap::new(),
             disk: Disk::default(),
+            guests: BTreeSet::new(),
             dials: 0,
             opened: false,
         });
@@ -160,6 +159,10 @@ impl World {
         host.store.clear();
         host.fetching.clear();
         host.disk = Disk::default();
+        host.guests.clear();
+        // Each life has a key of its own.
+        let life = host.machine.life;
+        host.offer.peer.iter_mut().for_each(|at| *at = peer(n, life));
         host.frozen_until = 0;
         host.opened = false;
         self.note(Node::Worker(n), format_args!("starts"));
@@ -258,6 +261,7 @@ impl World {
 
     fn drop_link(&mut self, n: usize, events: &mut Vec<Event>) {
         self.workers[n].connection = None;
+        self.workers[n].guests.clear();
         if std::mem::take(&mut self.workers[n].opened) {
             events.push(Event::LinkLost);
         }
@@ -280,8 +284,12 @@ impl World {
             ToWorker::Forget(session) => Event::SessionForgotten { session },
             ToWorker::Taken(cost) => Event::ReportsTaken { cost },
             ToWorker::Fetch { object, from, at } => Event::FetchOrdered { object, from, at },
-            // Whoever comes is let in here.
+            // Whatever worker comes is let in here.
             ToWorker::Expect(_) => return,
+            ToWorker::ExpectClient { key, session } => {
+                self.workers[n].guests.insert((key, session));
+                return;
+            }
             ToWorker::Give { object, value } => Event::ObjectGiven { object, value },
             ToWorker::Show(object) => Event::ShowRequested { object },
             ToWorker::Drop(objects) => Event::ObjectsDropped { objects },

@@ -19,7 +19,8 @@ fn plan(belong: impl Fn(&str) -> bool) -> Plan {
         let mut allowed: BTreeSet<String> =
             allowed.split_whitespace().map(|word| word.trim_matches('`').to_owned()).collect();
         if allowed.remove("vocabulary") {
-            let names = ["id", "time", "rng", "limits", "value", "landing", "resource", "outcome", "spec", "window"];
+            let names =
+                ["id", "time", "rng", "limits", "value", "landing", "peer", "resource", "outcome", "spec", "window"];
             allowed.extend(names.iter().map(|name| format!("core::{name}")));
         }
         if allowed.remove("services") {

@@ -23,5 +23,6 @@ scenarios! {
     submitting_waits_while_too_much_is_unsent
     closing_sends_the_rest_and_says_goodbye
     values_with_workers_are_fetched_on_demand
+    a_client_with_a_key_gets_values_from_workers
     late_and_unknown_events_are_harmless
 }

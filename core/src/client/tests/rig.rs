@@ -3,7 +3,8 @@
 
 use crate::client::{Action, Config, Event, Resume, Session};
 use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
-use crate::outcome::{Admission, Delivery, Notice, Outcome, Progress, Story};
+use crate::outcome::{Admission, Delivery, Notice, Outcome, Progress, Story, Unfetched};
+use crate::peer::{Fingerprint, Peer};
 use crate::spec::{Call, Options, Request, Retention, TaskSpec};
 use crate::time::Time;
 use crate::value::{Stored, Value};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 /// Plays the lines of `scenario` and compares all that follows with it.
 pub(super) fn play(scenario: &str, expected: &expect_test::ExpectFile) {
-    let mut rig = Rig { session: session(Resume::Kept), now: Time::ZERO, out: String::new() };
+    let mut rig = Rig { session: session(Resume::Kept, None), now: Time::ZERO, out: String::new() };
     for line in scenario.lines().filter(|line| !line.starts_with(' ')) {
         writeln!(rig.out, "{line}").expect("a string takes all");
         if !line.is_empty() && !line.starts_with('#') {
@@ -31,8 +32,9 @@ struct Rig {
 impl Rig {
     fn play(&mut self, line: &str) {
         match line {
-            "session kept" => self.session = session(Resume::Kept),
-            "session in memory" => self.session = session(Resume::Never),
+            "session kept" => self.session = session(Resume::Kept, None),
+            "session in memory" => self.session = session(Resume::Never, None),
+            "session with a key" => self.session = session(Resume::Kept, Some(Fingerprint([9; 16]))),
             "next" => {
                 let next = self.session.deadline().map(|(at, wake)| format!("{at} {wake:?}"));
                 writeln!(self.out, "  {}", next.as_deref().unwrap_or("nothing")).expect("a string takes all");
@@ -55,8 +57,8 @@ impl Rig {
     }
 }
 
-fn session(resume: Resume) -> Session {
-    Session::new(Config { resume, seed: 1 })
+fn session(resume: Resume, key: Option<Fingerprint>) -> Session {
+    Session::new(Config { resume, key, seed: 1 })
 }
 
 /// One event, or as many as `× n` says.
@@ -89,6 +91,20 @@ fn event(text: &str) -> Event {
             let (seq, value) = sized(word);
             Event::Noticed(Notice::Fetched { seq, outcome: Outcome::Value(value) })
         }
+        ["found", seq, "as", attempt, "at", worker] => {
+            let n = number(&worker[1..]);
+            let at = Peer { address: ([10, 0, 0, n], 9_000).into(), key: Fingerprint([n; 16]) };
+            Event::Noticed(Notice::Found { seq: Seq(number(&seq[1..])), object: object(seq, attempt), at })
+        }
+        ["visit", "of", attempt, "brings", word] => {
+            let (seq, value) = sized(word);
+            Event::Visited { seq, object: object(word, attempt), result: Ok(value) }
+        }
+        ["visit", "of", attempt, how @ ("misses" | "fails"), seq] => Event::Visited {
+            seq: Seq(number(&seq[1..])),
+            object: object(seq, attempt),
+            result: Err(if how == "misses" { Unfetched::Gone } else { Unfetched::Unreachable }),
+        },
         ["close"] => Event::CloseRequested,
         ["ended", ref tasks @ ..] => Event::Noticed(Notice::Ended(tasks.iter().map(|word| delivery(word)).collect())),
         ["divided", task, ref parts @ ..] => {
@@ -125,6 +141,13 @@ fn task(word: &str) -> TaskSpec {
         run: None,
         retention: Retention::Release,
     }
+}
+
+/// What this attempt at a task, `t1` or `t1:40MiB`, made.
+fn object(task: &str, attempt: &str) -> ObjectId {
+    let (seq, _) = task[1..].split_once(':').unwrap_or((&task[1..], ""));
+    let task = TaskId::new(SessionId(0), Seq(number(seq)));
+    ObjectId(AttemptId { task, attempt: Attempt(number(attempt)) })
 }
 
 fn delivery(word: &str) -> Delivery {
@@ -173,6 +196,8 @@ fn show(action: &Action) -> String {
             format!("divide t{seq} {}", list(parts, |(from, seq)| format!("{from}:{seq}")))
         }
         Action::Supply { seq, outcome } => format!("supply t{seq}: {outcome:?}"),
+        Action::Visit { seq, object, at } => format!("visit {} for t{seq} as {object}", at.address),
+        Action::StopVisits { tasks } => format!("no more visits for {}", list(tasks, |seq| format!("t{seq}"))),
         Action::MarkStarted { tasks } => format!("started {}", list(tasks, |seq| format!("t{seq}"))),
         Action::ShowProgress { run, progress } => format!("progress {run} {}", progress.items),
         Action::NameWorker { worker, name } => format!("worker {worker} is {name}"),
@@ -190,6 +215,9 @@ fn request(request: &Request) -> String {
         Request::SealRun { run, .. } => format!("seal {run}"),
         Request::Release(tasks) => format!("release {}", list(tasks, |seq| format!("t{seq}"))),
         Request::Fetch { seq } => format!("fetch t{seq}"),
+        Request::Introduce(key) => format!("introduce {}", key.0[0]),
+        Request::Took(seq) => format!("took t{seq}"),
+        Request::Relay { seq, object, reason } => format!("relay t{seq} as {object}: {reason:?}"),
         Request::DefineFunction(_) | Request::OpenRun(_) | Request::Cancel { .. } | Request::ReleaseFunctions(_) => {
             format!("{request:?}")
         }

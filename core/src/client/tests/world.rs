@@ -2,16 +2,21 @@
 //! order, each notice is passed on once and in order, and what is acknowledged has been taken.
 
 use crate::client::{Action, Config, Event, Resume, Session};
-use crate::id::{RunId, SessionId};
+use crate::id::{ObjectId, RunId, Seq, SessionId};
 use crate::limits;
-use crate::outcome::{Admission, Notice, Progress};
+use crate::outcome::{Admission, Notice, Outcome, Progress, Unfetched};
+use crate::peer::{Fingerprint, Peer};
 use crate::spec::Request;
 use crate::time::Time;
+use crate::value::Value;
 use proptest::prelude::*;
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 const SESSION: SessionId = SessionId(3);
+const PEER: Peer =
+    Peer { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_000)), key: Fingerprint([0; 16]) };
 
 struct World {
     session: Session,
@@ -42,7 +47,7 @@ enum Link {
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            session: Session::new(Config { resume: Resume::Kept, seed }),
+            session: Session::new(Config { resume: Resume::Kept, key: None, seed }),
             now: Time::ZERO,
             asked: 0,
             link: Link::Down,
@@ -91,6 +96,8 @@ impl World {
             Action::GiveUp { .. } => self.given_up = true,
             Action::Supply { .. }
             | Action::Divide { .. }
+            | Action::Visit { .. }
+            | Action::StopVisits { .. }
             | Action::Deliver { .. }
             | Action::MarkStarted { .. }
             | Action::NameWorker { .. }
@@ -173,10 +180,10 @@ proptest! {
     #[test]
     fn anything_at_any_time_is_harmless(
         resumes in any::<bool>(),
-        soup in prop::collection::vec((0..9_u8, 0..4_u64, 0..4_000_u64), 0..100),
+        soup in prop::collection::vec((0..14_u8, 0..4_u64, 0..4_000_u64), 0..100),
     ) {
-        let resume = if resumes { Resume::Kept } else { Resume::Never };
-        let mut session = Session::new(Config { resume, seed: 7 });
+        let (resume, key) = if resumes { (Resume::Kept, Some(Fingerprint::default())) } else { (Resume::Never, None) };
+        let mut session = Session::new(Config { resume, key, seed: 7 });
         let (mut now, mut actions) = (Time::ZERO, Vec::new());
         for (what, number, ms) in soup {
             now = now + Duration::from_millis(ms);
@@ -188,6 +195,14 @@ proptest! {
                 5 if number == 0 => Event::CloseRequested,
                 6 => Event::RequestsTaken { taken: number },
                 7 => Event::Noticed(Notice::Admission(if number > 1 { Admission::Open } else { Admission::Closed })),
+                8 => Event::Asked(Request::Fetch { seq: Seq(number) }),
+                9 => Event::Asked(Request::Release(vec![Seq(number)])),
+                10 => Event::Noticed(Notice::Found { seq: Seq(number), object: ObjectId::default(), at: PEER }),
+                11 => Event::Noticed(Notice::Fetched { seq: Seq(number), outcome: Outcome::Skipped }),
+                12 => {
+                    let result = if ms % 2 == 0 { Ok(Value::empty()) } else { Err(Unfetched::Gone) };
+                    Event::Visited { seq: Seq(number), object: ObjectId::default(), result }
+                }
                 _ => {
                     let progress = Progress { items: number, ..Progress::default() };
                     Event::Noticed(Notice::Progressed { run: RunId(0), progress })
@@ -198,5 +213,9 @@ proptest! {
         }
         let ends = actions.iter().filter(|a| matches!(a, Action::GiveUp { .. } | Action::SayGoodbye)).count();
         prop_assert!(ends <= 1, "a session ends once");
+        let count = |what: fn(&Action) -> bool| actions.iter().filter(|action| what(action)).count();
+        let (visits, stops) =
+            (count(|a| matches!(a, Action::Visit { .. })), count(|a| matches!(a, Action::StopVisits { .. })));
+        prop_assert!(stops <= visits, "only what was begun is stopped");
     }
 }

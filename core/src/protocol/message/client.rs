@@ -138,7 +138,10 @@ impl Message for FromClient {
                 | Request::Cancel { .. }
                 | Request::Release(_)
                 | Request::ReleaseFunctions(_)
-                | Request::Fetch { .. },
+                | Request::Fetch { .. }
+                | Request::Introduce(_)
+                | Request::Took(_)
+                | Request::Relay { .. },
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -161,7 +164,10 @@ impl Message for FromClient {
                 | Request::Cancel { .. }
                 | Request::Release(_)
                 | Request::ReleaseFunctions(_)
-                | Request::Fetch { .. },
+                | Request::Fetch { .. }
+                | Request::Introduce(_)
+                | Request::Took(_)
+                | Request::Relay { .. },
             )
             | Self::Taken(_)
             | Self::AskStatus(_)
@@ -217,7 +223,8 @@ impl Message for ToClient {
                 | Notice::Progressed { .. }
                 | Notice::WorkerNamed { .. }
                 | Notice::Admission(_)
-                | Notice::Divided { .. },
+                | Notice::Divided { .. }
+                | Notice::Found { .. },
             )
             | Self::Welcome { .. }
             | Self::Taken(_)
@@ -238,7 +245,8 @@ impl Message for ToClient {
                 | Notice::Progressed { .. }
                 | Notice::WorkerNamed { .. }
                 | Notice::Admission(_)
-                | Notice::Divided { .. },
+                | Notice::Divided { .. }
+                | Notice::Found { .. },
             )
             | Self::Welcome { .. }
             | Self::Taken(_)

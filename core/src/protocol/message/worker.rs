@@ -78,6 +78,13 @@ pub enum ToWorker {
     Expect(Fingerprint),
     /// The end of this chunk is wanted back, as far as it has not begun.
     Cut(AttemptId),
+    /// A client with this key will come to fetch objects of its session, and may have no others.
+    ExpectClient {
+        /// Its key.
+        key: Fingerprint,
+        /// Its session.
+        session: SessionId,
+    },
 }
 
 /// From a worker.
@@ -139,6 +146,7 @@ impl Message for ToWorker {
             | Self::Show(_)
             | Self::Drop(_)
             | Self::Expect(_)
+            | Self::ExpectClient { .. }
             | Self::Cut(_)
             | Self::Cancel { .. }
             | Self::Recall(_)
@@ -166,6 +174,7 @@ impl Message for ToWorker {
             | Self::Show(_)
             | Self::Drop(_)
             | Self::Expect(_)
+            | Self::ExpectClient { .. }
             | Self::Cut(_)
             | Self::Cancel { .. }
             | Self::Recall(_)

@@ -19,6 +19,7 @@ const ROOMY: Config = Config {
     session_tasks: 1 << 20,
     world: World::Open,
     ride_along: 1 << 28,
+    direct_bytes: 1 << 20,
     slice: 4_096,
 };
 

@@ -4,10 +4,11 @@
 //! `= title` begins a new world; ` + ` joins events of one step; `after 6s` lets time pass, before the events that it
 //! is joined with; `nothing` is a step without events. The words are those of `event` below.
 
-use super::super::{Action, Config, Event, Scheduler, Watch, World};
+use super::super::{Action, Config, Event, Exchange, Scheduler, Watch, World};
 use super::world::value_of;
 use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Delivery, Ending, Failure, Notice, Outcome, Report, Retry, Unfetched};
+use crate::peer::Fingerprint;
 use crate::resource::{Amount, Resources};
 use crate::spec::{
     Call, Cancel, Errors, Finish, FunctionSpec, Grouping, Offer, Options, PythonVersion, Request, Retention, RunSpec,
@@ -53,6 +54,7 @@ impl Stage {
             session_tasks: number("tasks", 1_000),
             slice: number("slice", 4_096) as usize,
             ride_along: number("along", 100_000),
+            direct_bytes: number("direct", 100_000),
             world: if config.contains("closed") { World::Closed } else { World::Open },
         };
         Self { scheduler: Scheduler::new(config, 0), now: Time::ZERO }
@@ -121,7 +123,8 @@ fn event(text: &str) -> Event {
 fn client(session: SessionId, what: &str) -> Option<Event> {
     let words: Vec<&str> = what.split(' ').collect();
     Some(match words[..] {
-        ["connects"] => Event::SessionOpened { session, token: 7 },
+        ["connects"] => Event::SessionOpened { session, token: 7, exchange: Exchange::Bytes },
+        ["connects", "nearby"] => Event::SessionOpened { session, token: 7, exchange: Exchange::Memory },
         ["resumes", token, taken] => {
             Event::SessionResumed { session, token: number(token).into(), taken: number(taken).into() }
         }
@@ -147,7 +150,8 @@ fn worker(worker: WorkerId, what: &str) -> Event {
                 peer: (!what.contains("unreachable")).then(|| super::peer(worker)),
             };
             let watch = if what.contains("watched") { Watch::Heartbeat } else { Watch::None };
-            Event::WorkerJoined { worker, offer, watch }
+            let exchange = if what.contains("nearby") { Exchange::Memory } else { Exchange::Bytes };
+            Event::WorkerJoined { worker, offer, watch, exchange }
         }
         ["is", "heard"] => Event::WorkerHeard { worker },
         ["drains"] => Event::WorkerDraining { worker },
@@ -218,9 +222,17 @@ fn request(what: &str) -> Request {
             Request::ReleaseFunctions(list(functions, |f| FunctionId(number(f))))
         }
         ["fetches", task] => Request::Fetch { seq: seq(task) },
+        ["has", "key", key] => Request::Introduce(Fingerprint([number(key) as u8; 16])),
+        ["got", task] => Request::Took(seq(task)),
+        ["missed", task, "as", name] => relay(task, name, Unfetched::Gone),
+        ["cannot", "reach", task, "as", name] => relay(task, name, Unfetched::Unreachable),
         ["releases", tasks] => Request::Release(list(tasks, seq)),
         _ => panic!("unknown words: {what}"),
     }
+}
+
+fn relay(task: &str, name: &str, reason: Unfetched) -> Request {
+    Request::Relay { seq: seq(task), object: object(name), reason }
 }
 
 fn options(what: &str) -> Options {
@@ -349,6 +361,7 @@ fn show(action: &Action) -> Vec<String> {
         }
         Action::CancelAttempts { worker, attempts, cancel } => format!("{worker} drops {} ({cancel:?})", ids(attempts)),
         Action::FetchObject { worker, object, from, .. } => format!("{worker} fetches {object} from {from}"),
+        Action::ExpectClient { worker, object, key } => format!("{worker} expects client {} for {object}", key.0[0]),
         Action::GiveObject { worker, object, value } => {
             format!("{worker} is given {object}: {} bytes", value.carried())
         }
@@ -416,6 +429,7 @@ fn show_notice(notice: &Notice) -> String {
         }
         Notice::Fetched { seq, outcome } => format!("fetched t{seq} {}", show_outcome(outcome)),
         Notice::Admission(admission) => format!("admission {admission:?}"),
+        Notice::Found { seq, object, at } => format!("found t{seq} as {object} at {}", at.address),
     }
 }
 
@@ -468,6 +482,7 @@ scenarios!(
     admission,
     balance,
     cancels,
+    direct,
     functions,
     homes,
     inputs,

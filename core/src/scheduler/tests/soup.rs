@@ -1,10 +1,11 @@
 //! Anything at all, in any order: nothing may panic, every invariant must hold, and nothing may be left at the end.
 
-use super::super::{Action, Config, Event, Scheduler, Watch, World};
+use super::super::{Action, Config, Event, Exchange, Scheduler, Watch, World};
 use super::world::{PYTHON, function, task, value_of};
 use crate::id::{Attempt, AttemptId, FunctionId, ObjectId, OptionsId, RunId, Seq, SessionId, TaskId, WorkerId};
 use crate::limits;
-use crate::outcome::{Death, Ending, Exit, Report, Retry, Unfetched};
+use crate::outcome::{Death, Ending, Exit, Notice, Report, Retry, Unfetched};
+use crate::peer::Fingerprint;
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
 use crate::spec::{
@@ -31,6 +32,8 @@ struct Cook {
     known: Vec<(WorkerId, AttemptId)>,
     /// Objects that workers were told of.
     objects: Vec<(WorkerId, ObjectId)>,
+    /// Objects that clients were told of.
+    found: Vec<ObjectId>,
     /// Whether values are left with workers.
     stores: bool,
     ready: VecDeque<Event>,
@@ -54,6 +57,9 @@ impl Cook {
         if !self.objects.is_empty() && self.rng.chance(1, 5) {
             return self.of_object();
         }
+        if !self.found.is_empty() && self.rng.chance(1, 10) {
+            return self.of_fetch();
+        }
         match self.rng.below(100) {
             0 => self.open(),
             1 => Event::SessionCut { session: self.session() },
@@ -66,7 +72,8 @@ impl Cook {
             4..6 => Event::NoticesTaken { session: self.session(), taken: self.rng.below(30) / 27 },
             6..9 => {
                 self.workers += u32::from(self.rng.chance(3, 4));
-                Event::WorkerJoined { worker: WorkerId(self.workers), offer: self.offer(), watch: self.watch() }
+                let (worker, offer) = (WorkerId(self.workers), self.offer());
+                Event::WorkerJoined { worker, offer, watch: self.watch(), exchange: self.exchange() }
             }
             9 if self.rng.chance(1, 4) => Event::WorkerDraining { worker: self.worker() },
             9 => Event::WorkerLost { worker: self.worker() },
@@ -109,6 +116,22 @@ impl Cook {
         }
     }
 
+    /// A client wants a value that it was told is with workers, or says what became of that.
+    fn of_fetch(&mut self) -> Event {
+        let object = self.found[self.rng.below(self.found.len() as u64) as usize];
+        let TaskId { session, seq } = object.0.task;
+        let seq = if self.rng.chance(1, 16) { Seq(self.rng.below(20)) } else { seq };
+        let reason = if self.rng.chance(1, 2) { Unfetched::Gone } else { Unfetched::Unreachable };
+        let request = match self.rng.below(16) {
+            0 => Request::Introduce(Fingerprint::default()),
+            1 => Request::Release([seq].into()),
+            2..5 => Request::Took(seq),
+            5..8 => Request::Relay { seq, object, reason },
+            _ => Request::Fetch { seq },
+        };
+        Event::Requested { session, request }
+    }
+
     /// A new session, mostly with what its tasks will name.
     fn open(&mut self) -> Event {
         self.sessions += u32::from(self.rng.chance(3, 4));
@@ -120,7 +143,11 @@ impl Cook {
             let options = Request::DefineOptions { id: OptionsId(id), options };
             self.ready.extend([define, options].map(|request| Event::Requested { session, request }));
         }
-        Event::SessionOpened { session, token: 1 }
+        if self.rng.chance(3, 4) {
+            let request = Request::Introduce(Fingerprint::default());
+            self.ready.push_front(Event::Requested { session, request });
+        }
+        Event::SessionOpened { session, token: 1, exchange: self.exchange() }
     }
 
     fn request(&mut self) -> Event {
@@ -280,6 +307,10 @@ impl Cook {
         if self.rng.chance(1, 3) { Watch::Heartbeat } else { Watch::None }
     }
 
+    fn exchange(&mut self) -> Exchange {
+        if self.rng.chance(1, 3) { Exchange::Memory } else { Exchange::Bytes }
+    }
+
     fn cancel(&mut self) -> Cancel {
         if self.rng.chance(1, 2) { Cancel::Running } else { Cancel::Pending }
     }
@@ -297,6 +328,14 @@ fn stored(attempt: AttemptId) -> Value {
     Stored { object: ObjectId(attempt), lengths: [STORED].into() }.into()
 }
 
+fn found(notice: &Notice) -> Vec<ObjectId> {
+    match notice {
+        Notice::Found { object, .. } => [*object].into(),
+        Notice::Ended(ended) => ended.iter().filter_map(|delivery| Some(delivery.outcome.stored()?.object)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
     let mut rng = Rng::new(seed);
     let world = if rng.chance(1, 2) { World::Open } else { World::Closed };
@@ -307,6 +346,7 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
         session_tasks: 30,
         world,
         ride_along: rng.below(12),
+        direct_bytes: rng.below(2 * STORED),
         slice: 1 + rng.below(8) as usize,
     };
     let mut scheduler = Scheduler::new(config, seed);
@@ -317,6 +357,7 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
         workers: 0,
         known: Vec::new(),
         objects: Vec::new(),
+        found: Vec::new(),
         stores: rng.chance(2, 3),
         ready: VecDeque::new(),
     };
@@ -346,11 +387,14 @@ fn stir(seed: u64, seen: &mut BTreeMap<String, u64>) -> u64 {
                 Action::FetchObject { worker, object, .. }
                 | Action::GiveObject { worker, object, .. }
                 | Action::ShowObject { worker, object } => cook.objects.push((*worker, *object)),
+                Action::Notify { notices, .. } => cook.found.extend(notices.iter().flat_map(found)),
                 _ => {}
             }
         }
         let old = cook.objects.len().saturating_sub(20);
         cook.objects.drain(..old);
+        let old = cook.found.len().saturating_sub(20);
+        cook.found.drain(..old);
         let old = cook.known.len().saturating_sub(60);
         cook.known.drain(..old);
     }
@@ -394,7 +438,7 @@ fn close_down(scheduler: &mut Scheduler, now: Time, sessions: u32) {
 /// The first words are what steps leave for the next ones.
 const SLICES: usize = 6;
 /// What must turn up there and among the actions, or the soup is too thin.
-const WORDS: [&str; 33] = [
+const WORDS: [&str; 35] = [
     "a walk",
     "a parting",
     "a request",
@@ -402,6 +446,8 @@ const WORDS: [&str; 33] = [
     "dregs",
     "a lost attempt",
     "FetchObject",
+    "ExpectClient",
+    "Found",
     "GiveObject",
     "ShowObject",
     "DropObjects",

@@ -1,7 +1,7 @@
 //! A world around the scheduler: workers that do what they are told, clients that remember what they heard. Every step
 //! is followed by `check()`, and every action is held against what a worker or a client may expect.
 
-use super::super::{Action, Config, Event, Scheduler, Watch};
+use super::super::{Action, Config, Event, Exchange, Scheduler, Watch};
 use crate::id::{Attempt, AttemptId, FunctionId, FunctionKey, OptionsId, SessionId, TaskId, WorkerId};
 use crate::outcome::{Ending, Notice, Outcome, Report};
 use crate::resource::Resources;
@@ -89,7 +89,7 @@ impl Rig {
     pub(super) fn open(&mut self, session: SessionId) {
         let options = Options::default();
         self.step([
-            Event::SessionOpened { session, token: 7 },
+            Event::SessionOpened { session, token: 7, exchange: Exchange::Bytes },
             request(session, Request::DefineOptions { id: OptionsId(0), options }),
             request(session, Request::DefineFunction(function(0, None))),
             request(session, Request::DefineFunction(function(1, Some(PYTHON)))),
@@ -107,7 +107,7 @@ impl Rig {
         let hand =
             Hand { offer: offer.clone(), held: VecDeque::new(), functions: BTreeSet::new(), taken: 0, reported: 0 };
         self.hands.insert(worker, hand);
-        self.step([Event::WorkerJoined { worker, offer, watch: Watch::None }]);
+        self.step([Event::WorkerJoined { worker, offer, watch: Watch::None, exchange: Exchange::Bytes }]);
     }
 
     pub(super) fn lose(&mut self, worker: WorkerId) {
@@ -193,7 +193,9 @@ impl Rig {
             }
             Action::DropObjects { .. } => {}
             Action::CutChunk { .. } => panic!("nothing is known to take long here: {action:?}"),
-            Action::GiveObject { .. } | Action::ShowObject { .. } => panic!("all reach each other here: {action:?}"),
+            Action::GiveObject { .. } | Action::ShowObject { .. } | Action::ExpectClient { .. } => {
+                panic!("all reach each other here: {action:?}")
+            }
             Action::AcknowledgeReports { worker, cost } => self.hand(*worker).reported -= cost,
             Action::Welcome { .. } | Action::AcknowledgeRequests { .. } | Action::EndSession { .. } => {}
         }
@@ -252,6 +254,7 @@ impl Rig {
             | Notice::Admission(_)
             | Notice::Fetched { .. }
             | Notice::Divided { .. } => {}
+            Notice::Found { .. } => panic!("no client here goes to workers: {notice:?}"),
         }
     }
 
