@@ -20,6 +20,8 @@ from network import Host, Network, Unavailable
 GIVEN_UP = 12.0
 #: How long a worker tries to reach another one, and somewhat less.
 UNMET = 4.5
+#: The same of a client, which has a coordinator to fall back on.
+UNMET_BY_CLIENT = 0.4
 #: Elements of an array that stays with its worker.
 LARGE = 1 << 17
 #: How long clients hear nothing.
@@ -150,3 +152,23 @@ def test_workers_that_cannot_meet_get_values_through_the_coordinator(network: Ne
             took.append(time.monotonic() - began)
         assert took[0] > UNMET, "it was tried"
         assert max(took[1:]) < UNMET, "and not again"
+
+
+def test_a_client_that_cannot_reach_a_worker_gets_values_through_the_coordinator(
+    network: Network, cluster: rig.Cluster
+) -> None:
+    near, far = network.host(), network.host()
+    with far.inside():
+        cluster.worker()
+    near.shun(far)
+    with near.inside():
+        client = plait.Client(cluster.client_line)
+    with client:
+        assert client.submit(len, "ready").result(rig.PATIENCE) == 5
+        took = []
+        for n in range(4):
+            began = time.monotonic()
+            assert np.array_equal(client.submit(ramp, n).result(rig.PATIENCE), ramp(n))
+            took.append(time.monotonic() - began)
+        assert took[0] > UNMET_BY_CLIENT, "it was tried"
+        assert min(took[1:]) < UNMET_BY_CLIENT, "and not each time"
