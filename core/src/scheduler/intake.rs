@@ -10,18 +10,53 @@ use super::session::Link;
 use super::task::{Place, State};
 use super::{EndReason, Scheduler};
 use crate::id::Seq;
+use crate::limits;
 use crate::spec::{Cancel, Request, TaskSpec};
+use crate::window;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+
+/// What may wait of one session, in bytes: twice what credit allows, so only a client that ignores credit gets there.
+const OVERRUN_BYTES: u64 = 2 * limits::CONNECTION_CREDIT_BYTES;
 
 /// What is left of a request, and what waits for its end.
 #[derive(Debug)]
 pub(super) struct Intake {
     tasks: vec::IntoIter<TaskSpec>,
     tying: Option<Tying>,
-    waiting: VecDeque<Request>,
+    waiting: Waiting,
+}
+
+/// Requests that wait for their turn.
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    /// What they cost together.
+    cost: u64,
+}
+
+impl Waiting {
+    fn push(&mut self, request: Request) -> Result<(), Misbehaved> {
+        if self.cost > OVERRUN_BYTES {
+            return Err(Misbehaved);
+        }
+        self.cost += cost(&request);
+        self.requests.push_back(request);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Request> {
+        let request = self.requests.pop_front()?;
+        self.cost -= cost(&request);
+        Some(request)
+    }
+}
+
+/// What a request counts here. One may be larger than any window when it goes alone: none counts for more than a window.
+fn cost(request: &Request) -> u64 {
+    window::cost(request.len()).min(limits::CONNECTION_CREDIT_BYTES)
 }
 
 /// A task that is not tied to all its inputs. It waits for the end of this as for one more input.
@@ -41,16 +76,16 @@ impl Tying {
 
 impl Intake {
     fn new(tasks: Vec<TaskSpec>) -> Self {
-        Self { tasks: tasks.into_iter(), tying: None, waiting: VecDeque::new() }
+        Self { tasks: tasks.into_iter(), tying: None, waiting: Waiting::default() }
     }
 
     /// What waits is as good as never sent.
     pub(super) fn forget_waiting(&mut self) {
-        self.waiting.clear();
+        self.waiting = Waiting::default();
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.requests.len()
     }
 
     /// Whether it is this task that is being tied.
@@ -62,13 +97,11 @@ impl Intake {
 impl Scheduler {
     /// Keeps a request for later if an earlier one of its session is not taken yet.
     pub(super) fn put_behind(&mut self, session: u32, request: Request) -> Option<Request> {
-        match &mut self.sessions[session].intake {
-            Some(intake) => {
-                intake.waiting.push_back(request);
-                None
-            }
-            None => Some(request),
+        let Some(intake) = &mut self.sessions[session].intake else { return Some(request) };
+        if let Err(Misbehaved) = intake.waiting.push(request) {
+            self.end_session(session, EndReason::Misbehaved);
         }
+        None
     }
 
     /// Goes on with the requests that earlier steps have begun, each session in its turn.
@@ -88,12 +121,12 @@ impl Scheduler {
         self.take_tasks(session, intake);
         while self.slice.ties > 0
             && self.may_go_on(session)
-            && let Some(request) = waiting.pop_front()
+            && let Some(request) = waiting.pop()
         {
             self.slice.ties = self.slice.ties.saturating_sub(request.items());
             self.take_request(session, request);
         }
-        if !waiting.is_empty() {
+        if !waiting.requests.is_empty() {
             if self.may_go_on(session) {
                 self.leave_behind(session, Intake::new(Vec::new()));
             }

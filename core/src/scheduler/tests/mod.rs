@@ -2,6 +2,7 @@
 
 mod folds;
 mod homes;
+mod intake;
 mod late;
 mod losses;
 mod scenario;
