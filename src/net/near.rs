@@ -5,8 +5,8 @@
 //! name and could come first, but only the peer at the other end of the stream has heard the token. That it has come is
 //! said over the stream again, so nobody hands anything to one who only sits where the place was.
 //!
-//! Who does not come (at the other end of a tunnel, from another network namespace) says so, and all goes as bytes. What is handed over is sealed memory,
-//! which the receiver looks at before it takes it: neither end trusts the other more than before.
+//! Who does not come (at the other end of a tunnel, from another network namespace) says so, and all goes as bytes. What is
+//! handed over is sealed memory, which the receiver looks at before it takes it: neither end trusts the other more than before.
 
 use super::framed::Land;
 use super::watched::{Watched, watched};
@@ -15,7 +15,7 @@ use crate::store::passing::Courier;
 use bytes::Bytes;
 use plait_core::landing::{Ground, Missing};
 use plait_core::limits;
-use plait_core::protocol::frame::{Meeting, Signal};
+use plait_core::protocol::frame::{Meeting, Signal, TOKEN_BYTES};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::io::Errno;
 use rustix::net::{
@@ -203,7 +203,8 @@ impl Place {
     async fn prove(&self, comer: OwnedFd) -> io::Result<Arc<OwnedFd>> {
         let comer = watched(comer, Interest::READABLE)?;
         let _ready = comer.readable().await?;
-        let mut shown = [0; 17];
+        // One byte more than a token has: what is longer is none either.
+        let mut shown = [0; TOKEN_BYTES + 1];
         let (_, length) = recv(comer.get_ref(), &mut shown, RecvFlags::DONTWAIT)?;
         if shown[..length] == self.meeting.token {
             Ok(comer.into_inner())

@@ -41,8 +41,10 @@ pub const HEADER_BYTES: usize = 12;
 const PASSED_BODY_BYTES: usize = 16;
 /// Bytes behind the header of a segment that comes as data: its length.
 const SEGMENT_BODY_BYTES: usize = 8;
+/// Bytes of the token with which one proves to have been told of a place to meet, and of the place's name.
+pub const TOKEN_BYTES: usize = 16;
 /// Bytes behind the header of a place to meet: its name and a token.
-const MEET_BODY_BYTES: usize = 32;
+const MEET_BODY_BYTES: usize = 2 * TOKEN_BYTES;
 /// Bytes behind a header that are taken in whole, at the most.
 const PLACE_BYTES: usize = MEET_BODY_BYTES;
 
@@ -50,9 +52,9 @@ const PLACE_BYTES: usize = MEET_BODY_BYTES;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Meeting {
     /// What the place is called. No secret: others on the machine can see it.
-    pub name: [u8; 16],
+    pub name: [u8; TOKEN_BYTES],
     /// What proves that one was told of it.
-    pub token: [u8; 16],
+    pub token: [u8; TOKEN_BYTES],
 }
 
 impl core::fmt::Debug for Meeting {
