@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import gc
 import os
@@ -35,7 +36,10 @@ def echo(value: Any) -> Any:
 
 def held() -> tuple[int, int]:
     """Descriptors of this process that are blobs, and how many of them it maps."""
-    links = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    links = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(entry))
     maps = Path("/proc/self/maps").read_text()
     return sum("plait-blob" in link for link in links), maps.count("plait-blob")
 

@@ -23,6 +23,16 @@ LIMITS = {Path("/sys/fs/cgroup/memory"): "memory.limit_in_bytes", Path("/sys/fs/
 GROUP_BYTES = 256 << 20
 _numbers = itertools.count()
 
+#: For programs: what the descriptors of this process are. Threads of its own close some meanwhile.
+LINKS = """
+import contextlib, os
+
+def links():
+    for entry in os.scandir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            yield entry.path, os.readlink(entry)
+"""
+
 
 class Group:
     """A cgroup of 256 MB."""
@@ -145,15 +155,16 @@ def test_more_results_than_memory_holds_are_kept_on_disk(group: Group, tmp_path:
     assert group.run(SPILLED, spill=tmp_path).splitlines() == ["True", "True", "[]"]
 
 
-SPOILED = """
-import os
+SPOILED = (
+    LINKS
+    + """
 import numpy as np, plait
 
 def spoil():
     folder = os.environ["PLAIT_SPILL_DIR"]
-    for entry in os.scandir("/proc/self/fd"):
-        if os.readlink(entry).startswith(folder):
-            with open(entry.path, "r+b", 0) as file:
+    for path, link in links():
+        if link.startswith(folder):
+            with open(path, "r+b", 0) as file:
                 for at in range(0, os.fstat(file.fileno()).st_size, 1 << 20):
                     os.pwrite(file.fileno(), b"spoiled", at)
             return True
@@ -170,6 +181,7 @@ with plait.Client(slots=2) as client:
     print([int(one.result()) >> 22 for one in sums] == list(range(10)))
     print(all((one.result() == n).all() for n, one in enumerate(made)))
 """
+)
 
 
 def test_what_a_disk_has_spoiled_is_made_again_never_seen(group: Group, tmp_path: Path) -> None:
@@ -271,8 +283,10 @@ def test_values_that_were_on_disk_are_those_of_plain_python(group: Group, tmp_pa
 
 
 #: Values of all sizes, by every way to ask for them, while more are kept than memory holds.
-MIXED = """
-import functools, os, random, sys, time
+MIXED = (
+    LINKS
+    + """
+import functools, random, sys, time
 import numpy as np, plait
 
 rng = random.Random(int(sys.argv[1]))
@@ -307,8 +321,9 @@ with plait.Client(slots=2) as client:
         assert np.array_equal(future.result(), join(*(make(*kept[n]) for n in one)))
     for n in rng.sample(range(len(kept)), len(kept)):
         assert np.array_equal(futures[n].result(), make(*kept[n]))
-    print(any(os.readlink(one).startswith(os.environ["PLAIT_SPILL_DIR"]) for one in os.scandir("/proc/self/fd")))
+    print(any(link.startswith(os.environ["PLAIT_SPILL_DIR"]) for _, link in links()))
 """
+)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -383,15 +398,17 @@ def test_a_disk_that_fills_up_fails_what_finds_no_room_and_nothing_else(group: G
     assert str((4, str(tmp_path), "No space left on device (os error 28)")) in told
 
 
-WHERE = """
-import os
+WHERE = (
+    LINKS
+    + """
 import numpy as np, plait
 with plait.Client(slots=2) as client:
     made = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(40)]
     print(client.submit(len, made[-1]).result())
-    links = [os.readlink(entry) for entry in os.scandir("/proc/self/fd")]
-    print(*{os.path.dirname(link) for link in links if link.startswith("/") and link.endswith(" (deleted)")} - {"/"})
+    deleted = [link for _, link in links() if link.startswith("/") and link.endswith(" (deleted)")]
+    print(*{os.path.dirname(link) for link in deleted} - {"/"})
 """
+)
 
 
 def test_a_temporary_folder_that_is_memory_is_passed_over(
