@@ -5,24 +5,21 @@
 //! One task carries both directions. It belongs to the link: when both halves are dropped it ends, after a finished
 //! link's goodbye has gone out.
 
+use super::inlet::read;
 use super::link::{Closed, GONE, Link, LossReason, Receiver, Sender};
 use super::near::{Part, SideWay};
 use super::outlet::write;
 use super::pipe::{End, Flushed, Pipe};
 use crate::config;
 use crate::store::depot::Depot;
-use plait_core::landing::Ground;
 use plait_core::limits;
-use plait_core::protocol::error::FrameError;
-use plait_core::protocol::frame::{Decoder, Fed};
 use plait_core::protocol::message::Message;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_rustls::TlsStream;
@@ -170,103 +167,6 @@ where
 async fn unheard<In: Message>(back: &Pipe<In>, linger: Duration) {
     poll_fn(|cx| back.poll_ended(cx)).await;
     tokio::time::sleep(linger).await;
-}
-
-/// Carries bytes in until the peer finishes.
-async fn read<In: Message, S: AsyncRead>(
-    mut reader: ReadHalf<S>,
-    pipe: &Pipe<In>,
-    terms: Terms,
-    way: &SideWay,
-) -> Result<(), LossReason> {
-    let mut decoder = Decoder::with_limit(terms.message_bytes).on(way.ground().cloned());
-    let (mut messages, mut buffer) = (Vec::new(), vec![0; limits::READ_BYTES]);
-    let mut check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
-    let (mut told, mut spoke) = (Instant::now(), Instant::now());
-    // What was read and has to wait for a descriptor, and since when.
-    let (mut rest, mut starving) = (None, None);
-    loop {
-        let full = Instant::now();
-        poll_fn(|cx| pipe.poll_room(cx)).await;
-        // Whatever lay in the socket while there was no room, or while this machine slept, counts as heard now.
-        spoke += full.elapsed();
-        let mute = terms.mute.map(|mute| (spoke, mute));
-        let land = way.ground().map(|ground| &**ground);
-        let mut waiting = Waiting { since: Instant::now(), check: &mut check, fence: terms.fence, mute, land };
-        let before = decoder.taken();
-        let fed = if let Some(place) = decoder.landing() {
-            let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), place)).await?;
-            if length == 0 { Err(FrameError::Truncated) } else { decoder.landed(length) }
-        } else {
-            let read = match rest.take() {
-                Some(rest) => rest,
-                None => 0..poll_fn(|cx| waiting.poll_read(cx, Pin::new(&mut reader), &mut buffer)).await?,
-            };
-            if read.end == 0 {
-                return decoder.finish().map_err(LossReason::Protocol);
-            }
-            let mut bytes = &buffer[read.clone()];
-            let receive = &mut |offset, length| way.receive(offset, length);
-            decoder.feed_receiving(&mut bytes, &mut messages, receive).map(|fed| {
-                rest = (fed == Fed::Waiting).then(|| read.end - bytes.len()..read.end);
-            })
-        };
-        if let Some(signal) = decoder.take_signal() {
-            way.hear(signal);
-        }
-        if decoder.taken() > before {
-            spoke = Instant::now();
-        }
-        if !messages.is_empty() || told.elapsed() >= limits::HEARD_EVERY.min(terms.heartbeat) {
-            told = Instant::now();
-            pipe.fill(&mut messages);
-        }
-        fed.map_err(LossReason::Protocol)?;
-        if rest.is_none() {
-            starving = None;
-            continue;
-        }
-        // Meanwhile nobody would see that the peer is gone.
-        if starving.get_or_insert_with(Instant::now).elapsed() > terms.fence {
-            return Err(LossReason::Starved);
-        }
-        let paused = Instant::now();
-        tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
-        spoke += paused.elapsed();
-    }
-}
-
-/// One wait for bytes, and for silence.
-struct Waiting<'a> {
-    since: Instant,
-    check: &'a mut Interval,
-    fence: Duration,
-    /// Since when it has said nothing but that it is alive, and for how long it may.
-    mute: Option<(Instant, Duration)>,
-    /// What may rest meanwhile.
-    land: Option<&'a dyn Ground>,
-}
-
-impl Waiting<'_> {
-    fn poll_read<R: AsyncRead>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: Pin<&mut R>,
-        buffer: &mut [u8],
-    ) -> Poll<Result<usize, LossReason>> {
-        let mut filled = ReadBuf::new(buffer);
-        if let Poll::Ready(read) = reader.poll_read(cx, &mut filled) {
-            return Poll::Ready(read.map(|()| filled.filled().len()).map_err(|error| cut(&error)));
-        }
-        while self.check.poll_tick(cx).is_ready() {
-            self.land.iter().for_each(|land| land.rest());
-            let mute = self.mute.is_some_and(|(since, mute)| since.elapsed() > mute);
-            if mute || self.since.elapsed() > self.fence {
-                return Poll::Ready(Err(LossReason::Silent));
-            }
-        }
-        Poll::Pending
-    }
 }
 
 pub(super) fn ticks(every: Duration) -> Interval {

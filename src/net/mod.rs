@@ -10,6 +10,7 @@ pub mod dial;
 pub mod framed;
 mod greeting;
 pub mod identity;
+mod inlet;
 pub mod join;
 pub mod keys;
 pub mod link;
