@@ -21,6 +21,15 @@ pub const DATA_FRAME_BYTES: usize = 256 << 10;
 pub const PASSED_BYTES: usize = 256 << 10;
 /// Most descriptors that leave ahead of their frames: what waits for a receiver that reads frames slowly.
 pub const PASSED_AT_ONCE: usize = 16;
+/// Memory in which the bytes of a stream go round beside it, each way, on links within one machine: as much as stays in the
+/// caches of two processors, and twice the largest frame.
+pub const LANE_BYTES: usize = 4 << 20;
+/// From so many bytes on they go beside the stream: below it, to say so costs as much as to send them.
+pub const LANE_LEAST: usize = 16 << 10;
+/// So many at once, more only if a frame has more: the receiver copies them while the next are put there.
+pub const LANE_AT_ONCE: usize = 1 << 20;
+/// So often in a row it may be said that some were taken: a peer may say so without end.
+pub const LANE_NEWS: usize = 64;
 /// A process that has no descriptor left for memory that was passed to it looks again this often.
 pub const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 /// An executor that has waited this long for one ends: its orders can go elsewhere.

@@ -12,6 +12,7 @@
 pub mod blob;
 pub mod depot;
 pub mod landing;
+pub mod lane;
 pub mod objects;
 pub mod passing;
 pub mod shm;

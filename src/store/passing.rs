@@ -109,6 +109,29 @@ impl Courier {
         self.socket.as_fd()
     }
 
+    /// Hands over what both ends of a stream are to have in common, ahead of everything else. Never waits.
+    ///
+    /// # Errors
+    /// If the socket takes nothing.
+    pub fn offer(&self, memory: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(send(&self.socket, &[memory, socket], SendFlags::DONTWAIT)?)
+    }
+
+    /// Takes what was offered, memory and a socket. Never waits.
+    ///
+    /// # Errors
+    /// If nothing was, or this process has no descriptors left for it.
+    pub fn take_offer(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let seen = past_reset(|| receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK));
+        if matches!(seen, Ok([Some(_), Some(_)]) | Err(Errno::MFILE)) {
+            recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)?;
+        }
+        match seen? {
+            [Some(memory), Some(socket)] => Ok((memory, socket)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
     /// Takes the next memory: a segment of so many bytes at `offset`. Never waits.
     ///
     /// # Errors
