@@ -1,9 +1,11 @@
 //! What each fuzz target does with its bytes: plain functions, so that the stable tests run them over the kept corpus.
 
 use plait::net::join::{JoinError, JoinLine};
+use plait_core::landing::Missing;
+use plait_core::limits;
 use plait_core::protocol::codec;
 use plait_core::protocol::error::FrameError;
-use plait_core::protocol::frame::{self, Decoder, Encoder};
+use plait_core::protocol::frame::{self, Decoder, Encoder, Fed};
 use plait_core::protocol::hello::{CoordinatorHello, PeerHello};
 use plait_core::protocol::message::Message;
 use plait_core::protocol::message::client::{FromClient, ToClient};
@@ -42,8 +44,16 @@ fn stream_of<M: Message + Debug + PartialEq>(split: usize, stream: &[u8]) {
 fn decode<M: Message>(stream: &[u8], split: usize) -> (Vec<M>, Result<(), FrameError>) {
     let (mut decoder, mut messages, mut received) = (Decoder::new(), Vec::new(), 0);
     for piece in stream.chunks(split) {
-        if let Err(error) = decoder.feed(piece, &mut messages) {
-            return (messages, Err(error));
+        let mut rest = piece;
+        loop {
+            match decoder.feed_receiving(&mut rest, &mut messages, &mut |_, _| Err(Missing::Broken)) {
+                Ok(Fed::All) => break,
+                // What lies beside the stream is what comes next in it.
+                Ok(Fed::Beside(bytes)) => assert!(bytes <= limits::LANE_BYTES),
+                Ok(Fed::Signal) => assert!(decoder.take_signal().is_some()),
+                Ok(Fed::Waiting) => unreachable!("nothing passed is awaited"),
+                Err(error) => return (messages, Err(error)),
+            }
         }
         received += piece.len();
         assert!(decoder.held() <= 2 * received + (64 << 10), "{} bytes held of {received}", decoder.held());

@@ -250,7 +250,7 @@ impl Channel {
                 Ok(Fed::Waiting) if since.get_or_insert_with(Instant::now).elapsed() < DESCRIPTOR_TIMEOUT => {
                     thread::sleep(DESCRIPTOR_PAUSE);
                 }
-                Ok(Fed::Waiting) | Err(_) => return false,
+                Ok(Fed::Waiting | Fed::Beside(_) | Fed::Signal) | Err(_) => return false,
             }
         }
     }

@@ -4,6 +4,7 @@ use super::framed::{Terms, cut, ticks};
 use super::link::LossReason;
 use super::near::SideWay;
 use super::pipe::Pipe;
+use crate::store::lane::Drawing;
 use plait_core::landing::Ground;
 use plait_core::limits;
 use plait_core::protocol::error::FrameError;
@@ -26,8 +27,9 @@ pub(super) async fn read<In: Message, S: AsyncRead>(
 ) -> Result<(), LossReason> {
     let decoder = Decoder::with_limit(terms.message_bytes).on(way.ground().cloned());
     let check = ticks(terms.mute.unwrap_or(terms.fence).min(terms.fence) / 8);
-    let buffer = vec![0; limits::READ_BYTES];
-    let mut inlet = Inlet { reader, decoder, buffer, rest: None, terms, way, check, spoke: Instant::now() };
+    let (stream, aside) = (Piece::new(limits::READ_BYTES), Piece::default());
+    let (drawing, waits, spoke) = (Drawing::default(), false, Instant::now());
+    let mut inlet = Inlet { reader, decoder, stream, aside, drawing, waits, terms, way, check, spoke };
     let (mut messages, mut told, mut starving) = (Vec::new(), Instant::now(), None);
     loop {
         let full = Instant::now();
@@ -39,9 +41,6 @@ pub(super) async fn read<In: Message, S: AsyncRead>(
             Some(fed) => fed,
             None => return inlet.decoder.finish().map_err(LossReason::Protocol),
         };
-        if let Some(signal) = inlet.decoder.take_signal() {
-            way.hear(signal);
-        }
         if inlet.decoder.taken() > before {
             inlet.spoke = Instant::now();
         }
@@ -49,18 +48,18 @@ pub(super) async fn read<In: Message, S: AsyncRead>(
             told = Instant::now();
             pipe.fill(&mut messages);
         }
-        match fed.map_err(LossReason::Protocol)? {
-            Fed::All => starving = None,
-            // Meanwhile nobody would see that the peer is gone.
-            Fed::Waiting if starving.get_or_insert_with(Instant::now).elapsed() > terms.fence => {
-                return Err(LossReason::Starved);
-            }
-            Fed::Waiting => {
-                let paused = Instant::now();
-                tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
-                inlet.spoke += paused.elapsed();
-            }
+        fed.map_err(LossReason::Protocol)?;
+        if !inlet.waits {
+            starving = None;
+            continue;
         }
+        // Meanwhile nobody would see that the peer is gone.
+        if starving.get_or_insert_with(Instant::now).elapsed() > terms.fence {
+            return Err(LossReason::Starved);
+        }
+        let paused = Instant::now();
+        tokio::time::sleep(limits::DESCRIPTOR_PAUSE).await;
+        inlet.spoke += paused.elapsed();
     }
 }
 
@@ -68,9 +67,13 @@ pub(super) async fn read<In: Message, S: AsyncRead>(
 struct Inlet<'a, In, S> {
     reader: ReadHalf<S>,
     decoder: Decoder<In>,
-    buffer: Vec<u8>,
-    /// What of the buffer was read and not taken: it has to wait for a descriptor.
-    rest: Option<Range<usize>>,
+    /// Of the stream.
+    stream: Piece,
+    /// Of what lies beside it, which comes first.
+    aside: Piece,
+    drawing: Drawing,
+    /// There is no descriptor for memory that was passed.
+    waits: bool,
     terms: Terms,
     way: &'a SideWay,
     /// When to see whether the peer is silent.
@@ -81,29 +84,99 @@ struct Inlet<'a, In, S> {
 
 impl<In: Message, S: AsyncRead> Inlet<'_, In, S> {
     /// Takes what comes next. Nothing if the peer has finished.
-    async fn take(&mut self, messages: &mut Vec<In>) -> Result<Option<Result<Fed, FrameError>>, LossReason> {
-        let mute = self.terms.mute.map(|mute| (self.spoke, mute));
-        let land = self.way.ground().map(|ground| &**ground);
-        let mut waiting =
-            Waiting { since: Instant::now(), check: &mut self.check, fence: self.terms.fence, mute, land };
-        let reader = &mut self.reader;
+    async fn take(&mut self, messages: &mut Vec<In>) -> Result<Option<Result<(), FrameError>>, LossReason> {
+        if !self.aside.is_empty() {
+            return Ok(Some(self.feed_aside(messages)));
+        }
+        if self.drawing.left() > 0 {
+            // A peer may say without end that there is more.
+            tokio::task::yield_now().await;
+            return Ok(Some(self.draw(messages)));
+        }
+        if self.stream.is_empty() && !self.waits {
+            let mute = self.terms.mute.map(|mute| (self.spoke, mute));
+            let land = self.way.ground().map(|ground| &**ground);
+            let mut waiting =
+                Waiting { since: Instant::now(), check: &mut self.check, fence: self.terms.fence, mute, land };
+            let reader = &mut self.reader;
+            if let Some(place) = self.decoder.landing() {
+                let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(reader), place)).await?;
+                return Ok(Some(if length == 0 { Err(FrameError::Truncated) } else { self.decoder.landed(length) }));
+            }
+            let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(reader), &mut self.stream.bytes)).await?;
+            if length == 0 {
+                return Ok(None);
+            }
+            self.stream.rest = 0..length;
+        }
+        let fed = self.stream.feed(&mut self.decoder, messages, self.way);
+        Ok(Some(fed.and_then(|fed| match fed {
+            Fed::Beside(bytes) if self.way.lane_in().is_some() => {
+                self.drawing.announce(bytes);
+                Ok(())
+            }
+            fed => self.follow(fed),
+        })))
+    }
+
+    /// Takes some of what lies beside the stream.
+    fn draw(&mut self, messages: &mut Vec<In>) -> Result<(), FrameError> {
+        let lane = self.way.lane_in().ok_or(FrameError::Nowhere)?;
         if let Some(place) = self.decoder.landing() {
-            let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(reader), place)).await?;
-            let landed = if length == 0 { Err(FrameError::Truncated) } else { self.decoder.landed(length) };
-            return Ok(Some(landed.map(|()| Fed::All)));
+            let length = self.drawing.draw(lane, place);
+            return self.decoder.landed(length);
         }
-        let read = match self.rest.take() {
-            Some(rest) => rest,
-            None => 0..poll_fn(|cx| waiting.poll_read(cx, Pin::new(reader), &mut self.buffer)).await?,
-        };
-        if read.end == 0 {
-            return Ok(None);
+        self.aside.bytes.resize(limits::LANE_AT_ONCE, 0);
+        let length = self.drawing.draw(lane, &mut self.aside.bytes);
+        self.aside.rest = 0..length;
+        self.feed_aside(messages)
+    }
+
+    fn feed_aside(&mut self, messages: &mut Vec<In>) -> Result<(), FrameError> {
+        let fed = self.aside.feed(&mut self.decoder, messages, self.way)?;
+        self.follow(fed)
+    }
+
+    /// Does what a decoder asks for that was fed, wherever that lay.
+    fn follow(&mut self, fed: Fed) -> Result<(), FrameError> {
+        self.waits = fed == Fed::Waiting;
+        match fed {
+            Fed::All | Fed::Waiting => {}
+            Fed::Signal => self.decoder.take_signal().into_iter().for_each(|signal| self.way.hear(signal)),
+            Fed::Beside(_) => return Err(FrameError::Nowhere),
         }
-        let mut bytes = &self.buffer[read.clone()];
-        let receive = &mut |offset, length| self.way.receive(offset, length);
-        let fed = self.decoder.feed_receiving(&mut bytes, messages, receive);
-        self.rest = (fed == Ok(Fed::Waiting)).then(|| read.end - bytes.len()..read.end);
-        Ok(Some(fed))
+        Ok(())
+    }
+}
+
+/// Bytes that have come.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// Those of them that were not taken: they wait for a descriptor, or for what lies beside the stream.
+    rest: Range<usize>,
+}
+
+impl Piece {
+    fn new(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes], rest: 0..0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn feed<In: Message>(
+        &mut self,
+        decoder: &mut Decoder<In>,
+        messages: &mut Vec<In>,
+        way: &SideWay,
+    ) -> Result<Fed, FrameError> {
+        let mut bytes = &self.bytes[self.rest.clone()];
+        let receive = &mut |offset, length| way.receive(offset, length);
+        let fed = decoder.feed_receiving(&mut bytes, messages, receive);
+        self.rest.start = self.rest.end - bytes.len();
+        fed
     }
 }
 

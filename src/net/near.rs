@@ -5,12 +5,16 @@
 //! name and could come first, but only the peer at the other end of the stream has heard the token. That it has come is
 //! said over the stream again, so nobody hands anything to one who only sits where the place was.
 //!
+//! With that both get memory that they have in common ([`Lane`]): through it go the bytes of the stream itself when there are
+//! many, so that what is too small for a descriptor of its own is neither encrypted nor copied from socket to socket.
+//!
 //! Who does not come (at the other end of a tunnel, from another network namespace) says so, and all goes as bytes. What is
 //! handed over is sealed memory, which the receiver looks at before it takes it: neither end trusts the other more than before.
 
 use super::framed::Land;
 use super::watched::{Watched, watched};
 use crate::store::depot::Depot;
+use crate::store::lane::Lane;
 use crate::store::passing::Courier;
 use bytes::Bytes;
 use plait_core::landing::{Ground, Missing};
@@ -25,7 +29,7 @@ use rustix::net::{
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -80,14 +84,20 @@ pub(super) struct SideWay {
     declined: AtomicBool,
     /// The peer awaits one who does not come, and is to be told.
     regrets: AtomicBool,
+    lane: OnceLock<Lane>,
+    /// The peer has the other end of the lane.
+    joined: AtomicBool,
+    /// The peer is to be told that this end has.
+    thanks: AtomicBool,
 }
 
 impl SideWay {
     /// Without a store nobody is met.
     pub(super) fn new(land: Land, part: Part) -> Self {
         let part = if land.is_some() { part } else { Part::Neither };
-        let [met, declined, regrets] = [false; 3].map(AtomicBool::new);
-        Self { land, part, courier: OnceLock::new(), met, declined, regrets }
+        let [met, declined, regrets, joined, thanks] = [false; 5].map(AtomicBool::new);
+        let (courier, lane) = (OnceLock::new(), OnceLock::new());
+        Self { land, part, courier, met, declined, regrets, lane, joined, thanks }
     }
 
     /// Where segments are put together that come as bytes.
@@ -102,7 +112,7 @@ impl SideWay {
 
     /// The peer has come, and takes memory from now on. False if all goes as bytes.
     pub(super) fn meet(&self, guest: io::Result<Arc<OwnedFd>>) -> bool {
-        let met = guest.is_ok_and(|socket| self.join(socket));
+        let met = guest.is_ok_and(|socket| self.join(socket)) && self.open_lane().is_ok();
         self.met.store(met, Ordering::Relaxed);
         met
     }
@@ -115,9 +125,15 @@ impl SideWay {
                 let came = self.part == Part::Guest && come(&meeting).is_ok_and(|socket| self.join(socket));
                 self.regrets.store(!came, Ordering::Relaxed);
             }
-            Signal::Met if self.part == Part::Guest => self.met.store(true, Ordering::Relaxed),
+            Signal::Met if self.part == Part::Guest => {
+                self.met.store(true, Ordering::Relaxed);
+                let joined = self.join_lane().is_ok();
+                self.joined.store(joined, Ordering::Relaxed);
+                self.thanks.store(joined, Ordering::Relaxed);
+            }
+            Signal::Met => self.joined.store(self.lane.get().is_some(), Ordering::Relaxed),
             Signal::Decline if self.part == Part::Host => self.declined.store(true, Ordering::Relaxed),
-            Signal::Met | Signal::Decline => {}
+            Signal::Decline => {}
         }
     }
 
@@ -130,14 +146,41 @@ impl SideWay {
         awaited.as_mut().poll(cx)
     }
 
-    /// Whether the peer is to be told that nobody comes: once.
-    pub(super) fn take_regrets(&self) -> bool {
-        self.regrets.swap(false, Ordering::Relaxed)
+    /// What the peer is to be told of what was heard: once.
+    pub(super) fn take_answer(&self) -> Option<Signal> {
+        if self.regrets.swap(false, Ordering::Relaxed) {
+            return Some(Signal::Decline);
+        }
+        self.thanks.swap(false, Ordering::Relaxed).then_some(Signal::Met)
     }
 
     /// The peer is at the other end of this socket. Only the first one is.
     fn join(&self, socket: Arc<OwnedFd>) -> bool {
         self.land.as_ref().is_some_and(|depot| self.courier.set(depot.courier(socket)).is_ok())
+    }
+
+    /// Hands the other end of a new lane to the peer.
+    fn open_lane(&self) -> io::Result<()> {
+        let Some(courier) = self.courier.get() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let (lane, far) = Lane::open()?;
+        courier.offer(lane.memory(), spared(far)?.as_fd())?;
+        self.lane.set(lane).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn join_lane(&self) -> io::Result<()> {
+        let Some(courier) = self.courier.get() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let (memory, news) = courier.take_offer()?;
+        self.lane.set(Lane::join(memory, spared(news)?)?).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// What bytes may go through to the peer instead of the stream.
+    pub(super) fn lane_out(&self) -> Option<&Lane> {
+        self.lane.get().filter(|_| self.joined.load(Ordering::Relaxed))
+    }
+
+    /// What bytes of the peer may come through.
+    pub(super) fn lane_in(&self) -> Option<&Lane> {
+        self.lane.get()
     }
 
     /// Who carries memory to the peer, and from where; nobody if all goes as bytes.

@@ -8,10 +8,11 @@ use super::link::{Closed, LossReason};
 use super::near::{Awaited, SideWay};
 use super::pipe::Pipe;
 use super::watched::watched;
+use crate::store::lane::Loading;
 use crate::store::passing::{Courier, Departures};
 use bytes::Bytes;
 use plait_core::limits;
-use plait_core::protocol::frame::{Cargo, Encoder, Signal};
+use plait_core::protocol::frame::{Cargo, Encoder, Signal, beside};
 use plait_core::protocol::message::Message;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -34,13 +35,14 @@ pub(super) async fn write<Out: Message, S: AsyncWrite>(
     terms: Terms,
     way: &SideWay,
 ) -> Result<(), LossReason> {
-    let mut outlet = Outlet { writer, encoder: Encoder::new(), departures: Departures::default(), terms, way };
+    let (encoder, departures, loading) = (Encoder::new(), Departures::default(), Loading::default());
+    let mut outlet = Outlet { writer, encoder, departures, loading, terms, way };
     let mut awaited = outlet.invite().await.map_err(|error| cut(&error))?;
     let (mut batch, mut beat) = (Vec::new(), ticks(terms.heartbeat));
     loop {
         let next = poll_fn(|cx| {
-            if way.take_regrets() {
-                return Poll::Ready(Next::Regrets);
+            if let Some(answer) = way.take_answer() {
+                return Poll::Ready(Next::Answer(answer));
             }
             if let Some(Poll::Ready(guest)) = awaited.as_mut().map(|awaited| way.poll_guest(awaited, cx)) {
                 return Poll::Ready(Next::Met(guest));
@@ -51,8 +53,11 @@ pub(super) async fn write<Out: Message, S: AsyncWrite>(
             }
         });
         match next.await {
-            Next::Beat => outlet.encoder.heartbeat(),
-            Next::Regrets => outlet.encoder.signal(Signal::Decline),
+            Next::Beat => {
+                outlet.encoder.heartbeat();
+                way.lane_out().iter().for_each(|lane| outlet.loading.rest(lane));
+            }
+            Next::Answer(answer) => outlet.encoder.signal(answer),
             Next::Met(guest) => {
                 awaited = None;
                 outlet.meet(guest);
@@ -70,7 +75,7 @@ enum Next {
     Beat,
     Taken(Result<(), Closed>),
     Met(io::Result<Arc<OwnedFd>>),
-    Regrets,
+    Answer(Signal),
 }
 
 /// The writing side of a link.
@@ -79,6 +84,8 @@ struct Outlet<'a, S> {
     encoder: Encoder,
     /// The memory of large segments that the encoder passes.
     departures: Departures,
+    /// What goes beside the stream.
+    loading: Loading,
     terms: Terms,
     way: &'a SideWay,
 }
@@ -110,21 +117,50 @@ impl<S: AsyncWrite> Outlet<'_, S> {
     }
 
     async fn drain(&mut self) -> io::Result<()> {
+        // What goes through the stream until it can be said again that something lies beside it: up to the end of a frame.
+        let mut streamed = 0;
         while !self.encoder.chunks().is_empty() {
             match (self.encoder.cargo(), self.way.outwards()) {
                 (Cargo::Descriptors(most), Some((courier, _))) => self.pass(most, courier).await?,
                 (Cargo::Descriptors(most), None) => self.keep(most),
-                (Cargo::Bytes(most), _) => {
-                    let slices = slices(self.encoder.chunks().iter(), most);
+                (Cargo::Bytes(most), _) if streamed == 0 => streamed = self.lay(most).await?,
+                (Cargo::Bytes(_), _) => {
+                    let pieces = pieces(self.encoder.chunks().iter(), streamed);
+                    let slices: Vec<IoSlice<'_>> = pieces.take(SLICES).map(IoSlice::new).collect();
                     let written = in_time(self.terms.deaf, self.writer.write_vectored(&slices)).await?;
                     if written == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
                     self.encoder.written(written);
+                    streamed -= written;
                 }
             }
         }
         in_time(self.terms.deaf, self.writer.flush()).await
+    }
+
+    /// Puts some of the `ahead` bytes that are next beside the stream, if there is a way and they are enough for it. Says how many
+    /// are to go through the stream instead.
+    async fn lay(&mut self, ahead: usize) -> io::Result<usize> {
+        let Some(lane) = self.way.lane_out().filter(|_| ahead >= limits::LANE_LEAST) else { return Ok(ahead) };
+        let bytes = self.encoder.whole(limits::LANE_AT_ONCE);
+        if bytes > limits::LANE_BYTES / 2 {
+            return Ok(ahead);
+        }
+        loop {
+            match self.loading.fits(lane, bytes) {
+                Ok(true) => break,
+                // The peer makes room when it reads what was written so far.
+                Ok(false) => in_time(self.terms.deaf, self.writer.flush()).await?,
+                Err(_) => return Ok(ahead),
+            }
+            let Ok(news) = watched(Arc::clone(lane.news()), Interest::READABLE) else { return Ok(ahead) };
+            drop(in_time(self.terms.deaf, news.readable()).await?);
+        }
+        self.loading.place(lane, pieces(self.encoder.chunks().iter(), bytes));
+        self.encoder.written(bytes);
+        in_time(self.terms.deaf, self.writer.write_all(&beside(bytes))).await?;
+        Ok(0)
     }
 
     /// Hands the memory of some segments over.
@@ -135,8 +171,10 @@ impl<S: AsyncWrite> Outlet<'_, S> {
             Err(Errno::AGAIN) => {
                 // The peer makes room when it reads what was written so far.
                 in_time(self.terms.deaf, self.writer.flush()).await?;
-                let socket = watched(Arc::clone(courier.shared_socket()), Interest::WRITABLE)?;
-                drop(in_time(self.terms.deaf, socket.writable()).await?);
+                match watched(Arc::clone(courier.shared_socket()), Interest::WRITABLE) {
+                    Ok(socket) => drop(in_time(self.terms.deaf, socket.writable()).await?),
+                    Err(_) => self.keep(most),
+                }
             }
             // Too many are on the way already, or nobody takes any.
             Err(_) => self.keep(most),
@@ -151,18 +189,13 @@ impl<S: AsyncWrite> Outlet<'_, S> {
     }
 }
 
-/// What one vectored write may take of `chunks`: at most so many bytes.
-fn slices<'a>(chunks: impl Iterator<Item = &'a Bytes>, mut most: usize) -> Vec<IoSlice<'a>> {
-    let mut slices = Vec::with_capacity(SLICES);
-    for chunk in chunks.take(SLICES) {
-        let length = chunk.len().min(most);
-        slices.push(IoSlice::new(&chunk[..length]));
-        most -= length;
-        if most == 0 {
-            break;
-        }
-    }
-    slices
+/// The first `most` bytes of `chunks`.
+fn pieces<'a>(chunks: impl Iterator<Item = &'a Bytes>, mut most: usize) -> impl Iterator<Item = &'a [u8]> {
+    chunks.map_while(move |chunk| {
+        let piece = &chunk[..chunk.len().min(most)];
+        most -= piece.len();
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

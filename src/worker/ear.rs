@@ -147,7 +147,7 @@ impl Ear {
                 self.rest = Some(read.end - bytes.len()..read.end);
                 Ok(Read::Waits)
             }
-            Err(_) => Err(Errno::BADMSG),
+            Ok(Fed::Beside(_) | Fed::Signal) | Err(_) => Err(Errno::BADMSG),
         }
     }
 

@@ -3,6 +3,7 @@
 mod fuzz;
 mod guests;
 mod keys;
+mod lane;
 mod link;
 mod log;
 mod near;

@@ -53,7 +53,7 @@ pub enum FrameError {
         /// Bytes allowed.
         limit: u64,
     },
-    /// A data frame without data.
+    /// A frame of data, or that says where some lies, without any.
     #[error("an empty data frame")]
     EmptyData,
     /// A segment that is announced though it is small.
@@ -77,6 +77,9 @@ pub enum FrameError {
     /// A segment that was to come as memory, where there is none or not what was said.
     #[error("passed memory that is not what was announced")]
     BadMemory,
+    /// A part of the stream that is to lie beside it, where nothing can lie.
+    #[error("a part of the stream that is nowhere")]
+    Nowhere,
     /// The stream ended within a message.
     #[error("the stream ended within a message")]
     Truncated,
@@ -97,6 +100,8 @@ pub enum FramePart {
     Segment,
     /// What says where a peer is awaited.
     Meeting,
+    /// What lies beside the stream.
+    Beside,
     /// All data before one control message.
     Message,
     /// A hello.
@@ -112,6 +117,7 @@ impl core::fmt::Display for FramePart {
             Self::Passed => "a passed segment's place",
             Self::Segment => "a segment's length",
             Self::Meeting => "a place to meet",
+            Self::Beside => "a part beside the stream",
             Self::Message => "a message with values",
             Self::Hello => "a hello",
         })

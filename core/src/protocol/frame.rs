@@ -13,6 +13,8 @@
 //! Meet     first = MEET_BODY_BYTES: name and token of a place where a peer on the same machine is awaited ([`Meeting`])
 //! Met      both 0; it has come, and memory may be passed to whoever awaited it
 //! Decline  both 0; it does not come
+//! Beside   first = 0, second = bytes (1..=LANE_BYTES) of the stream, whole frames, that are not in it: they lie in memory that
+//!          both ends have in common, and come before what is behind this. Only within one machine
 //! Heartbeat, both 0; between any two frames, as Meet, Met and Decline
 //! Hello    first = bytes; only before the first of the others (see `read_hello`)
 //! ```
@@ -87,6 +89,7 @@ enum Kind {
     Meet = 9,
     Met = 10,
     Decline = 11,
+    Beside = 12,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -124,6 +127,7 @@ impl Header {
             9 => Kind::Meet,
             10 => Kind::Met,
             11 => Kind::Decline,
+            12 => Kind::Beside,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -139,11 +143,12 @@ impl Header {
             Kind::Segment => ((FramePart::Segment, SEGMENT_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Meet => ((FramePart::Meeting, MEET_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Heartbeat | Kind::Met | Kind::Decline => ((FramePart::Control, 0), (FramePart::Data, 0)),
+            Kind::Beside => ((FramePart::Control, 0), (FramePart::Beside, limits::LANE_BYTES)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
         let first = within(first, first_limit)?;
         let second = within(second, second_limit)?;
-        if matches!(kind, Kind::Data | Kind::DataEnd) && second == 0 {
+        if matches!(kind, Kind::Data | Kind::DataEnd | Kind::Beside) && second == 0 {
             return Err(FrameError::EmptyData);
         }
         let announces = match kind {
@@ -157,6 +162,7 @@ impl Header {
             | Kind::Heartbeat
             | Kind::Met
             | Kind::Decline
+            | Kind::Beside
             | Kind::Hello => first,
         };
         if first != announces {
@@ -193,6 +199,13 @@ impl Placement {
         }
         fits
     }
+}
+
+/// Says that the next `bytes` of the stream lie beside it.
+#[must_use]
+pub fn beside(bytes: usize) -> [u8; HEADER_BYTES] {
+    debug_assert!((1..=limits::LANE_BYTES).contains(&bytes), "as much as can lie there");
+    Header { kind: Kind::Beside, first: 0, second: bytes }.to_bytes()
 }
 
 /// A hello as one frame.

@@ -62,12 +62,12 @@ impl Pair {
     }
 }
 
-fn ended(value: Value) -> FromWorker {
+pub(super) fn ended(value: Value) -> FromWorker {
     let ending = Ending::Returned(value);
     FromWorker::Ended(vec![Report { attempt: AttemptId::default(), ending, run_micros: 1 }])
 }
 
-fn value_of(message: FromWorker) -> Value {
+pub(super) fn value_of(message: FromWorker) -> Value {
     match message {
         FromWorker::Ended(mut reports) => match reports.remove(0).ending {
             Ending::Returned(value) => value,
@@ -143,7 +143,7 @@ async fn what_waits_for_its_turn_comes_in_order() {
 }
 
 /// What a host says first, to one who reads the stream itself.
-async fn invited(stream: &mut DuplexStream) -> Meeting {
+pub(super) async fn invited(stream: &mut DuplexStream) -> Meeting {
     let mut decoder = Decoder::<FromWorker>::new();
     loop {
         let byte = soon(stream.read_u8()).await.expect("it speaks");
@@ -161,7 +161,7 @@ fn knock(meeting: &Meeting) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
+pub(super) fn come(meeting: &Meeting, shown: &[u8]) -> OwnedFd {
     let socket = knock(meeting).expect("it is awaited");
     if !shown.is_empty() {
         send(&socket, shown, SendFlags::NOSIGNAL).expect("sent");

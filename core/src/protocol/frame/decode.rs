@@ -27,6 +27,10 @@ pub enum Fed {
     All,
     /// A segment is [`Missing::NoRoom`]: it is to be fed the rest again when there may be room, even if nothing is left.
     Waiting,
+    /// So many bytes of the stream lie beside it: it is to be fed those before the rest.
+    Beside(usize),
+    /// A [signal](Decoder::take_signal) has come, which is to be heard before it is fed the rest.
+    Signal,
 }
 
 /// Takes bytes as they come and gives messages.
@@ -127,11 +131,18 @@ impl<M: Message> Decoder<M> {
     /// # Errors
     /// If the peer broke the protocol; messages before that are still given.
     pub fn feed(&mut self, bytes: &[u8], messages: &mut Vec<M>) -> Result<(), FrameError> {
-        self.feed_receiving(&mut { bytes }, messages, &mut |_, _| Err(Missing::Broken)).map(|_| ())
+        let mut bytes = bytes;
+        loop {
+            match self.feed_receiving(&mut bytes, messages, &mut |_, _| Err(Missing::Broken))? {
+                Fed::All => return Ok(()),
+                Fed::Signal => {}
+                Fed::Waiting | Fed::Beside(_) => return Err(*self.failed.insert(FrameError::Nowhere)),
+            }
+        }
     }
 
-    /// The same where segments may be passed as memory: `receive` is asked for each, in the order of their descriptors.
-    /// What was taken is gone from `bytes`.
+    /// The same where signals are heard in their places, segments may be passed as memory, `receive` is asked for each, in
+    /// the order of their descriptors, and parts of the stream may lie beside it. What was taken is gone from `bytes`.
     ///
     /// # Errors
     /// As [`feed`](Self::feed), and if `receive` has not what was announced.
@@ -202,19 +213,25 @@ impl<M: Message> Decoder<M> {
     fn consume(&mut self, bytes: &mut &[u8], messages: &mut Vec<M>, receive: Receive<'_>) -> Result<Fed, FrameError> {
         while !bytes.is_empty() || self.is_waiting() {
             let Some(frame) = self.frame else {
-                self.take_header(bytes)?;
-                continue;
+                match self.take_header(bytes)? {
+                    Fed::All => continue,
+                    fed => return Ok(fed),
+                }
             };
             match frame.kind {
                 Kind::Data | Kind::DataEnd => self.take_data(bytes)?,
                 Kind::Segment => self.take_length(bytes)?,
-                Kind::Meet => self.take_meeting(bytes),
+                Kind::Meet => {
+                    if self.take_meeting(bytes) {
+                        return Ok(Fed::Signal);
+                    }
+                }
                 Kind::Passed | Kind::PassedEnd => match self.take_passed(frame, bytes, receive)? {
                     Fed::All => {}
-                    Fed::Waiting => return Ok(Fed::Waiting),
+                    fed => return Ok(fed),
                 },
                 Kind::Control | Kind::Part => self.take_control(frame, bytes, messages)?,
-                Kind::Heartbeat | Kind::Met | Kind::Decline | Kind::Hello => {
+                Kind::Heartbeat | Kind::Met | Kind::Decline | Kind::Beside | Kind::Hello => {
                     unreachable!("{:?} is not entered", frame.kind)
                 }
             }
@@ -228,20 +245,23 @@ impl<M: Message> Decoder<M> {
         passed && self.place_filled == PASSED_BODY_BYTES
     }
 
-    fn take_header(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
+    fn take_header(&mut self, bytes: &mut &[u8]) -> Result<Fed, FrameError> {
         let piece = take(bytes, HEADER_BYTES - self.header_filled);
         self.header[self.header_filled..][..piece.len()].copy_from_slice(piece);
         self.header_filled += piece.len();
         if self.header_filled < HEADER_BYTES {
-            return Ok(());
+            return Ok(Fed::All);
         }
         self.header_filled = 0;
         let header = Header::parse(self.header)?;
         match header.kind {
             Kind::Heartbeat => {}
-            Kind::Met => self.signal = Some(Signal::Met),
-            Kind::Decline => self.signal = Some(Signal::Decline),
+            Kind::Met | Kind::Decline => {
+                self.signal = Some(if header.kind == Kind::Met { Signal::Met } else { Signal::Decline });
+                return Ok(Fed::Signal);
+            }
             Kind::Meet => self.frame = Some(header),
+            Kind::Beside => return Ok(Fed::Beside(header.second)),
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
             Kind::Data | Kind::DataEnd => {
                 self.data.expect(header.second, self.message_bytes)?;
@@ -258,7 +278,7 @@ impl<M: Message> Decoder<M> {
             }
             Kind::Control | Kind::Part => self.frame = Some(header),
         }
-        Ok(())
+        Ok(Fed::All)
     }
 
     fn take_data(&mut self, bytes: &mut &[u8]) -> Result<(), FrameError> {
@@ -324,13 +344,14 @@ impl<M: Message> Decoder<M> {
         Ok(())
     }
 
-    fn take_meeting(&mut self, bytes: &mut &[u8]) {
+    fn take_meeting(&mut self, bytes: &mut &[u8]) -> bool {
         if !self.take_place(MEET_BODY_BYTES, bytes) {
-            return;
+            return false;
         }
         (self.place_filled, self.frame) = (0, None);
         let half = |at: usize| self.place[at..].first_chunk().copied().unwrap_or_default();
         self.signal = Some(Signal::Meet(Meeting { name: half(0), token: half(MEET_BODY_BYTES / 2) }));
+        true
     }
 
     fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<Fed, FrameError> {
@@ -414,6 +435,7 @@ impl<M: Message> Decoder<M> {
             | Kind::Meet
             | Kind::Met
             | Kind::Decline
+            | Kind::Beside
             | Kind::Heartbeat
             | Kind::Hello => messages.push(message),
         }

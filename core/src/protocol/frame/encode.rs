@@ -15,6 +15,9 @@ use bytes::{Bytes, BytesMut};
 /// Segments up to this many bytes are copied next to their frame; a chunk of their own would cost more.
 const COPIED_BYTES: usize = 8 << 10;
 
+/// Ends of frames that are closer together than so many bytes are not told apart.
+const END_BYTES: u64 = 16 << 10;
+
 /// Asked for a large segment: where it begins in memory that can be passed instead of its bytes, if there is such.
 pub type Pass<'a> = &'a mut dyn FnMut(&Bytes) -> Option<u64>;
 
@@ -35,6 +38,8 @@ pub struct Encoder {
     sealed: u64,
     /// Bytes that were written, of what is counted in `sealed`.
     written: u64,
+    /// Where frames end, in bytes from the start of the stream: not all, but one of all that end close together.
+    ends: VecDeque<u64>,
 }
 
 /// A segment that goes as memory.
@@ -90,6 +95,7 @@ impl Encoder {
             self.passed.truncate(passed);
             self.sealed = sealed;
             self.tail.clear();
+            self.forget_ends(sealed);
         })
     }
 
@@ -127,10 +133,9 @@ impl Encoder {
     /// What is to leave next; all bytes are in [`chunks`](Self::chunks).
     #[must_use]
     pub fn cargo(&self) -> Cargo {
-        let Some(next) = self.passed.front() else { return Cargo::Bytes(usize::MAX) };
-        match usize::try_from(next.at - self.written).unwrap_or(usize::MAX) {
-            0 => Cargo::Descriptors(self.passed.len().min(limits::PASSED_AT_ONCE)),
-            ahead => Cargo::Bytes(ahead),
+        match self.passed.front() {
+            Some(next) if next.at == self.written => Cargo::Descriptors(self.passed.len().min(limits::PASSED_AT_ONCE)),
+            _ => Cargo::Bytes(self.ahead()),
         }
     }
 
@@ -138,6 +143,30 @@ impl Encoder {
     pub fn written(&mut self, bytes: usize) {
         self.written += bytes as u64;
         advance(&mut self.chunks, bytes);
+        while self.ends.front().is_some_and(|end| *end <= self.written) {
+            self.ends.pop_front();
+        }
+    }
+
+    /// How many bytes may leave before the next descriptor does; they end with a frame.
+    #[must_use]
+    pub fn ahead(&self) -> usize {
+        let end = self.passed.front().map_or(self.sealed + self.tail.len() as u64, |next| next.at);
+        usize::try_from(end - self.written).expect("what waits lies in memory")
+    }
+
+    /// How many of those bytes are whole frames, where what was written ends with one: the most that are not above `most`, or
+    /// else the fewest that are known.
+    #[must_use]
+    pub fn whole(&self, most: usize) -> usize {
+        let ahead = self.ahead();
+        let distance = |end: &u64| usize::try_from(end - self.written).unwrap_or(usize::MAX);
+        if ahead <= most {
+            return ahead;
+        }
+        let within = self.ends.partition_point(|end| distance(end) <= most);
+        let end = if within > 0 { self.ends.get(within - 1) } else { self.ends.front() };
+        end.map_or(ahead, distance).min(ahead)
     }
 
     /// The next `count` descriptors have left.
@@ -150,6 +179,7 @@ impl Encoder {
         self.seal();
         self.chunks.clear();
         self.passed.clear();
+        self.ends.clear();
         self.written = self.sealed;
     }
 
@@ -158,6 +188,7 @@ impl Encoder {
         self.seal();
         for _ in 0..count {
             let Some(Passed { at, segment }) = self.passed.pop_front() else { return };
+            self.forget_ends(at);
             let grown = self.replace(at, &segment);
             self.sealed += grown;
             self.passed.iter_mut().for_each(|passed| passed.at += grown);
@@ -181,6 +212,7 @@ impl Encoder {
         let (sealed, ending) = (self.sealed, if end { segment.len() as u64 } else { u64::MAX });
         self.announced(segment, ending);
         self.seal();
+        self.forget_ends(at);
         let grown = core::mem::replace(&mut self.sealed, sealed) - sealed - frame.len() as u64;
         self.chunks.extend([holding].into_iter().filter(|bytes| !bytes.is_empty()));
         self.chunks.append(&mut behind);
@@ -234,7 +266,23 @@ impl Encoder {
                 self.inline(value);
             }
         });
+        self.end_frame();
         Ok(())
+    }
+
+    /// A frame ends here.
+    fn end_frame(&mut self) {
+        let end = self.sealed + self.tail.len() as u64;
+        if end - self.ends.back().copied().unwrap_or(self.written) >= END_BYTES {
+            self.ends.push_back(end);
+        }
+    }
+
+    /// Forgets where frames end that end behind `at`.
+    fn forget_ends(&mut self, at: u64) {
+        while self.ends.back().is_some_and(|end| *end > at) {
+            self.ends.pop_back();
+        }
     }
 
     /// Adds one value behind its control message.
@@ -309,6 +357,7 @@ impl Encoder {
                 room -= piece.len();
                 self.segment(&piece);
             }
+            self.end_frame();
         }
     }
 

@@ -1,6 +1,7 @@
 //! The protocol's tests: any message through any split, hostile bytes, and the kept bytes of every variant.
 
 mod arbitrary;
+mod beside;
 mod frame;
 mod golden;
 mod passing;

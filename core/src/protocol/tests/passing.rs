@@ -70,7 +70,7 @@ fn value(rng: &mut Rng) -> Value {
     Value::from_segments(segments.collect())
 }
 
-fn ended(values: Vec<Value>) -> FromExecutor {
+pub(super) fn ended(values: Vec<Value>) -> FromExecutor {
     let entry = |(entry, value)| EntryEnded { entry, ending: Ending::Returned(value), run_micros: 0, soiled: false };
     FromExecutor::Ended((0..).zip(values).map(entry).collect())
 }
@@ -108,6 +108,7 @@ fn decode(bytes: &[u8], passed: &[Bytes], split: usize) -> (Vec<FromExecutor>, R
             match decoder.feed_receiving(&mut piece, &mut messages, &mut receive) {
                 Ok(Fed::All) => break,
                 Ok(Fed::Waiting) => {}
+                Ok(Fed::Beside(_) | Fed::Signal) => unreachable!("neither was sent"),
                 Err(error) => return (messages, Err(error)),
             }
         }
