@@ -22,7 +22,7 @@ from bench.systems import (
 ALL = (PROCESS_POOL, POOL, JOBLIB, PROTOTYPE, DASK, RAY)
 
 CASES = [
-    Case("no-op tasks one by one", calls.throughput, (Figure("tasks/s", "more"),), (*ALL, CLUSTER)),
+    Case("no-op tasks one by one", calls.throughput, (Figure("tasks/s", "more"),), (*ALL, CLUSTER, BYTES_ALONE)),
     Case("no-op there and back, median", calls.round_trip, (Figure("µs"),), (*ALL, UNIX_SOCKET, CLUSTER)),
     Case("no-op there and back over TCP, median", calls.round_trip, (Figure("µs"),), (THREE_SOCKETS,), ours=CLUSTER),
     Case("smallest task for 50 % on two executors", calls.smallest_task, (Figure("µs"),), (*ALL, CLUSTER)),
@@ -46,7 +46,9 @@ CASES = [
     Case(
         "20 × 50 MB back over TCP, bytes alone", data.blocks_back, (Figure("MB/s", "more"),), (RELAY,), ours=BYTES_ALONE
     ),
-    Case("2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER)),
+    Case(
+        "2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER, BYTES_ALONE)
+    ),
     Case(
         "200,000 tasks at once",
         scale.at_once,
