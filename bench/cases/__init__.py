@@ -46,9 +46,7 @@ CASES = [
     Case(
         "20 × 50 MB back over TCP, bytes alone", data.blocks_back, (Figure("MB/s", "more"),), (RELAY,), ours=BYTES_ALONE
     ),
-    Case(
-        "2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER, BYTES_ALONE)
-    ),
+    Case("2,000 × 64 KiB in and out", data.payloads_both_ways, (Figure("MB/s", "more"),), (*ALL, CLUSTER, BYTES_ALONE)),
     Case(
         "200,000 tasks at once",
         scale.at_once,

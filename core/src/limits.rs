@@ -22,8 +22,13 @@ pub const PASSED_BYTES: usize = 256 << 10;
 /// Most descriptors that leave ahead of their frames: what waits for a receiver that reads frames slowly.
 pub const PASSED_AT_ONCE: usize = 16;
 /// Memory in which the bytes of a stream go round beside it, each way, on links within one machine: as much as stays in the
-/// caches of two processors, and twice the largest frame.
+/// caches of two processors.
 pub const LANE_BYTES: usize = 4 << 20;
+/// Most bytes that are placed there in one part, almost always a frame or more: half of it. Whoever waits for room for a
+/// part gets it, for all but a quarter of what was taken is said to be ([`LANE_UNTOLD`]).
+pub const LANE_PART: usize = LANE_BYTES / 2;
+/// Bytes that were taken and are not yet said to be, at the most.
+pub const LANE_UNTOLD: usize = LANE_BYTES / 4;
 /// From so many bytes on they go beside the stream: below it, to say so costs as much as to send them.
 pub const LANE_LEAST: usize = 16 << 10;
 /// So many at once, more only if a frame has more: the receiver copies them while the next are put there.

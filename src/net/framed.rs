@@ -1,6 +1,6 @@
 //! A link over a stream of bytes: frames, heartbeats, silence, and an end that both sides agree on.
 //!
-//! Within one machine large segments may go beside it, as memory ([`super::near`]).
+//! Within one machine large segments may go beside it, as memory, and parts of the stream through memory ([`super::near`]).
 //!
 //! One task carries both directions. It belongs to the link: when both halves are dropped it ends, after a finished
 //! link's goodbye has gone out.

@@ -4,7 +4,7 @@ use super::framed::{Terms, cut, ticks};
 use super::link::LossReason;
 use super::near::SideWay;
 use super::pipe::Pipe;
-use crate::store::lane::Drawing;
+use crate::store::lane::{Drawing, Lane};
 use plait_core::landing::Ground;
 use plait_core::limits;
 use plait_core::protocol::error::FrameError;
@@ -85,19 +85,17 @@ struct Inlet<'a, In, S> {
 impl<In: Message, S: AsyncRead> Inlet<'_, In, S> {
     /// Takes what comes next. Nothing if the peer has finished.
     async fn take(&mut self, messages: &mut Vec<In>) -> Result<Option<Result<(), FrameError>>, LossReason> {
-        if !self.aside.is_empty() {
-            return Ok(Some(self.feed_aside(messages)));
-        }
-        if self.drawing.left() > 0 {
-            // A peer may say without end that there is more.
+        if !self.aside.is_empty() || self.drawing.left() > 0 {
+            // A peer may have it go on without end.
             tokio::task::yield_now().await;
-            return Ok(Some(self.draw(messages)));
+            return Ok(Some(if self.aside.is_empty() { self.draw(messages) } else { self.feed_aside(messages) }));
         }
         if self.stream.is_empty() && !self.waits {
             let mute = self.terms.mute.map(|mute| (self.spoke, mute));
             let land = self.way.ground().map(|ground| &**ground);
-            let mut waiting =
-                Waiting { since: Instant::now(), check: &mut self.check, fence: self.terms.fence, mute, land };
+            let lane = self.way.lane_in().map(|lane| (lane, &mut self.drawing, &mut self.aside.bytes));
+            let (since, check, fence) = (Instant::now(), &mut self.check, self.terms.fence);
+            let mut waiting = Waiting { since, check, fence, mute, land, lane };
             let reader = &mut self.reader;
             if let Some(place) = self.decoder.landing() {
                 let length = poll_fn(|cx| waiting.poll_read(cx, Pin::new(reader), place)).await?;
@@ -110,13 +108,7 @@ impl<In: Message, S: AsyncRead> Inlet<'_, In, S> {
             self.stream.rest = 0..length;
         }
         let fed = self.stream.feed(&mut self.decoder, messages, self.way);
-        Ok(Some(fed.and_then(|fed| match fed {
-            Fed::Beside(bytes) if self.way.lane_in().is_some() => {
-                self.drawing.announce(bytes);
-                Ok(())
-            }
-            fed => self.follow(fed),
-        })))
+        Ok(Some(fed.and_then(|fed| self.follow(fed))))
     }
 
     /// Takes some of what lies beside the stream.
@@ -133,8 +125,10 @@ impl<In: Message, S: AsyncRead> Inlet<'_, In, S> {
     }
 
     fn feed_aside(&mut self, messages: &mut Vec<In>) -> Result<(), FrameError> {
-        let fed = self.aside.feed(&mut self.decoder, messages, self.way)?;
-        self.follow(fed)
+        match self.aside.feed(&mut self.decoder, messages, self.way)? {
+            Fed::Beside(_) => Err(FrameError::Nowhere),
+            fed => self.follow(fed),
+        }
     }
 
     /// Does what a decoder asks for that was fed, wherever that lay.
@@ -143,6 +137,7 @@ impl<In: Message, S: AsyncRead> Inlet<'_, In, S> {
         match fed {
             Fed::All | Fed::Waiting => {}
             Fed::Signal => self.decoder.take_signal().into_iter().for_each(|signal| self.way.hear(signal)),
+            Fed::Beside(bytes) if self.way.lane_in().is_some() => self.drawing.announce(bytes),
             Fed::Beside(_) => return Err(FrameError::Nowhere),
         }
         Ok(())
@@ -189,6 +184,8 @@ struct Waiting<'a> {
     mute: Option<(Instant, Duration)>,
     /// What may rest meanwhile.
     land: Option<&'a dyn Ground>,
+    /// The same, of what comes beside the stream; room for some of that among it.
+    lane: Option<(&'a Lane, &'a mut Drawing, &'a mut Vec<u8>)>,
 }
 
 impl Waiting<'_> {
@@ -204,6 +201,10 @@ impl Waiting<'_> {
         }
         while self.check.poll_tick(cx).is_ready() {
             self.land.iter().for_each(|land| land.rest());
+            if let Some((lane, drawing, room)) = &mut self.lane {
+                drawing.rest(lane);
+                **room = Vec::new();
+            }
             let mute = self.mute.is_some_and(|(since, mute)| since.elapsed() > mute);
             if mute || self.since.elapsed() > self.fence {
                 return Poll::Ready(Err(LossReason::Silent));

@@ -277,7 +277,7 @@ impl Door {
 fn admit(key: Role, role: PeerRole, stream: TlsStream<TcpStream>, land: &Land) -> Result<Arrival, Refusal> {
     let exchange = match Part::of_host(stream.get_ref().0, land) {
         Part::Host => Exchange::Memory,
-        Part::Guest | Part::Neither => Exchange::Bytes,
+        Part::Lender | Part::Guest | Part::Neither => Exchange::Bytes,
     };
     match (key, role) {
         (Role::Worker, PeerRole::Worker(mut offer)) => {

@@ -5,8 +5,8 @@
 //! name and could come first, but only the peer at the other end of the stream has heard the token. That it has come is
 //! said over the stream again, so nobody hands anything to one who only sits where the place was.
 //!
-//! With that both get memory that they have in common ([`Lane`]): through it go the bytes of the stream itself when there are
-//! many, so that what is too small for a descriptor of its own is neither encrypted nor copied from socket to socket.
+//! Who awaited the other then offers memory for both ([`Lane`]), and once that is joined the bytes of the stream itself go through
+//! it when there are many: what is too small for a descriptor of its own is neither encrypted nor copied from socket to socket.
 //!
 //! Who does not come (at the other end of a tunnel, from another network namespace) says so, and all goes as bytes. What is
 //! handed over is sealed memory, which the receiver looks at before it takes it: neither end trusts the other more than before.
@@ -14,7 +14,7 @@
 use super::framed::Land;
 use super::watched::{Watched, watched};
 use crate::store::depot::Depot;
-use crate::store::lane::Lane;
+use crate::store::lane::{Lane, Offer};
 use crate::store::passing::Courier;
 use bytes::Bytes;
 use plait_core::landing::{Ground, Missing};
@@ -46,6 +46,8 @@ const COMERS: i32 = 16;
 pub enum Part {
     /// This end awaits the peer.
     Host,
+    /// The same, and says so little that it is not worth a lane.
+    Lender,
     /// This end comes if it is awaited.
     Guest,
     /// Nobody: all goes as bytes.
@@ -57,6 +59,14 @@ impl Part {
     pub(super) fn of_host(stream: &TcpStream, land: &Land) -> Self {
         let shares = land.as_ref().is_some_and(|depot| depot.shares());
         if shares && is_here(stream) { Self::Host } else { Self::Neither }
+    }
+
+    /// That of who was dialled for one value.
+    pub(super) fn of_lender(stream: &TcpStream, land: &Land) -> Self {
+        match Self::of_host(stream, land) {
+            Self::Host => Self::Lender,
+            other => other,
+        }
     }
 
     /// That of who dialled.
@@ -78,6 +88,8 @@ pub(super) struct SideWay {
     land: Land,
     part: Part,
     courier: OnceLock<Courier>,
+    /// The peer said where it awaits this end: once is enough.
+    invited: AtomicBool,
     /// The peer knows that it leads here.
     met: AtomicBool,
     /// The peer said that it does not come.
@@ -85,9 +97,11 @@ pub(super) struct SideWay {
     /// The peer awaits one who does not come, and is to be told.
     regrets: AtomicBool,
     lane: OnceLock<Lane>,
+    /// The peer offered it: once is enough.
+    offered: AtomicBool,
     /// The peer has the other end of the lane.
     joined: AtomicBool,
-    /// The peer is to be told that this end has.
+    /// The peer is to be told that this end has it.
     thanks: AtomicBool,
 }
 
@@ -95,9 +109,9 @@ impl SideWay {
     /// Without a store nobody is met.
     pub(super) fn new(land: Land, part: Part) -> Self {
         let part = if land.is_some() { part } else { Part::Neither };
-        let [met, declined, regrets, joined, thanks] = [false; 5].map(AtomicBool::new);
+        let [invited, met, declined, regrets, offered, joined, thanks] = [false; 7].map(AtomicBool::new);
         let (courier, lane) = (OnceLock::new(), OnceLock::new());
-        Self { land, part, courier, met, declined, regrets, lane, joined, thanks }
+        Self { land, part, courier, invited, met, declined, regrets, lane, offered, joined, thanks }
     }
 
     /// Where segments are put together that come as bytes.
@@ -107,33 +121,38 @@ impl SideWay {
 
     /// Where a peer is to be awaited; nowhere if all goes as bytes.
     pub(super) fn place(&self) -> Option<Place> {
-        if self.part == Part::Host { Place::open().ok() } else { None }
+        if matches!(self.part, Part::Host | Part::Lender) { Place::open().ok() } else { None }
     }
 
-    /// The peer has come, and takes memory from now on. False if all goes as bytes.
-    pub(super) fn meet(&self, guest: io::Result<Arc<OwnedFd>>) -> bool {
-        let met = guest.is_ok_and(|socket| self.join(socket)) && self.open_lane().is_ok();
-        self.met.store(met, Ordering::Relaxed);
-        met
+    /// The peer has come, and takes memory from now on: what it is to be told. Nothing if all goes as bytes.
+    pub(super) fn meet(&self, guest: io::Result<Arc<OwnedFd>>) -> Vec<Signal> {
+        if !guest.is_ok_and(|socket| self.join(socket)) {
+            return Vec::new();
+        }
+        self.met.store(true, Ordering::Relaxed);
+        let lane = self.part == Part::Host && self.open_lane().is_ok();
+        [Signal::Met].into_iter().chain(lane.then_some(Signal::Offered)).collect()
     }
 
-    /// The peer has said something that is no message.
+    /// The peer has said something that is no message. What it says again it has said.
     pub(super) fn hear(&self, signal: Signal) {
+        let first = |heard: &AtomicBool| !heard.swap(true, Ordering::Relaxed);
         match signal {
-            Signal::Meet(meeting) => {
+            Signal::Meet(meeting) if first(&self.invited) => {
                 // Whoever cannot be reached there gets bytes.
                 let came = self.part == Part::Guest && come(&meeting).is_ok_and(|socket| self.join(socket));
                 self.regrets.store(!came, Ordering::Relaxed);
             }
-            Signal::Met if self.part == Part::Guest => {
-                self.met.store(true, Ordering::Relaxed);
+            Signal::Met if self.part == Part::Guest => self.met.store(true, Ordering::Relaxed),
+            Signal::Offered if self.part == Part::Guest && first(&self.offered) => {
+                // Whoever has no descriptors for it gets all through the stream.
                 let joined = self.join_lane().is_ok();
                 self.joined.store(joined, Ordering::Relaxed);
                 self.thanks.store(joined, Ordering::Relaxed);
             }
-            Signal::Met => self.joined.store(self.lane.get().is_some(), Ordering::Relaxed),
-            Signal::Decline if self.part == Part::Host => self.declined.store(true, Ordering::Relaxed),
-            Signal::Decline => {}
+            Signal::Joined if self.part == Part::Host => self.joined.store(true, Ordering::Relaxed),
+            Signal::Decline => self.declined.store(true, Ordering::Relaxed),
+            Signal::Meet(_) | Signal::Met | Signal::Offered | Signal::Joined => {}
         }
     }
 
@@ -151,7 +170,7 @@ impl SideWay {
         if self.regrets.swap(false, Ordering::Relaxed) {
             return Some(Signal::Decline);
         }
-        self.thanks.swap(false, Ordering::Relaxed).then_some(Signal::Met)
+        self.thanks.swap(false, Ordering::Relaxed).then_some(Signal::Joined)
     }
 
     /// The peer is at the other end of this socket. Only the first one is.
@@ -162,15 +181,16 @@ impl SideWay {
     /// Hands the other end of a new lane to the peer.
     fn open_lane(&self) -> io::Result<()> {
         let Some(courier) = self.courier.get() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let (lane, far) = Lane::open()?;
-        courier.offer(lane.memory(), spared(far)?.as_fd())?;
+        let (lane, Offer { memory, news }) = Lane::open()?;
+        courier.offer(memory.as_fd(), spared(news)?.as_fd())?;
         self.lane.set(lane).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
     fn join_lane(&self) -> io::Result<()> {
         let Some(courier) = self.courier.get() else { return Err(io::ErrorKind::NotConnected.into()) };
         let (memory, news) = courier.take_offer()?;
-        self.lane.set(Lane::join(memory, spared(news)?)?).map_err(|_| io::ErrorKind::AlreadyExists.into())
+        let lane = Lane::join(Offer { memory, news: spared(news)? })?;
+        self.lane.set(lane).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
     /// What bytes may go through to the peer instead of the stream.

@@ -1,7 +1,8 @@
 //! The writing side of a framed link.
 //!
 //! What is large and lies in memory that the peer can be handed goes beside the stream, if the peer is on this machine: each
-//! descriptor leaves before the frame that announces it. Whatever keeps it from leaving, its bytes go instead.
+//! descriptor leaves before the frame that announces it. Whatever keeps it from leaving, its bytes go instead. Of the frames
+//! themselves go those beside the stream that are many, in memory that both ends have; the stream says where.
 
 use super::framed::{Terms, cut, ticks};
 use super::link::{Closed, LossReason};
@@ -100,14 +101,13 @@ impl<S: AsyncWrite> Outlet<'_, S> {
         let guest = poll_fn(|cx| self.way.poll_guest(&mut awaited, cx));
         let Ok(guest) = timeout(limits::MEET_PATIENCE, guest).await else { return Ok(Some(awaited)) };
         self.meet(guest);
+        self.drain().await?;
         Ok(None)
     }
 
     /// The peer has come, or never will.
     fn meet(&mut self, guest: io::Result<Arc<OwnedFd>>) {
-        if self.way.meet(guest) {
-            self.encoder.signal(Signal::Met);
-        }
+        self.way.meet(guest).into_iter().for_each(|signal| self.encoder.signal(signal));
     }
 
     fn add<Out: Message>(&mut self, message: Out) -> Result<(), LossReason> {
@@ -144,8 +144,8 @@ impl<S: AsyncWrite> Outlet<'_, S> {
     async fn lay(&mut self, ahead: usize) -> io::Result<usize> {
         let Some(lane) = self.way.lane_out().filter(|_| ahead >= limits::LANE_LEAST) else { return Ok(ahead) };
         let bytes = self.encoder.whole(limits::LANE_AT_ONCE);
-        if bytes > limits::LANE_BYTES / 2 {
-            return Ok(ahead);
+        if bytes > limits::LANE_PART {
+            return Ok(bytes);
         }
         loop {
             match self.loading.fits(lane, bytes) {

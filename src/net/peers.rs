@@ -246,7 +246,7 @@ impl Door {
         let (key, stream) = timeout(limits::HANDSHAKE_TIMEOUT, known).await.map_err(|_| Refusal::Slow)??;
         // A guest asks and brings nothing.
         let terms = Terms { message_bytes: 0, deaf: Some(self.patience), ..Terms::default() };
-        let part = Part::of_host(stream.get_ref().0, &self.land);
+        let part = Part::of_lender(stream.get_ref().0, &self.land);
         let link = framed_on(tokio_rustls::TlsStream::from(stream), terms, self.land.clone(), part);
         Ok(Guest { key, link })
     }

@@ -5,27 +5,29 @@
 //! says itself, or is told. Nothing in it says where anything lies; both ends count.
 
 use super::shm::Common;
-use plait_core::limits::{LANE_BYTES, LANE_NEWS};
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
-};
+use plait_core::limits::{LANE_BYTES, LANE_NEWS, LANE_PART, LANE_UNTOLD};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// The seals of such memory: it keeps its size, and stays writable.
 const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+/// What the file system of memory is called: `TMPFS_MAGIC`.
+const MEMORY: rustix::fs::FsWord = 0x0102_1994;
 /// Bytes of one piece of news.
 const NEWS_BYTES: usize = 8;
 /// Bytes of one way.
 const LANE: u64 = LANE_BYTES as u64;
 
+// Whoever has taken all has said so of enough for the next part.
+const _: () = assert!(LANE_PART + LANE_UNTOLD <= LANE_BYTES);
+
 /// One end of it.
 #[derive(Debug)]
 pub struct Lane {
-    memory: OwnedFd,
     common: Common,
     news: Arc<OwnedFd>,
     /// Where in the memory lies what goes out, and what comes in.
@@ -33,40 +35,48 @@ pub struct Lane {
     back: usize,
 }
 
+/// What the other end joins with.
+#[derive(Debug)]
+pub struct Offer {
+    /// What both have in common.
+    pub memory: OwnedFd,
+    /// Its end of the socket.
+    pub news: OwnedFd,
+}
+
 impl Lane {
-    /// A new one, and the socket of its other end.
+    /// A new one.
     ///
     /// # Errors
     /// If there are no descriptors or no memory for it.
-    pub fn open() -> io::Result<(Self, OwnedFd)> {
+    pub fn open() -> io::Result<(Self, Offer)> {
+        if !promises_are_kept() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let memory = memfd_create("plait-lane", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&memory, 2 * LANE)?;
         fcntl_add_seals(&memory, SIZED)?;
-        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        Ok((Self::with(memory, near, [0, LANE_BYTES])?, far))
+        let (near, news) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self::with(&memory, near, [0, LANE_BYTES])?, Offer { memory, news }))
     }
 
     /// The other end of one that somebody else has opened.
     ///
     /// # Errors
     /// If it is not what [`open`](Self::open) makes, or cannot be mapped.
-    pub fn join(memory: OwnedFd, news: OwnedFd) -> io::Result<Self> {
-        let stat = fstat(&memory)?;
-        // Only memory has seals. That which lies on large pages alone may be missing when it is looked at.
-        let small = u64::try_from(stat.st_blksize).is_ok_and(|bytes| bytes == rustix::param::page_size() as u64);
-        let sized = u64::try_from(stat.st_size) == Ok(2 * LANE) && fcntl_get_seals(&memory)?.contains(SIZED);
-        if small && sized { Self::with(memory, news, [LANE_BYTES, 0]) } else { Err(io::ErrorKind::InvalidData.into()) }
+    pub fn join(Offer { memory, news }: Offer) -> io::Result<Self> {
+        // What lies on large pages alone has seals too, and may be missing when it is looked at.
+        let is_memory = fstatfs(&memory)?.f_type == MEMORY;
+        let sized = u64::try_from(fstat(&memory)?.st_size) == Ok(2 * LANE) && fcntl_get_seals(&memory)?.contains(SIZED);
+        if is_memory && sized {
+            Self::with(&memory, news, [LANE_BYTES, 0])
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
-    fn with(memory: OwnedFd, news: OwnedFd, [out, back]: [usize; 2]) -> io::Result<Self> {
-        let common = Common::map(memory.as_fd(), 2 * LANE_BYTES)?;
-        Ok(Self { memory, common, news: news.into(), out, back })
-    }
-
-    /// What the other end joins with, beside its socket.
-    #[must_use]
-    pub fn memory(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
+    fn with(memory: &OwnedFd, news: OwnedFd, [out, back]: [usize; 2]) -> io::Result<Self> {
+        Ok(Self { common: Common::map(memory.as_fd(), 2 * LANE_BYTES)?, news: news.into(), out, back })
     }
 
     /// The socket on which there is something to read when the peer has taken some.
@@ -82,9 +92,10 @@ pub struct Loading {
     placed: u64,
     /// What the peer has taken of that.
     taken: u64,
-    /// What had been placed when it was last seen whether all is quiet, and when memory was last given back.
+    /// What had been placed when this was last looked at.
     seen: u64,
-    given: u64,
+    /// What had been placed and taken when memory was last given back.
+    given: (u64, u64),
 }
 
 impl Loading {
@@ -133,21 +144,16 @@ impl Loading {
 
     /// Gives the memory of what was taken back to the system, once nothing was placed since this was last asked.
     pub fn rest(&mut self, lane: &Lane) {
-        let quiet = self.seen == self.placed && self.given < self.placed && self.hear(lane).is_ok();
+        let quiet = self.seen == self.placed && self.hear(lane).is_ok();
         self.seen = self.placed;
-        if !quiet {
+        if !quiet || self.given == (self.placed, self.taken) {
             return;
         }
-        self.given = self.placed;
-        let (from, until) = (self.placed, self.taken + LANE);
-        let middle = until.min(from + to_end(from) as u64);
-        for (from, until) in [(from, middle), (middle, until)] {
-            if from < until {
-                let (flags, at) = (FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, lane.out + place(from));
-                // At worst it stays where it is.
-                let _ = fallocate(&lane.memory, flags, at as u64, until - from);
-            }
-        }
+        self.given = (self.placed, self.taken);
+        let room = self.room();
+        let here = room.min(to_end(self.placed));
+        lane.common.give_back(lane.out + place(self.placed), here);
+        lane.common.give_back(lane.out, room - here);
     }
 }
 
@@ -182,14 +188,32 @@ impl Drawing {
         let length = self.left.min(space.len()).min(to_end(self.drawn));
         lane.common.read(lane.back + place(self.drawn), &mut space[..length]);
         (self.left, self.drawn) = (self.left - length, self.drawn + length as u64);
-        let owed = self.drawn - self.said;
-        // What the peer does not hear now it hears with the next: it has not read much else then.
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if owed >= LANE / 4 && send(&lane.news, &owed.to_le_bytes(), flags).is_ok() {
-            self.said = self.drawn;
+        if self.drawn - self.said >= LANE_UNTOLD as u64 {
+            self.tell(lane);
         }
         length
     }
+
+    /// Says what was taken, so that its memory can be given back: for when little comes.
+    pub fn rest(&mut self, lane: &Lane) {
+        if self.drawn > self.said {
+            self.tell(lane);
+        }
+    }
+
+    fn tell(&mut self, lane: &Lane) {
+        let (owed, flags) = (self.drawn - self.said, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        // What the peer does not hear now it hears with the next: it has not read much else then.
+        if send(&lane.news, &owed.to_le_bytes(), flags).is_ok() {
+            self.said = self.drawn;
+        }
+    }
+}
+
+/// Whether memory is there that the kernel has promised: where it counts what it promises (`vm.overcommit_memory`), what
+/// was not touched yet may turn out not to be, and whoever touches it dies.
+fn promises_are_kept() -> bool {
+    std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() != "2")
 }
 
 /// Where in one way that lies.
@@ -209,9 +233,8 @@ mod tests {
     use std::fs::{File, remove_file};
 
     fn pair() -> (Lane, Lane) {
-        let (near, far) = Lane::open().expect("there is memory");
-        let memory = near.memory().try_clone_to_owned().expect("a descriptor");
-        (near, Lane::join(memory, far).expect("it was opened here"))
+        let (near, offer) = Lane::open().expect("there is memory");
+        (near, Lane::join(offer).expect("it was opened here"))
     }
 
     /// Draws all that was announced, in pieces of any size.
@@ -246,7 +269,7 @@ mod tests {
     #[test]
     fn what_was_not_taken_is_in_the_way() {
         let (near, far) = pair();
-        let (mut loading, mut drawing, half) = (Loading::default(), Drawing::default(), vec![7; LANE_BYTES / 2]);
+        let (mut loading, mut drawing, half) = (Loading::default(), Drawing::default(), vec![7; LANE_PART]);
         for _ in 0..2 {
             assert_eq!(loading.fits(&near, half.len()).ok(), Some(true));
             loading.place(&near, [&*half].into_iter());
@@ -256,7 +279,7 @@ mod tests {
             drawing.announce(half.len());
             drawn(&mut drawing, &far, &mut Rng::new(1));
         }
-        assert_eq!(loading.fits(&near, LANE_BYTES / 4 * 3).ok(), Some(true), "all but the last that was taken");
+        assert_eq!(loading.fits(&near, LANE_BYTES - LANE_UNTOLD).ok(), Some(true), "all but the last that was taken");
         drop(far);
         assert!(loading.fits(&near, LANE_BYTES).is_err(), "nobody will make room");
     }
@@ -282,41 +305,61 @@ mod tests {
 
     #[test]
     fn what_rests_takes_no_memory_and_loses_nothing() {
-        let (near, far) = pair();
-        let (mut loading, mut drawing) = (Loading::default(), Drawing::default());
-        let blocks = || fstat(&near.memory).expect("a file").st_blocks as u64 * 512;
-        let part: Vec<u8> = (0..LANE_BYTES / 2 + 1_000).map(|n| (n % 251) as u8).collect();
+        let (near, offer) = Lane::open().expect("there is memory");
+        let page = rustix::param::page_size() as u64;
+        let memory = offer.memory.try_clone().expect("a descriptor");
+        let far = Lane::join(offer).expect("it was opened here");
+        let blocks = || fstat(&memory).expect("a file").st_blocks as u64 * 512;
+        let (mut loading, mut drawing, mut rng) = (Loading::default(), Drawing::default(), Rng::new(1));
+        let part: Vec<u8> = (0..LANE_PART + 1_000).map(|n| (n % 251) as u8).collect();
         for _ in 0..3 {
+            assert!(loading.fits(&near, part.len()).expect("nobody left"));
             loading.place(&near, [&*part].into_iter());
             drawing.announce(part.len());
-            assert!(drawn(&mut drawing, &far, &mut Rng::new(1)) == part);
-            assert!(loading.fits(&near, part.len()).expect("nobody left"));
+            assert!(drawn(&mut drawing, &far, &mut rng) == part);
         }
+        assert!(loading.fits(&near, part.len()).expect("nobody left"));
         loading.place(&near, [&*part].into_iter());
         assert_eq!(blocks(), LANE);
         loading.rest(&near);
         assert_eq!(blocks(), LANE, "it was in use just now");
         loading.rest(&near);
-        assert!(blocks() < LANE / 2 + LANE / 4 + 20_000, "{}: what was not said to be taken stays", blocks());
+        let (whole, untold) = (part.len() as u64, LANE_UNTOLD as u64);
+        assert!((whole..whole + untold + 20_000).contains(&blocks()), "what was not said to be taken stays");
         drawing.announce(part.len());
-        assert!(drawn(&mut drawing, &far, &mut Rng::new(1)) == part, "it was on the way");
+        assert!(drawn(&mut drawing, &far, &mut rng) == part, "it was on the way");
+        drawing.rest(&far);
+        loading.rest(&near);
+        assert!(blocks() <= page, "late, but taken");
+        let few = vec![9; 100_000];
+        loading.place(&near, [&*few].into_iter());
+        drawing.announce(few.len());
+        assert!(drawn(&mut drawing, &far, &mut rng) == few);
+        (0..2).for_each(|_| loading.rest(&near));
+        assert!(blocks() > 90_000, "nobody said that it was taken");
+        drawing.rest(&far);
+        loading.rest(&near);
+        assert!(blocks() <= page);
     }
 
     #[test]
     fn other_memory_is_refused() {
-        let other = |length: u64, seals| {
-            let memory = memfd_create("other", MemfdFlags::ALLOW_SEALING).expect("memory");
+        let with = |memory| Lane::join(Offer { memory, ..Lane::open().expect("there is memory").1 }).is_ok();
+        let sealed = |length: u64, flags, seals| {
+            let memory = memfd_create("other", flags | MemfdFlags::ALLOW_SEALING).expect("memory");
             ftruncate(&memory, length).and_then(|()| fcntl_add_seals(&memory, seals)).expect("memory");
-            Lane::join(memory, Lane::open().expect("there is memory").1).is_ok()
+            with(memory)
         };
-        assert!(other(2 * LANE, SIZED));
-        assert!(!other(2 * LANE - 8, SIZED) && !other(2 * LANE + 8, SIZED));
-        assert!(!other(2 * LANE, SealFlags::GROW.union(SealFlags::SEAL)), "it could go away");
+        let plain = MemfdFlags::CLOEXEC;
+        assert!(sealed(2 * LANE, plain, SIZED));
+        assert!(!sealed(2 * LANE - 8, plain, SIZED) && !sealed(2 * LANE + 8, plain, SIZED));
+        assert!(!sealed(2 * LANE, plain, SealFlags::GROW.union(SealFlags::SEAL)), "it could go away");
+        assert!(!sealed(2 * LANE, plain, SIZED.union(SealFlags::WRITE)), "it cannot be written to");
+        assert!(!sealed(2 * LANE, MemfdFlags::HUGETLB, SIZED), "large pages may be missing");
         let path = std::env::temp_dir().join(format!("plait-lane-{}", std::process::id()));
         let file = File::create_new(&path).expect("a file");
         remove_file(&path).and_then(|()| file.set_len(2 * LANE)).expect("a file");
-        assert!(Lane::join(file.into(), Lane::open().expect("there is memory").1).is_err(), "a file");
-        let pipe = io::pipe().expect("a pipe").0;
-        assert!(Lane::join(pipe.into(), Lane::open().expect("there is memory").1).is_err(), "a pipe");
+        assert!(!with(file.into()), "a file");
+        assert!(!with(io::pipe().expect("a pipe").0.into()), "a pipe");
     }
 }

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The byte that carries descriptors.
 const CARRIER: u8 = b'p';
+/// The byte that carries what a courier [offers](Courier::offer).
+const OFFER: u8 = b'o';
 /// Most descriptors that one message carries.
 const CARRIED: usize = 2;
 /// Most pieces of one vectored write.
@@ -41,7 +43,8 @@ pub fn receive_shared(socket: impl AsFd) -> io::Result<(OwnedFd, Courier)> {
     }
 }
 
-/// One end of a socket that carries the descriptors of memory and nothing else, one a message.
+/// One end of a socket that carries the descriptors of memory: one a message, and ahead of them at most one
+/// [offer](Self::offer).
 #[derive(Debug)]
 pub struct Courier {
     socket: Arc<OwnedFd>,
@@ -114,21 +117,22 @@ impl Courier {
     /// # Errors
     /// If the socket takes nothing.
     pub fn offer(&self, memory: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(send(&self.socket, &[memory, socket], SendFlags::DONTWAIT)?)
+        Ok(send_with(&self.socket, OFFER, &[memory, socket], SendFlags::DONTWAIT)?)
     }
 
-    /// Takes what was offered, memory and a socket. Never waits.
+    /// Takes what was offered, memory and a socket, if that comes next. Never waits.
     ///
     /// # Errors
-    /// If nothing was, or this process has no descriptors left for it.
+    /// If it does not, or this process has not two descriptors left: then it is gone.
     pub fn take_offer(&self) -> io::Result<(OwnedFd, OwnedFd)> {
-        let seen = past_reset(|| receive(&self.socket, RecvFlags::DONTWAIT | RecvFlags::PEEK));
-        if matches!(seen, Ok([Some(_), Some(_)]) | Err(Errno::MFILE)) {
-            recv(&self.socket, &mut [0], RecvFlags::DONTWAIT)?;
+        let mut next = [0];
+        past_reset(|| recv(&self.socket, &mut next, RecvFlags::DONTWAIT | RecvFlags::PEEK))?;
+        if next != [OFFER] {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        match seen? {
+        match receive_with(&self.socket, OFFER, RecvFlags::DONTWAIT)? {
             [Some(memory), Some(socket)] => Ok((memory, socket)),
-            _ => Err(io::ErrorKind::InvalidData.into()),
+            _ => Err(Errno::MFILE.into()),
         }
     }
 
@@ -157,11 +161,15 @@ impl Courier {
 
 /// Sends `descriptors` with one byte.
 fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
+    send_with(socket, CARRIER, descriptors, flags)
+}
+
+fn send_with(socket: impl AsFd, byte: u8, descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CARRIED))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fits = ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     debug_assert!(fits, "the space is measured for as many as any message carries");
-    sendmsg(socket, &[IoSlice::new(&[CARRIER])], &mut ancillary, flags | SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(&[byte])], &mut ancillary, flags | SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -173,6 +181,10 @@ fn past_reset<T>(mut ask: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::
 
 /// The descriptors of the next message. `MFILE` if this process may open none of them, `BADMSG` if it is no such message.
 fn receive(socket: impl AsFd, flags: RecvFlags) -> rustix::io::Result<[Option<OwnedFd>; CARRIED]> {
+    receive_with(socket, CARRIER, flags)
+}
+
+fn receive_with(socket: impl AsFd, carrier: u8, flags: RecvFlags) -> rustix::io::Result<[Option<OwnedFd>; CARRIED]> {
     let mut byte = [0_u8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CARRIED))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -185,7 +197,7 @@ fn receive(socket: impl AsFd, flags: RecvFlags) -> rustix::io::Result<[Option<Ow
     let taken = [descriptors.next(), descriptors.next()];
     match (&taken, received.flags.contains(ReturnFlags::CTRUNC)) {
         ([None, _], true) => Err(Errno::MFILE),
-        ([Some(_), _], false) if byte == [CARRIER] => Ok(taken),
+        ([Some(_), _], false) if byte == [carrier] => Ok(taken),
         _ => Err(Errno::BADMSG),
     }
 }
@@ -344,12 +356,42 @@ mod tests {
 
     #[test]
     fn a_process_without_descriptors_loses_none_that_arrive() {
-        let name = "store::passing::tests::poor";
+        alone("poor");
+    }
+
+    #[test]
+    fn what_is_offered_to_a_process_without_descriptors_is_in_nobodys_way() {
+        alone("poor_offer");
+    }
+
+    /// Runs an ignored one of these tests in a process of its own.
+    fn alone(name: &str) {
+        let name = format!("store::passing::tests::{name}");
         let child =
-            Command::new(std::env::current_exe().expect("this test")).args(["--exact", name, "--ignored"]).output();
+            Command::new(std::env::current_exe().expect("this test")).args(["--exact", &name, "--ignored"]).output();
         let child = child.expect("the same tests again");
         let said = String::from_utf8_lossy(&child.stdout);
         assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "it takes all descriptors of its process: the one above runs it in a process of its own"]
+    fn poor_offer() {
+        let (store, far_store, (near, far)) = (Store::new(), Store::new(), couriers());
+        let (memory, pipe) =
+            (store.memory_of(&Bytes::from_static(b"any")).expect("memory"), io::pipe().expect("a pipe").0);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum }).expect("fewer");
+        for left in 0..4 {
+            near.offer(memory.descriptor(), pipe.as_fd()).expect("offered");
+            let mut taken: Vec<OwnedFd> = std::iter::from_fn(|| near.socket().try_clone_to_owned().ok()).collect();
+            taken.truncate(taken.len() - left);
+            assert_eq!(far.take_offer().is_ok(), left >= 2, "{left} left");
+            drop(taken);
+            pass(&store, &near, 7..8).expect("passed");
+            assert!(far.take_offer().is_err(), "what is passed is no offer");
+            assert_eq!(get(&far, &far_store).expect("it comes behind"), vec![7; 10]);
+        }
     }
 
     #[test]

@@ -13,9 +13,11 @@
 //! Meet     first = MEET_BODY_BYTES: name and token of a place where a peer on the same machine is awaited ([`Meeting`])
 //! Met      both 0; it has come, and memory may be passed to whoever awaited it
 //! Decline  both 0; it does not come
+//! Offered  both 0; memory for both has left, to be joined
+//! Joined   both 0; it is there, and the stream may go beside itself
 //! Beside   first = 0, second = bytes (1..=LANE_BYTES) of the stream, whole frames, that are not in it: they lie in memory that
 //!          both ends have in common, and come before what is behind this. Only within one machine
-//! Heartbeat, both 0; between any two frames, as Meet, Met and Decline
+//! Heartbeat, both 0; between any two frames, as Meet, Met, Decline, Offered and Joined
 //! Hello    first = bytes; only before the first of the others (see `read_hello`)
 //! ```
 //!
@@ -74,6 +76,10 @@ pub enum Signal {
     Met,
     /// It does not come: nobody need wait for it.
     Decline,
+    /// Memory in which the stream may go beside itself is offered.
+    Offered,
+    /// That is taken.
+    Joined,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +96,8 @@ enum Kind {
     Met = 10,
     Decline = 11,
     Beside = 12,
+    Offered = 13,
+    Joined = 14,
     /// Far from the others and from any text, so that whatever else connects is told apart by its first byte.
     Hello = 0xb7,
 }
@@ -128,6 +136,8 @@ impl Header {
             10 => Kind::Met,
             11 => Kind::Decline,
             12 => Kind::Beside,
+            13 => Kind::Offered,
+            14 => Kind::Joined,
             0xb7 => Kind::Hello,
             other => return Err(FrameError::UnknownKind(other)),
         };
@@ -142,7 +152,9 @@ impl Header {
             Kind::Passed | Kind::PassedEnd => ((FramePart::Passed, PASSED_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Segment => ((FramePart::Segment, SEGMENT_BODY_BYTES), (FramePart::Data, 0)),
             Kind::Meet => ((FramePart::Meeting, MEET_BODY_BYTES), (FramePart::Data, 0)),
-            Kind::Heartbeat | Kind::Met | Kind::Decline => ((FramePart::Control, 0), (FramePart::Data, 0)),
+            Kind::Heartbeat | Kind::Met | Kind::Decline | Kind::Offered | Kind::Joined => {
+                ((FramePart::Control, 0), (FramePart::Data, 0))
+            }
             Kind::Beside => ((FramePart::Control, 0), (FramePart::Beside, limits::LANE_BYTES)),
             Kind::Hello => ((FramePart::Hello, limits::HELLO_BYTES), (FramePart::Data, 0)),
         };
@@ -163,6 +175,8 @@ impl Header {
             | Kind::Met
             | Kind::Decline
             | Kind::Beside
+            | Kind::Offered
+            | Kind::Joined
             | Kind::Hello => first,
         };
         if first != announces {

@@ -1,6 +1,7 @@
 //! Memory that two processes have in common: each copies to it and from it, and neither ever refers to what lies there.
 
 use super::mapping::{Mapping, Sharing};
+use rustix::mm::{Advice, madvise};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -19,8 +20,8 @@ impl Common {
     /// Copies `bytes` to `at`.
     pub(in crate::store) fn write(&self, at: usize, bytes: &[u8]) {
         let place = self.part(at, bytes.len());
-        // SAFETY: all of it is mapped, may be written to, and cannot go away. Nothing in this process refers to it, and what
-        // another one makes of it meanwhile are other bytes.
+        // SAFETY: all of it is mapped, may be written to, and cannot go away; for what was not touched yet the kernel finds memory
+        // or ends the process. Nothing in this process refers to it, and what another one makes of it meanwhile are other bytes.
         unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
     }
 
@@ -29,6 +30,18 @@ impl Common {
         let place = self.part(at, space.len());
         // SAFETY: as above; whatever is read meanwhile are bytes.
         unsafe { place.copy_to_nonoverlapping(space.as_mut_ptr(), space.len()) }
+    }
+
+    /// Gives the memory of a part back to the system, as far as it is whole pages: what lies there is zeros then. At worst it
+    /// stays where it is.
+    pub(in crate::store) fn give_back(&self, at: usize, bytes: usize) {
+        let page = rustix::param::page_size();
+        let (from, until) = (at.next_multiple_of(page), (at + bytes) / page * page);
+        if from < until {
+            let place = self.part(from, until - from);
+            // SAFETY: all of it is mapped, and nothing in this process refers to it.
+            let _ = unsafe { madvise(place.cast(), until - from, Advice::LinuxRemove) };
+        }
     }
 
     fn part(&self, at: usize, bytes: usize) -> *mut u8 {

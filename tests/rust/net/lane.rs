@@ -8,8 +8,8 @@ use plait::net::link::{Closed, Link, LossReason};
 use plait::net::near::Part;
 use plait::store::blob::Store;
 use plait::store::depot::Depot;
-use plait::store::lane::{Lane, Loading};
-use plait::store::passing::{Courier, Reserve};
+use plait::store::lane::{Lane, Loading, Offer};
+use plait::store::passing::{Courier, Departures, Reserve};
 use plait_core::landing::Missing;
 use plait_core::protocol::error::FrameError;
 use plait_core::protocol::frame::{Decoder, Encoder, Fed, Meeting, Signal, beside};
@@ -17,10 +17,13 @@ use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::rng::Rng;
 use plait_core::value::Value;
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with,
+};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex};
 use tokio::task::JoinHandle;
@@ -126,10 +129,10 @@ async fn values_of_every_size_and_kind_arrive_in_order() {
 async fn joined(stream: &mut DuplexStream) -> (OwnedFd, Lane) {
     let meeting = invited(stream).await;
     let socket = come(&meeting, &meeting.token);
-    heard(stream, Signal::Met).await;
+    heard(stream, Signal::Offered).await;
     let courier = Courier::over(socket.as_fd().try_clone_to_owned().expect("a descriptor"), &Reserve::new());
     let (memory, news) = courier.take_offer().expect("it was offered before that was said");
-    (socket, Lane::join(memory, news).expect("it is what it should be"))
+    (socket, Lane::join(Offer { memory, news }).expect("it is what it should be"))
 }
 
 /// Reads until this was said.
@@ -175,77 +178,161 @@ async fn a_part_within_a_part_is_a_breach() {
     assert_eq!(lost, Err(Closed::Lost(LossReason::Protocol(FrameError::Nowhere))));
 }
 
-#[tokio::test]
-async fn who_takes_nothing_from_beside_the_stream_is_lost_where_that_matters() {
-    let terms = Terms { deaf: Some(Duration::from_millis(300)), ..Terms::default() };
-    let (mut near, mut stream) = host(terms);
-    let (_socket, _lane) = joined(&mut stream).await;
-    stream.write_all(&stream_of(|encoder| encoder.signal(Signal::Met))).await.expect("there is room");
-    let value = Value::from(bytes(&mut Rng::new(3), 100 << 10));
-    stream.write_all(&stream_of(|encoder| encoder.message(ToWorker::Goodbye).expect("sent"))).await.expect("room");
-    assert_eq!(next(&mut near.receiver).await, Ok(ToWorker::Goodbye), "so it has heard that too");
-    (0..60).for_each(|_| near.sender.send(ended(value.clone())).expect("it is open"));
-    let lost = next(&mut near.receiver).await;
-    assert_eq!(lost, Err(Closed::Lost(LossReason::Cut(io::ErrorKind::TimedOut))));
-}
-
-/// A peer that leaves its end, and goes on reading the stream, gets all through that.
-#[tokio::test]
-async fn who_has_left_beside_the_stream_gets_all_through_it() {
-    let (mut near, mut stream) = host(Terms::default());
-    let (_socket, lane) = joined(&mut stream).await;
+/// Says that it has joined; once there is an answer, that was heard.
+async fn joins(near: &mut Near, stream: &mut DuplexStream) {
     let said = stream_of(|encoder| {
-        encoder.signal(Signal::Met);
+        encoder.signal(Signal::Joined);
         encoder.message(ToWorker::Goodbye).expect("it can be sent");
     });
     stream.write_all(&said).await.expect("there is room");
     assert_eq!(next(&mut near.receiver).await, Ok(ToWorker::Goodbye));
+}
+
+/// Reads the stream until it ends or `enough` messages have come; says how many bytes lie beside it.
+async fn read(stream: &mut DuplexStream, got: &mut Vec<FromWorker>, enough: usize) -> usize {
+    let (mut decoder, mut buffer, mut elsewhere) = (Decoder::<FromWorker>::new(), vec![0; 64 << 10], 0);
+    let mut receive = |_, _| Err(Missing::Broken);
+    while got.len() < enough {
+        let length = soon(stream.read(&mut buffer)).await.unwrap_or(0);
+        if length == 0 {
+            break;
+        }
+        let mut rest = &buffer[..length];
+        while let Ok(Fed::Beside(bytes)) = decoder.feed_receiving(&mut rest, got, &mut receive) {
+            elsewhere += bytes;
+        }
+    }
+    elsewhere
+}
+
+/// Though it reads the stream.
+#[tokio::test]
+async fn who_takes_nothing_from_beside_the_stream_is_lost_where_that_matters() {
+    let (deaf, fence) = (Some(Duration::from_millis(300)), Duration::from_secs(1));
+    let terms = Terms { deaf, fence, ..Terms::default() };
+    let (mut near, mut stream) = host(terms);
+    let (_socket, _lane) = joined(&mut stream).await;
+    joins(&mut near, &mut stream).await;
+    let value = Value::from(bytes(&mut Rng::new(3), 100 << 10));
+    (0..60).for_each(|_| near.sender.send(ended(value.clone())).expect("it is open"));
+    let reads = tokio::spawn(async move { (read(&mut stream, &mut Vec::new(), 60).await, stream) });
+    let lost = next(&mut near.receiver).await;
+    assert_eq!(lost, Err(Closed::Lost(LossReason::Cut(io::ErrorKind::TimedOut))));
+    drop(near);
+    let (elsewhere, _) = soon(reads).await.expect("it ends");
+    assert!((3 << 20..=4 << 20).contains(&elsewhere), "{elsewhere} bytes: as much as there is room for");
+}
+
+/// A peer that leaves its end, and goes on reading the stream, gets the rest through that.
+#[tokio::test]
+async fn who_has_left_beside_the_stream_gets_all_through_it() {
+    let (mut near, mut stream) = host(Terms::default());
+    let (_socket, lane) = joined(&mut stream).await;
+    joins(&mut near, &mut stream).await;
     drop(lane);
     let value = Value::from(bytes(&mut Rng::new(3), 100 << 10));
     (0..60).for_each(|_| near.sender.send(ended(value.clone())).expect("it is open"));
-    let mut decoder = Decoder::<FromWorker>::new();
-    let (mut got, mut buffer, mut lost) = (Vec::new(), vec![0; 64 << 10], 0);
-    while got.is_empty() {
-        let length = soon(stream.read(&mut buffer)).await.expect("it speaks");
-        let mut rest = &buffer[..length];
-        let mut receive = |_, _| Err(Missing::Broken);
-        while let Ok(Fed::Beside(bytes)) = decoder.feed_receiving(&mut rest, &mut got, &mut receive) {
-            lost += bytes;
-        }
-    }
-    assert!(lost <= 4 << 20 && value_of(got.remove(0)) == value);
+    let mut got = Vec::new();
+    let elsewhere = read(&mut stream, &mut got, 1).await;
+    assert!((3 << 20..=4 << 20).contains(&elsewhere), "{elsewhere} bytes: as much as there was room for");
+    assert!(value_of(got.remove(0)) == value);
 }
 
-/// A host by hand that offers `memory` and says that it has met its guest.
-async fn offer(memory: OwnedFd) -> (Far, DuplexStream) {
-    let (mut a, b) = duplex(1 << 20);
-    let far: Far = framed_on(b, Terms::default(), Some(Depot::of_client(Store::new())), Part::Guest);
-    let mut meeting = Meeting { name: [0; 16], token: [0; 16] };
-    meeting.name[..8].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
-    meeting.name[8..].copy_from_slice(&(&raw const far as u64).to_be_bytes());
-    let listener =
-        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
-    let name = format!("plait-{:032x}", u128::from_be_bytes(meeting.name));
-    bind(&listener, &SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name")).expect("it is free");
-    listen(&listener, 1).expect("it listens");
-    a.write_all(&stream_of(|encoder| encoder.signal(Signal::Meet(meeting)))).await.expect("there is room");
-    let socket = tokio::task::spawn_blocking(move || accept(&listener)).await.expect("it ends").expect("it comes");
-    let (_lane, news) = Lane::open().expect("there is memory");
-    Courier::over(socket, &Reserve::new()).offer(memory.as_fd(), news.as_fd()).expect("there is room");
-    a.write_all(&stream_of(|encoder| encoder.signal(Signal::Met))).await.expect("there is room");
-    (far, a)
+/// A host by hand, that has met its guest.
+struct Hand {
+    far: Far,
+    stream: DuplexStream,
+    courier: Courier,
+    meeting: Meeting,
+}
+
+impl Hand {
+    async fn new() -> Self {
+        let (mut stream, b) = duplex(1 << 20);
+        let far: Far = framed_on(b, Terms::default(), Some(Depot::of_client(Store::new())), Part::Guest);
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = u128::from(std::process::id()) << 64 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
+        let meeting = Meeting { name: number.to_be_bytes(), token: [0; 16] };
+        let kind = SocketType::SEQPACKET;
+        let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("a socket");
+        let name = format!("plait-{number:032x}");
+        bind(&listener, &SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name")).expect("it is free");
+        listen(&listener, 1).expect("it listens");
+        stream.write_all(&stream_of(|encoder| encoder.signal(Signal::Meet(meeting)))).await.expect("there is room");
+        let socket = tokio::task::spawn_blocking(move || accept(&listener)).await.expect("it ends").expect("it comes");
+        stream.write_all(&stream_of(|encoder| encoder.signal(Signal::Met))).await.expect("there is room");
+        Self { far, stream, courier: Courier::over(socket, &Reserve::new()), meeting }
+    }
+
+    async fn offer(&mut self, Offer { memory, news }: Offer) {
+        self.courier.offer(memory.as_fd(), news.as_fd()).expect("there is room");
+        self.stream.write_all(&stream_of(|encoder| encoder.signal(Signal::Offered))).await.expect("there is room");
+    }
+
+    /// What the guest says until a value of 100 KiB has come through the stream; true if that has joined.
+    async fn says(&mut self) -> bool {
+        let value = Value::from(bytes(&mut Rng::new(4), 100 << 10));
+        self.far.sender.send(given(value.clone())).expect("it is open");
+        let (mut decoder, mut got, mut buffer) = (Decoder::<ToWorker>::new(), Vec::new(), vec![0; 64 << 10]);
+        let mut joined = false;
+        while got.is_empty() {
+            let length = soon(self.stream.read(&mut buffer)).await.expect("it speaks");
+            decoder.feed(&buffer[..length], &mut got).expect("all is in the stream");
+            joined |= decoder.take_signal() == Some(Signal::Joined);
+        }
+        assert_eq!(got, [given(value)]);
+        joined
+    }
 }
 
 #[tokio::test]
 async fn a_guest_that_is_offered_something_else_does_without() {
-    let (far, mut stream) = offer(memfd_create("other", MemfdFlags::ALLOW_SEALING).expect("memory")).await;
-    let value = Value::from(bytes(&mut Rng::new(4), 100 << 10));
-    far.sender.send(given(value.clone())).expect("it is open");
-    let (mut decoder, mut got, mut buffer) = (Decoder::<ToWorker>::new(), Vec::new(), vec![0; 64 << 10]);
-    while got.is_empty() {
-        let length = soon(stream.read(&mut buffer)).await.expect("it speaks");
-        decoder.feed(&buffer[..length], &mut got).expect("all is in the stream");
-        assert_eq!(decoder.take_signal(), None, "it has not what was offered");
+    let mut hand = Hand::new().await;
+    let (_lane, offer) = Lane::open().expect("there is memory");
+    let memory = memfd_create("other", MemfdFlags::ALLOW_SEALING).expect("memory");
+    hand.offer(Offer { memory, ..offer }).await;
+    assert!(!hand.says().await);
+    let (_lane, offer) = Lane::open().expect("there is memory");
+    hand.offer(offer).await;
+    assert!(!hand.says().await, "once is enough");
+}
+
+/// Passed memory is not taken for what is offered, nor the other way round.
+#[tokio::test]
+async fn what_is_said_to_be_offered_and_is_not_costs_nothing() {
+    let mut hand = Hand::new().await;
+    let store = Store::new();
+    let segment = store.write(&[&bytes(&mut Rng::new(5), 300_000)]).expect("there is memory").remove(0);
+    let mut departures = Departures::default();
+    departures.add(store.memory_behind(&segment).expect("it lies there"));
+    departures.send(&hand.courier, 1, SendFlags::DONTWAIT).expect("there is room");
+    let mut encoder = Encoder::new();
+    encoder.signal(Signal::Offered);
+    let value = Value::from(segment);
+    encoder.message_passing(ended(value.clone()), &mut |_| Some(0)).expect("it can be sent");
+    let said: Vec<u8> = encoder.chunks().iter().flatten().copied().collect();
+    hand.stream.write_all(&said).await.expect("there is room");
+    assert!(value_of(next(&mut hand.far.receiver).await.expect("it comes")) == value);
+    assert!(!hand.says().await);
+}
+
+/// Thousands of signals cost no more than their bytes.
+#[tokio::test]
+async fn what_a_host_says_again_is_not_done_again() {
+    let mut hand = Hand::new().await;
+    let meeting = hand.meeting;
+    let again = stream_of(|encoder| {
+        for _ in 0..20_000 {
+            encoder.signal(Signal::Met);
+            encoder.signal(Signal::Meet(meeting));
+            encoder.signal(Signal::Offered);
+        }
+    });
+    for part in again.chunks(1 << 19) {
+        hand.stream.write_all(part).await.expect("it is read");
     }
-    assert_eq!(got, [given(value)]);
+    let (_lane, offer) = Lane::open().expect("there is memory");
+    hand.courier.offer(offer.memory.as_fd(), offer.news.as_fd()).expect("there is room");
+    hand.stream.write_all(&stream_of(|encoder| encoder.signal(Signal::Offered))).await.expect("there is room");
+    assert!(!hand.says().await, "it had said so before");
 }

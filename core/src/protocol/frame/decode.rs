@@ -221,17 +221,22 @@ impl<M: Message> Decoder<M> {
             match frame.kind {
                 Kind::Data | Kind::DataEnd => self.take_data(bytes)?,
                 Kind::Segment => self.take_length(bytes)?,
-                Kind::Meet => {
-                    if self.take_meeting(bytes) {
-                        return Ok(Fed::Signal);
-                    }
-                }
+                Kind::Meet => match self.take_meeting(bytes) {
+                    Fed::All => {}
+                    fed => return Ok(fed),
+                },
                 Kind::Passed | Kind::PassedEnd => match self.take_passed(frame, bytes, receive)? {
                     Fed::All => {}
                     fed => return Ok(fed),
                 },
                 Kind::Control | Kind::Part => self.take_control(frame, bytes, messages)?,
-                Kind::Heartbeat | Kind::Met | Kind::Decline | Kind::Beside | Kind::Hello => {
+                Kind::Heartbeat
+                | Kind::Met
+                | Kind::Decline
+                | Kind::Beside
+                | Kind::Offered
+                | Kind::Joined
+                | Kind::Hello => {
                     unreachable!("{:?} is not entered", frame.kind)
                 }
             }
@@ -256,10 +261,10 @@ impl<M: Message> Decoder<M> {
         let header = Header::parse(self.header)?;
         match header.kind {
             Kind::Heartbeat => {}
-            Kind::Met | Kind::Decline => {
-                self.signal = Some(if header.kind == Kind::Met { Signal::Met } else { Signal::Decline });
-                return Ok(Fed::Signal);
-            }
+            Kind::Met => return Ok(self.hear(Signal::Met)),
+            Kind::Decline => return Ok(self.hear(Signal::Decline)),
+            Kind::Offered => return Ok(self.hear(Signal::Offered)),
+            Kind::Joined => return Ok(self.hear(Signal::Joined)),
             Kind::Meet => self.frame = Some(header),
             Kind::Beside => return Ok(Fed::Beside(header.second)),
             Kind::Hello => return Err(FrameError::UnknownKind(Kind::Hello as u8)),
@@ -344,14 +349,18 @@ impl<M: Message> Decoder<M> {
         Ok(())
     }
 
-    fn take_meeting(&mut self, bytes: &mut &[u8]) -> bool {
+    fn take_meeting(&mut self, bytes: &mut &[u8]) -> Fed {
         if !self.take_place(MEET_BODY_BYTES, bytes) {
-            return false;
+            return Fed::All;
         }
         (self.place_filled, self.frame) = (0, None);
         let half = |at: usize| self.place[at..].first_chunk().copied().unwrap_or_default();
-        self.signal = Some(Signal::Meet(Meeting { name: half(0), token: half(MEET_BODY_BYTES / 2) }));
-        true
+        self.hear(Signal::Meet(Meeting { name: half(0), token: half(MEET_BODY_BYTES / 2) }))
+    }
+
+    const fn hear(&mut self, signal: Signal) -> Fed {
+        self.signal = Some(signal);
+        Fed::Signal
     }
 
     fn take_passed(&mut self, frame: Header, bytes: &mut &[u8], receive: Receive<'_>) -> Result<Fed, FrameError> {
@@ -436,6 +445,8 @@ impl<M: Message> Decoder<M> {
             | Kind::Met
             | Kind::Decline
             | Kind::Beside
+            | Kind::Offered
+            | Kind::Joined
             | Kind::Heartbeat
             | Kind::Hello => messages.push(message),
         }

@@ -110,6 +110,8 @@ impl Encoder {
             Signal::Meet(_) => Header { kind: Kind::Meet, first: MEET_BODY_BYTES, second: 0 },
             Signal::Met => Header { kind: Kind::Met, first: 0, second: 0 },
             Signal::Decline => Header { kind: Kind::Decline, first: 0, second: 0 },
+            Signal::Offered => Header { kind: Kind::Offered, first: 0, second: 0 },
+            Signal::Joined => Header { kind: Kind::Joined, first: 0, second: 0 },
         };
         self.tail.extend_from_slice(&header.to_bytes());
         if let Signal::Meet(Meeting { name, token }) = signal {
@@ -188,7 +190,6 @@ impl Encoder {
         self.seal();
         for _ in 0..count {
             let Some(Passed { at, segment }) = self.passed.pop_front() else { return };
-            self.forget_ends(at);
             let grown = self.replace(at, &segment);
             self.sealed += grown;
             self.passed.iter_mut().for_each(|passed| passed.at += grown);

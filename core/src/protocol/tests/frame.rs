@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{vec, vec::Vec};
 
 const MEET: Signal = Signal::Meet(Meeting { name: [3; 16], token: [9; 16] });
+const SIGNALS: [Signal; 5] = [MEET, Signal::Met, Signal::Decline, Signal::Offered, Signal::Joined];
 
 /// A message with values of every size that makes a difference.
 fn message<M: Message>(rng: &mut Rng) -> M {
@@ -87,7 +88,7 @@ impl ForEach for RoundTrip {
             for message in &sent {
                 encoder.message(message.clone()).expect("it can be sent");
                 encoder.heartbeat();
-                encoder.signal([MEET, Signal::Met, Signal::Decline][rng.below(3) as usize]);
+                encoder.signal(SIGNALS[rng.below(5) as usize]);
             }
             let bytes = bytes_of(&mut encoder);
             let most = 1 << rng.below(18);
@@ -107,17 +108,17 @@ fn any_message_survives_any_split() {
 #[test]
 fn a_signal_is_heard_once_however_it_is_split() {
     let mut encoder = Encoder::new();
-    [MEET, Signal::Met, Signal::Decline].into_iter().for_each(|signal| encoder.signal(signal));
+    SIGNALS.into_iter().for_each(|signal| encoder.signal(signal));
     let bytes = bytes_of(&mut encoder);
     let (mut decoder, mut messages, mut heard) = (Decoder::<FromWorker>::new(), Vec::new(), Vec::new());
     for byte in bytes {
         decoder.feed(&[byte], &mut messages).expect("a stream of signals");
         heard.extend(decoder.take_signal());
     }
-    assert_eq!(heard, [MEET, Signal::Met, Signal::Decline]);
+    assert_eq!(heard, SIGNALS);
     assert_eq!((decoder.take_signal(), decoder.finish()), (None, Ok(())));
     assert!(messages.is_empty());
-    for (kind, length) in [(9, 31), (9, 0), (10, 1), (11, 1)] {
+    for (kind, length) in [(9, 31), (9, 0), (10, 1), (11, 1), (13, 1), (14, 1)] {
         let refused = Decoder::<FromWorker>::new().feed(&header(kind, length, 0), &mut messages);
         assert!(refused.is_err(), "a signal {kind} of {length} bytes");
     }
