@@ -34,16 +34,17 @@ enum Other {
     InPlace(u8, [u8; IN_PLACE]),
     /// Decoded, its one segment not attached yet.
     AnnouncedOne(u64),
-    Rare(Box<Rare>),
+    Rare(Arc<Rare>),
 }
 
-/// What is seldom seen, behind a box so that the common case stays small.
+/// What is seldom seen, behind a pointer so that the common case stays small. Shared by its clones: as many values may refer to
+/// one object as there are tasks.
 #[derive(Clone, PartialEq, Eq)]
 enum Rare {
     Many(Vec<Bytes>),
     /// Decoded, its bytes not attached yet.
     Announced(Vec<u64>),
-    Stored(Arc<Stored>),
+    Stored(Stored),
 }
 
 /// A reference to an object in the stores of workers.
@@ -135,7 +136,7 @@ impl Value {
     pub fn into_segments(self) -> Vec<Bytes> {
         match self.0 {
             Repr::One(segment) => alloc::vec![segment],
-            Repr::Other(Other::Rare(rare)) => match *rare {
+            Repr::Other(Other::Rare(rare)) => match Arc::unwrap_or_clone(rare) {
                 Rare::Many(segments) => segments,
                 Rare::Announced(_) | Rare::Stored(_) => Vec::new(),
             },
@@ -231,7 +232,7 @@ fn sum(lengths: &[u64]) -> u64 {
 
 impl From<Stored> for Value {
     fn from(stored: Stored) -> Self {
-        Rare::Stored(Arc::new(stored)).into()
+        Rare::Stored(stored).into()
     }
 }
 
@@ -243,7 +244,7 @@ impl From<Bytes> for Value {
 
 impl From<Rare> for Value {
     fn from(rare: Rare) -> Self {
-        Self(Repr::Other(Other::Rare(Box::new(rare))))
+        Self(Repr::Other(Other::Rare(Arc::new(rare))))
     }
 }
 
