@@ -80,9 +80,11 @@ impl Combine {
             // Growing would copy them again and again.
             self.inputs.reserve_exact(self.ended.len());
         }
-        let ended = core::iter::from_fn(|| self.ended.pop_first()).take(most);
+        // The allocator sorts what was freed when it is next asked for as much. Asked once a slice, it has few to sort.
+        let mut slice = Vec::with_capacity(most.min(self.ended.len()));
+        slice.extend(core::iter::from_fn(|| self.ended.pop_first()).take(most));
         let before = self.inputs.len();
-        for (at, outcome) in ended {
+        for (at, outcome) in slice {
             self.inputs.push(outcome);
             if let Some(given) = self.given.remove(&at) {
                 self.inputs.extend(given.into_inputs());
