@@ -116,18 +116,18 @@ impl Scheduler {
         let nowhere = object.copies.is_empty() && !object.wants.iter().any(Want::is_coming);
         assert!(stored || nowhere, "only what is made is somewhere");
         let mut workers = BTreeSet::new();
-        for copy in &object.copies {
+        for copy in object.copies.iter() {
             assert!(workers.insert(copy.worker), "a worker holds an object once");
             let Worker { id, gone, .. } = self.workers[copy.worker];
             let fetching = object.wants.iter().filter(|want| want.way == Way::Fetching(id)).count();
             assert!(gone || copy.serving as usize == fetching, "who fetches is counted");
         }
-        for want in &object.wants {
+        for want in object.wants.iter() {
             assert!(workers.insert(want.worker), "a worker wants what it lacks, once");
             assert!(want.has_reason(), "a want has its reason");
         }
         self.check_fetchers(object);
-        for want in &object.wants {
+        for want in object.wants.iter() {
             let mut edge = self.tasks[object.task].dependents;
             let mut attempts = 0;
             while edge != NONE {

@@ -95,14 +95,14 @@ impl Scheduler {
         let o = &self.objects[object];
         let stays = |worker: u32| self.workers[worker].health != Health::Draining;
         let is_safe = o.here.is_some() || o.copies.iter().any(|copy| stays(copy.worker));
-        if is_safe || !o.copies.iter().any(|copy| copy.worker == worker) {
+        if is_safe || !o.copies.contains(worker) {
             return false;
         }
         if o.wants.iter().any(|want| stays(want.worker)) {
             return true;
         }
         let Some(heir) = self.heir() else { return false };
-        self.objects[object].wants.push(Want { worker: heir, attempts: 0, way: Way::Waiting, handed: true });
+        self.objects[object].wants.insert(Want { worker: heir, attempts: 0, way: Way::Waiting, handed: true });
         self.locate(object, heir);
         self.stir_object(object);
         true

@@ -42,6 +42,7 @@ mod action;
 mod admission;
 mod apart;
 mod balance;
+mod by_worker;
 mod check;
 mod check_objects;
 mod combine;

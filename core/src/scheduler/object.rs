@@ -6,6 +6,7 @@
 //! as a task that is over may need it to be made again (see `remake`).
 
 use super::Scheduler;
+use super::by_worker::{ByWorker, OfWorker};
 use super::direct::Fetcher;
 use super::run::Ended;
 use super::slab::NONE;
@@ -28,9 +29,9 @@ pub(super) struct Object {
     /// The value itself, if a client put it here: for as long as the record lasts, for it cannot be made again.
     pub(super) here: Option<Value>,
     /// Workers that say they have it.
-    pub(super) copies: Vec<Copy>,
+    pub(super) copies: ByWorker<Copy>,
     /// Workers that lack it and were given attempts that need it.
-    pub(super) wants: Vec<Want>,
+    pub(super) wants: ByWorker<Want>,
     /// How often tasks that are not over need it.
     pub(super) needs: u32,
     /// How often runs hold it.
@@ -53,6 +54,12 @@ pub(super) struct Copy {
     pub(super) worker: u32,
     /// Workers that fetch from it.
     pub(super) serving: u32,
+}
+
+impl OfWorker for Copy {
+    fn worker(&self) -> u32 {
+        self.worker
+    }
 }
 
 /// Whether a client that keeps no future still has to take the value.
@@ -115,8 +122,8 @@ impl Object {
             task,
             value,
             here: None,
-            copies: Vec::new(),
-            wants: Vec::new(),
+            copies: ByWorker::new(),
+            wants: ByWorker::new(),
             needs: 0,
             holds: 0,
             aliases: 0,
@@ -149,7 +156,7 @@ impl Object {
 
     /// Whether a worker has it, waits for it or is about to have it.
     pub(super) fn is_with(&self, worker: u32) -> bool {
-        self.copies.iter().any(|copy| copy.worker == worker) || self.wants.iter().any(|want| want.worker == worker)
+        self.copies.contains(worker) || self.wants.contains(worker)
     }
 
     /// Workers that are being given it from here.
@@ -241,7 +248,7 @@ impl Scheduler {
 
     fn make_object(&mut self, slot: u32, value: Value, place: Place) {
         let worker = place.worker.and_then(|id| self.workers.find(id.0));
-        let copies = worker.into_iter().map(|worker| Copy { worker, serving: 0 }).collect();
+        let copies = ByWorker::of(worker.map(|worker| Copy { worker, serving: 0 }));
         let needs = self.tasks[slot].dependents_total;
         let object = self.objects.insert(Object { copies, needs, ..Object::new(slot, value) });
         self.tasks[slot].object = object;
@@ -449,9 +456,9 @@ impl Scheduler {
     pub(super) fn drop_copies(&mut self, object: u32) {
         let o = &mut self.objects[object];
         let id = o.id();
-        let holders = core::mem::take(&mut o.copies).into_iter().map(|copy| (copy.worker, true));
-        let others = core::mem::take(&mut o.wants).into_iter().map(|want| (want.worker, want.is_coming()));
-        for (worker, tell) in holders.chain(others).collect::<Vec<_>>() {
+        let holders = o.copies.take().map(|copy| (copy.worker, true));
+        let others = o.wants.take().map(|want| (want.worker, want.is_coming()));
+        for (worker, tell) in holders.chain(others) {
             self.workers[worker].objects.remove(&object);
             if tell && !self.workers[worker].gone {
                 self.stir_worker(worker);

@@ -5,9 +5,10 @@
 //! nobody: retries and deaths begin anew.
 
 use super::Scheduler;
+use super::by_worker::ByWorker;
 use super::direct::Route;
 use super::input::Edge;
-use super::object::{Loss, Object, Origin};
+use super::object::{Copy, Loss, Object, Origin};
 use super::slab::NONE;
 use super::task::{Place, Role, State, Task};
 use super::transfer::Way;
@@ -169,7 +170,7 @@ impl Scheduler {
                 let worker = place.worker.and_then(|id| self.workers.find(id.0));
                 let o = &mut self.objects[object];
                 (o.value, o.loss) = (value.clone(), Loss::None);
-                o.copies = worker.into_iter().map(|worker| super::object::Copy { worker, serving: 0 }).collect();
+                o.copies = ByWorker::of(worker.map(|worker| Copy { worker, serving: 0 }));
                 // Of attempts that are on their way out.
                 o.wants.retain(|want| Some(want.worker) != worker);
                 o.wants.iter_mut().for_each(|want| want.way = Way::Waiting);

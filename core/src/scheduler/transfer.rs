@@ -4,6 +4,7 @@
 //! serves few at once, so what many want spreads as a tree. Where peers cannot reach each other, the coordinator has the
 //! value shown to it and passes it on.
 
+use super::by_worker::OfWorker;
 use super::direct::Route;
 use super::input::Edge;
 use super::object::{Copy, Show};
@@ -47,6 +48,12 @@ pub(super) enum Way {
     Given,
 }
 
+impl OfWorker for Want {
+    fn worker(&self) -> u32 {
+        self.worker
+    }
+}
+
 impl Want {
     pub(super) const fn is_coming(&self) -> bool {
         matches!(self.way, Way::Fetching(_) | Way::Given)
@@ -83,14 +90,14 @@ impl Scheduler {
         }
         self.edges[edge].wanted = true;
         let o = &mut self.objects[object];
-        if o.copies.iter().any(|copy| copy.worker == worker) {
+        if o.copies.contains(worker) {
             return;
         }
-        match o.wants.iter_mut().find(|want| want.worker == worker) {
+        match o.wants.get_mut(worker) {
             Some(want) => want.attempts += 1,
             None => {
                 self.slice.passes = self.slice.passes.saturating_sub(PASSES_PER_WANT);
-                o.wants.push(Want { worker, attempts: 1, way: Way::Waiting, handed: false });
+                o.wants.insert(Want { worker, attempts: 1, way: Way::Waiting, handed: false });
                 self.locate(object, worker);
                 self.stir_object(object);
             }
@@ -105,10 +112,10 @@ impl Scheduler {
         let Some(worker) = self.worker_at(site) else { return };
         let object = self.tasks[self.edges[edge].input].object;
         let wants = &mut self.objects[object].wants;
-        if let Some(at) = wants.iter().position(|want| want.worker == worker) {
-            wants[at].attempts -= 1;
-            if !wants[at].has_reason() {
-                wants.remove(at);
+        if let Some(want) = wants.get_mut(worker) {
+            want.attempts -= 1;
+            if !want.has_reason() {
+                wants.remove(worker);
                 self.locate(object, worker);
             }
         }
@@ -136,7 +143,7 @@ impl Scheduler {
                 self.ignored += 1;
                 continue;
             };
-            self.objects[slot].copies.push(Copy { worker, serving: 0 });
+            self.objects[slot].copies.insert(Copy { worker, serving: 0 });
             self.stir_object(slot);
         }
     }
@@ -148,8 +155,7 @@ impl Scheduler {
             self.ignored += 1;
             return;
         };
-        let Some(want) = self.objects[slot].wants.iter_mut().find(|want| want.worker == worker && want.is_coming())
-        else {
+        let Some(want) = self.objects[slot].wants.get_mut(worker).filter(|want| want.is_coming()) else {
             self.ignored += 1;
             return;
         };
@@ -160,7 +166,7 @@ impl Scheduler {
         // Somebody else may inherit it.
         want.handed = false;
         if want.attempts == 0 {
-            self.objects[slot].wants.retain(|want| want.worker != worker);
+            self.objects[slot].wants.remove(worker);
             self.locate(slot, worker);
         }
         if let Some(holder) = from.and_then(|from| self.workers.find(from.0)) {
@@ -193,9 +199,7 @@ impl Scheduler {
 
     /// A worker that had an object lacks it: its attempts that need it wait for it.
     pub(super) fn lose_copy(&mut self, object: u32, worker: u32) {
-        let before = self.objects[object].copies.len();
-        self.objects[object].copies.retain(|copy| copy.worker != worker);
-        if self.objects[object].copies.len() == before {
+        if self.objects[object].copies.remove(worker).is_none() {
             self.ignored += 1;
             return;
         }
@@ -204,7 +208,7 @@ impl Scheduler {
         self.reroute(object, id);
         let attempts = self.attempts_with(self.objects[object].task, worker);
         if attempts > 0 {
-            self.objects[object].wants.push(Want { worker, attempts, way: Way::Waiting, handed: false });
+            self.objects[object].wants.insert(Want { worker, attempts, way: Way::Waiting, handed: false });
         }
         self.locate(object, worker);
     }
@@ -251,8 +255,8 @@ impl Scheduler {
                 self.end_service(*object, holder);
             }
             let o = &mut self.objects[*object];
-            o.copies.retain(|copy| copy.worker != worker);
-            o.wants.retain(|want| want.worker != worker);
+            o.copies.remove(worker);
+            o.wants.remove(worker);
             self.unshow(*object, id);
             self.reroute(*object, id);
         }
@@ -261,15 +265,16 @@ impl Scheduler {
     }
 
     fn way_of(&self, object: u32, worker: u32) -> Option<Way> {
-        self.objects[object].wants.iter().find(|want| want.worker == worker).map(|want| want.way)
+        self.objects[object].wants.get(worker).map(|want| want.way)
     }
 
     /// What a worker waited for has come. The object's slot.
     fn end_want(&mut self, worker: u32, id: ObjectId) -> Option<u32> {
         let slot = self.find_object(id)?;
         let wants = &mut self.objects[slot].wants;
-        let at = wants.iter().position(|want| want.worker == worker && want.is_coming())?;
-        if let Way::Fetching(from) = wants.remove(at).way
+        let way = wants.get(worker).filter(|want| want.is_coming())?.way;
+        wants.remove(worker);
+        if let Way::Fetching(from) = way
             && let Some(holder) = self.workers.find(from.0)
         {
             self.end_service(slot, holder);
@@ -278,7 +283,7 @@ impl Scheduler {
     }
 
     fn end_service(&mut self, object: u32, holder: u32) {
-        if let Some(copy) = self.objects[object].copies.iter_mut().find(|copy| copy.worker == holder) {
+        if let Some(copy) = self.objects[object].copies.get_mut(holder) {
             copy.serving -= 1;
         }
     }
