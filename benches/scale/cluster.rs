@@ -65,6 +65,8 @@ struct Hand {
     /// How many inputs each lacks that lacks some.
     incoming: BTreeMap<AttemptId, u64>,
     owed: Owed,
+    /// What it has fetched and not said.
+    fetched: VecDeque<ObjectId>,
     /// What it has to say beside.
     words: VecDeque<Event>,
 }
@@ -353,7 +355,7 @@ impl Cluster {
             }
             Action::FetchObject { worker, object, .. } => {
                 let Some(hand) = self.hands.get_mut(&worker) else { return };
-                hand.words.push_back(Event::ObjectsHeld { worker, objects: vec![object] });
+                hand.fetched.push_back(object);
             }
             Action::Notify { session, notices } => {
                 let taken = self.notices.entry(session).or_default();
@@ -375,12 +377,13 @@ impl Hand {
             started: 0,
             incoming: BTreeMap::new(),
             owed: Owed::default(),
+            fetched: VecDeque::new(),
             words: VecDeque::new(),
         }
     }
 
     fn is_quiet(&self) -> bool {
-        self.held.is_empty() && self.words.is_empty()
+        self.held.is_empty() && self.fetched.is_empty() && self.words.is_empty()
     }
 
     /// Further inputs of an attempt have come.
@@ -414,6 +417,11 @@ impl Hand {
         {
             weight += weigh(&word);
             said.push(word);
+        }
+        if !self.fetched.is_empty() && weight < share {
+            let objects: Vec<ObjectId> = self.fetched.drain(..self.fetched.len().min(share - weight)).collect();
+            weight += objects.len();
+            said.push(Event::ObjectsHeld { worker, objects });
         }
         let mut reports = Vec::new();
         while self.started > 0 && reports.len() + weight < share {
@@ -459,6 +467,7 @@ fn weigh(event: &Event) -> usize {
     match event {
         Event::Requested { request, .. } => request.items(),
         Event::AttemptsEnded { reports, .. } => reports.len(),
+        Event::ObjectsHeld { objects, .. } => objects.len(),
         Event::AttemptsStarted { attempts, .. } | Event::AttemptsReturned { attempts, .. } => attempts.len(),
         _ => 1,
     }
