@@ -26,8 +26,8 @@ CHUNK_SECONDS = 0.01
 CHUNK_LEAST_SECONDS = 0.0005
 #: The next chunk has at most so many times the items of the largest one measured.
 CHUNK_GROWTH = 8
-#: Most items of a chunk that plait sizes.
-CHUNK_ITEMS = 1 << 17
+#: Most items of a chunk that plait sizes: small objects, their pickles and results then fit into a processor's cache.
+CHUNK_ITEMS = 1 << 14
 #: Bytes of the arguments, or of the results, that such a chunk should not exceed.
 CHUNK_BYTES = 1 << 20
 #: A chunk that fails as such is sent again in so many parts, until it is clear which item it was. So is what one gives
