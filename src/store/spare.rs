@@ -3,12 +3,13 @@
 //! An array that is given to many tasks comes with each of their orders, as a descriptor of the same memory. To map it
 //! afresh costs a fault for every few pages that the task reads: more than to sum it. So a mapping that nobody holds any
 //! more is kept, until the next order has what it needs: if that is the same memory, and no page of the mapping was
-//! written to (a page that was is the writer's own), it is used again.
+//! written to (a page that was is the writer's own), it is used again. Whoever writes to a page for the first time has a page
+//! fault, so none was if this process has had none since; else the system says it of each page.
 //!
 //! What this must never do: give anybody a page that somebody wrote to, or keep memory for longer than that. An executor
 //! that gets no order lets go too: see [`Store::drop_spares`](super::blob::Store::drop_spares).
 
-use super::shm::{Mapping, Snapshot};
+use super::shm::{Mapping, Snapshot, page_faults};
 use rustix::fs::fstat;
 use std::fs::File;
 use std::io;
@@ -43,10 +44,18 @@ impl Origin {
     }
 }
 
+/// What is known of a mapping that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label {
+    origin: Origin,
+    /// How many page faults this process had had when no page of it had been written to, if that is counted.
+    faults: Option<u64>,
+}
+
 /// Mappings that nobody holds.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
-    kept: Mutex<Vec<(Origin, Mapping)>>,
+    kept: Mutex<Vec<(Label, Mapping)>>,
     /// Whether there are any, to be read without the lock.
     any: AtomicBool,
 }
@@ -54,17 +63,22 @@ pub(super) struct Spares {
 impl Spares {
     /// A mapping of `origin`, which `fresh` is too: one that has been used, if there is one. It comes back here.
     pub(super) fn exchange(self: &Arc<Self>, origin: Origin, fresh: Snapshot) -> Snapshot {
-        let used = self.take(origin, fresh.len()).filter(|map| is_untouched(map).unwrap_or(false));
-        fresh.at_home(used, Arc::clone(self), origin)
+        // First: what comes while pages are looked at counts as after it.
+        let faults = page_faults();
+        let is_clean = |(label, map): &(Label, Mapping)| {
+            faults.is_some() && label.faults == faults || is_untouched(map).unwrap_or(false)
+        };
+        let used = self.take(origin, fresh.len()).filter(is_clean).map(|(_, map)| map);
+        fresh.at_home(used, Arc::clone(self), Label { origin, faults })
     }
 
     /// Nobody holds this mapping any more.
-    pub(super) fn keep(&self, origin: Origin, map: Mapping) {
+    pub(super) fn keep(&self, label: Label, map: Mapping) {
         // Never waits: in a forked child the lock may be held by a thread that is not there.
         if let Ok(mut kept) = self.kept.try_lock()
             && kept.len() < SPARES
         {
-            kept.push((origin, map));
+            kept.push((label, map));
             self.any.store(true, Ordering::Relaxed);
         }
     }
@@ -83,13 +97,13 @@ impl Spares {
         }
     }
 
-    fn take(&self, origin: Origin, length: usize) -> Option<Mapping> {
+    fn take(&self, origin: Origin, length: usize) -> Option<(Label, Mapping)> {
         let mut kept = self.lock();
-        let found = kept.iter().position(|(other, map)| *other == origin && map.len() == length)?;
-        Some(kept.swap_remove(found).1)
+        let found = kept.iter().position(|(label, map)| label.origin == origin && map.len() == length)?;
+        Some(kept.swap_remove(found))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Origin, Mapping)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Label, Mapping)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::mapping::{Mapping, Sharing};
 use crate::store::landing::Pool;
-use crate::store::spare::{Origin, Spares};
+use crate::store::spare::{Label, Spares};
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -46,7 +46,7 @@ enum Home {
     /// They are gone.
     Nowhere,
     /// To where the next order may find it.
-    Spares(Arc<Spares>, Origin),
+    Spares(Arc<Spares>, Label),
     /// To where the next large segment may land in it, as long as any may.
     Pool(Weak<Pool>),
 }
@@ -94,11 +94,11 @@ impl Snapshot {
     }
 
     /// The same as [`map`](Self::map), with a mapping that has been `used` if there is one, and that goes to `spares`.
-    pub(in crate::store) fn at_home(mut self, used: Option<Mapping>, spares: Arc<Spares>, origin: Origin) -> Self {
+    pub(in crate::store) fn at_home(mut self, used: Option<Mapping>, spares: Arc<Spares>, label: Label) -> Self {
         if used.is_some() {
             self.map = used;
         }
-        self.home = Home::Spares(spares, origin);
+        self.home = Home::Spares(spares, label);
         self
     }
 
@@ -146,7 +146,7 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         match (self.map.take(), &self.home) {
-            (Some(map), Home::Spares(spares, origin)) => spares.keep(*origin, map),
+            (Some(map), Home::Spares(spares, label)) => spares.keep(*label, map),
             (Some(map), Home::Pool(pool)) => {
                 if let Some(pool) = pool.upgrade() {
                     pool.keep(map);

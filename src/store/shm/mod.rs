@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "a mapping shared with another process is reached through a raw pointer")]
 
 mod common;
+mod faults;
 mod fill;
 mod mapping;
 mod memory;
@@ -12,6 +13,7 @@ mod page;
 mod sheet;
 
 pub(super) use common::Common;
+pub(super) use faults::page_faults;
 pub(super) use fill::{fill, write_all};
 pub(super) use mapping::Mapping;
 pub use memory::Snapshot;
