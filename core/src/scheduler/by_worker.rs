@@ -24,6 +24,10 @@ impl<T: OfWorker> ByWorker<T> {
         self.0.binary_search_by_key(&worker, T::worker)
     }
 
+    pub(super) fn is_in_order(&self) -> bool {
+        self.0.is_sorted_by_key(T::worker)
+    }
+
     pub(super) fn contains(&self, worker: u32) -> bool {
         self.find(worker).is_ok()
     }

@@ -115,6 +115,7 @@ impl Scheduler {
         let stored = self.tasks[object.task].state.is_stored();
         let nowhere = object.copies.is_empty() && !object.wants.iter().any(Want::is_coming);
         assert!(stored || nowhere, "only what is made is somewhere");
+        assert!(object.copies.is_in_order() && object.wants.is_in_order(), "by worker");
         let mut workers = BTreeSet::new();
         for copy in object.copies.iter() {
             assert!(workers.insert(copy.worker), "a worker holds an object once");

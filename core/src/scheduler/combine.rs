@@ -80,7 +80,7 @@ impl Combine {
             // Growing would copy them again and again.
             self.inputs.reserve_exact(self.ended.len());
         }
-        // The allocator sorts what was freed when it is next asked for as much. Asked once a slice, it has few to sort.
+        // An allocator may sort all that was freed when it is next asked for much. Asked once a slice, it has few to sort.
         let mut slice = Vec::with_capacity(most.min(self.ended.len()));
         slice.extend(core::iter::from_fn(|| self.ended.pop_first()).take(most));
         let before = self.inputs.len();

@@ -61,9 +61,9 @@ impl Scheduler {
             let worker = &workers[copy.worker];
             let shut = session.unreachable.get(&worker.id).is_some_and(|until| *until > *now);
             let live = worker.health == Health::Live && !shut;
-            Some((copy.serving, worker.id, worker.offer.peer.filter(|_| live)?))
+            Some(((copy.serving, copy.turn(o.task)), worker.id, worker.offer.peer.filter(|_| live)?))
         });
-        let best = open.min_by_key(|(serving, ..)| *serving);
+        let best = open.min_by_key(|(order, ..)| *order);
         let direct = key.and_then(|key| best.map(|(_, worker, at)| (key, worker, at)));
         if let Some((key, worker, _)) = direct {
             actions.push(Action::ExpectClient { worker, object: id, key });

@@ -110,7 +110,7 @@ impl Scheduler {
         let there = object.copies.iter().filter(|copy| !self.workers[copy.worker].gone);
         let best = there.min_by_key(|copy| {
             let worker = &self.workers[copy.worker];
-            (worker.health != Health::Live, worker.exchange != Exchange::Memory, copy.serving)
+            (worker.health != Health::Live, worker.exchange != Exchange::Memory, copy.serving, copy.turn(object.task))
         });
         best.map(|copy| self.workers[copy.worker].id)
     }

@@ -56,6 +56,13 @@ pub(super) struct Copy {
     pub(super) serving: u32,
 }
 
+impl Copy {
+    /// Which of equals comes first: another one for each task, so that no worker serves more than the others.
+    pub(super) const fn turn(&self, task: u32) -> u32 {
+        self.worker.wrapping_sub(task)
+    }
+}
+
 impl OfWorker for Copy {
     fn worker(&self) -> u32 {
         self.worker

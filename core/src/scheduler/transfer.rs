@@ -42,6 +42,8 @@ pub(super) enum Way {
     Waiting,
     /// It was told to fetch it from this worker.
     Fetching(WorkerId),
+    /// The same, and that one has lost it since.
+    Astray,
     /// Nobody who has it can be reached from there: it goes through here, once it has been shown.
     Relayed,
     /// It is on its way from here.
@@ -56,7 +58,7 @@ impl OfWorker for Want {
 
 impl Want {
     pub(super) const fn is_coming(&self) -> bool {
-        matches!(self.way, Way::Fetching(_) | Way::Given)
+        matches!(self.way, Way::Fetching(_) | Way::Astray | Way::Given)
     }
 
     /// Whether there is a reason for it to go on.
@@ -161,7 +163,7 @@ impl Scheduler {
         };
         let from = match core::mem::replace(&mut want.way, Way::Waiting) {
             Way::Fetching(from) => Some(from),
-            Way::Waiting | Way::Relayed | Way::Given => None,
+            Way::Waiting | Way::Astray | Way::Relayed | Way::Given => None,
         };
         // Somebody else may inherit it.
         want.handed = false;
@@ -204,6 +206,9 @@ impl Scheduler {
             return;
         }
         let id = self.workers[worker].id;
+        // It may have it again before they say what they came to.
+        let sent = self.objects[object].wants.iter_mut().filter(|want| want.way == Way::Fetching(id));
+        sent.for_each(|want| want.way = Way::Astray);
         self.unshow(object, id);
         self.reroute(object, id);
         let attempts = self.attempts_with(self.objects[object].task, worker);
@@ -309,7 +314,7 @@ impl Scheduler {
         self.route_fetchers(object, actions);
         let Self { objects, workers, now, .. } = self;
         let o = &mut objects[object];
-        let id = o.id();
+        let (id, task) = (o.id(), o.task);
         let there = o.copies.iter().any(|copy| !workers[copy.worker].gone);
         let (mut given, mut gifts) = (o.given(), Vec::new());
         for want in o.wants.iter_mut().filter(|want| want.way == Way::Waiting && !workers[want.worker].gone) {
@@ -320,7 +325,8 @@ impl Scheduler {
                 continue;
             }
             let free = o.copies.iter_mut().filter(|copy| copy.serving < limits::OBJECT_SERVES).filter(reached);
-            let best = free.min_by_key(|copy| (workers[copy.worker].health != Health::Live, copy.serving));
+            let best =
+                free.min_by_key(|copy| (workers[copy.worker].health != Health::Live, copy.serving, copy.turn(task)));
             let Some(copy) = best else {
                 if let Some(value) = o.here.as_ref().filter(|_| given < limits::OBJECT_SERVES as usize) {
                     given += 1;
