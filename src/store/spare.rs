@@ -3,8 +3,8 @@
 //! An array that is given to many tasks comes with each of their orders, as a descriptor of the same memory. To map it
 //! afresh costs a fault for every few pages that the task reads: more than to sum it. So a mapping that nobody holds any
 //! more is kept, until the next order has what it needs: if that is the same memory, and no page of the mapping was
-//! written to (a page that was is the writer's own), it is used again. Whoever writes to a page for the first time has a page
-//! fault, so none was if this process has had none since; else the system says it of each page.
+//! written to (a page that was is the writer's own), it is used again. The system says it of each page. Once it has said
+//! that none was, whoever writes to one has a page fault: as long as this process has had none since, none was.
 //!
 //! What this must never do: give anybody a page that somebody wrote to, or keep memory for longer than that. An executor
 //! that gets no order lets go too: see [`Store::drop_spares`](super::blob::Store::drop_spares).
@@ -48,7 +48,7 @@ impl Origin {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Label {
     origin: Origin,
-    /// How many page faults this process had had when no page of it had been written to, if that is counted.
+    /// How many page faults this process had had when the system last said that no page of it had been written to.
     faults: Option<u64>,
 }
 
@@ -69,6 +69,8 @@ impl Spares {
             faults.is_some() && label.faults == faults || is_untouched(map).unwrap_or(false)
         };
         let used = self.take(origin, fresh.len()).filter(is_clean).map(|(_, map)| map);
+        // Of a fresh one the system has said nothing: where all memory is locked its pages are the process's own from the start.
+        let faults = faults.filter(|_| used.is_some());
         fresh.at_home(used, Arc::clone(self), Label { origin, faults })
     }
 

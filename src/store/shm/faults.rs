@@ -1,4 +1,5 @@
-//! Page faults of this process: whoever writes to a page of a private mapping for the first time has one.
+//! Page faults of this process: it has one whenever it writes to a page of a file for the first time, where its mapping is
+//! private. What another process writes there, a debugger perhaps, is not counted.
 
 use super::mapping::Mapping;
 use std::io;
@@ -31,20 +32,27 @@ fn count() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mapping::Sharing;
     use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use std::os::fd::AsFd;
+
+    const PAGES: usize = 16;
 
     #[test]
-    fn a_first_write_to_a_page_is_seen_and_a_second_one_is_not() {
+    fn a_first_write_to_a_page_is_counted_and_a_second_one_is_not() {
         let page = rustix::param::page_size();
-        let map = Mapping::blank(16 * page).expect("mapped");
-        let write = |at: usize| {
+        let file = memfd_create("pages", MemfdFlags::CLOEXEC).expect("made");
+        ftruncate(&file, (PAGES * page) as u64).expect("as long as that");
+        let map = Mapping::new(file.as_fd(), 0, PAGES * page, Sharing::Private).expect("mapped");
+        let write = |n: usize| {
             let before = page_faults().expect("counted here");
             // SAFETY: nobody else knows of it, and it is as long as that.
-            unsafe { map.copy_in(at, &[1]) };
+            unsafe { map.copy_in(n * page, &[1]) };
             page_faults().expect("counted here") - before
         };
         // Other threads of this process have faults as well.
-        assert!((0..16).all(|n| write(n * page) > 0));
+        assert!((0..PAGES).all(|n| write(n) > 0));
         assert!((0..10_000).any(|_| write(0) == 0));
     }
 }
