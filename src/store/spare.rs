@@ -136,8 +136,9 @@ fn is_untouched(map: &Mapping) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::blob::{Keep, Store};
+    use super::super::shm::Counted;
+    use super::*;
     use bytes::Bytes;
-    use std::sync::Arc;
 
     const LENGTH: usize = 40_000_000;
 
@@ -184,6 +185,24 @@ mod tests {
             assert!(second.bytes() == segment, "written at {place}");
             assert_ne!(second.start(), at);
         }
+    }
+
+    #[test]
+    fn page_faults_count_only_once_the_system_has_said_that_a_mapping_is_clean() {
+        let (worker, _, segment) = stores();
+        let memory = worker.memory_of(&segment).expect("a blob");
+        let (descriptor, offset) = (memory.descriptor(), memory.offset());
+        let origin = Origin::of(descriptor, offset).expect("it has one");
+        let spares = Arc::new(Spares::default());
+        let fresh = || {
+            let counted = Counted::new(&Arc::default(), 1).expect("the first");
+            Snapshot::map(descriptor, offset, LENGTH, counted).expect("mapped")
+        };
+        let known = || spares.lock()[0].0.faults.is_some();
+        drop(spares.exchange(origin, fresh()));
+        assert!(!known(), "a fresh one has not been looked at");
+        drop(spares.exchange(origin, fresh()));
+        assert!(known(), "it was used again, so it has");
     }
 
     #[test]
