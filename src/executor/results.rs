@@ -1,7 +1,8 @@
 //! Endings on their way out: in batches, but never long behind a running task.
 //!
-//! A batch goes when nothing is left to do, when it is large or old, or when the flusher finds it: a thread that exists
-//! from the first time that a result stays behind a task, and needs no interpreter lock.
+//! A batch goes when nothing is left to do, when it is large or old, behind a task that took long (the next one will, too), or
+//! when the flusher finds it: a thread that exists from the first time that a result stays behind a task, and needs no
+//! interpreter lock.
 
 use crate::store::blob::Store;
 use crate::store::passing::{self, Courier, Departures};
@@ -72,10 +73,12 @@ impl Results {
     /// Adds an ending. True if the batch should be sent now.
     pub(super) fn push(self: &Arc<Self>, ended: EntryEnded, now: Instant, more_to_do: bool) -> bool {
         let mut pending = self.pending();
+        let took_long = u128::from(ended.run_micros) >= limits::FLUSH_AFTER.as_micros();
         pending.bytes += size(&ended.ending);
         pending.ended.push(ended);
         let oldest = *pending.oldest.get_or_insert(now);
-        if pending.bytes >= BATCH_BYTES || (more_to_do && now.duration_since(oldest) >= SEND_AFTER) {
+        let is_due = took_long || now.duration_since(oldest) >= SEND_AFTER;
+        if pending.bytes >= BATCH_BYTES || (more_to_do && is_due) {
             return true;
         }
         if more_to_do && pending.flusher != Flusher::Watching {

@@ -6,7 +6,7 @@ use crate::store::passing::{self, Courier, Departures, Reserve, send_shared};
 use crate::store::shm::{Interrupt, WorkerPage};
 use bytes::Bytes;
 use plait_core::id::{AttemptId, FunctionId, FunctionKey, SessionId};
-use plait_core::limits::PASSED_BYTES;
+use plait_core::limits::{FLUSH_AFTER, PASSED_BYTES};
 use plait_core::outcome::{Ending, Outcome};
 use plait_core::protocol::frame::{Cargo, Decoder, Encoder, Fed};
 use plait_core::protocol::message::executor::{EntryEnded, ExecutorOrder, FromExecutor, ToExecutor};
@@ -171,14 +171,25 @@ fn what_was_taken_back_is_passed_over() {
 fn a_result_does_not_wait_behind_a_long_task() {
     let (mut worker, mut channel) = connect();
     worker.give([0, 1]);
+    let before = Instant::now();
     assert_eq!(next(&mut channel).entry, 0);
-    let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
+    assert!(!channel.finish(before, Ending::Skipped, Left::Nothing), "it took no time");
     let long = channel.take().expect("it was read with the first");
     assert_eq!(entries(&worker.hear_ended(1)), [0], "while the second one runs");
     assert_eq!(long.entry, 1);
     let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
     channel.flush();
     assert_eq!(entries(&worker.hear_ended(1)), [1]);
+}
+
+#[test]
+fn the_result_of_a_long_task_goes_at_once() {
+    let (mut worker, mut channel) = connect();
+    worker.give([0, 1]);
+    assert_eq!(next(&mut channel).entry, 0);
+    assert!(channel.finish(Instant::now() + FLUSH_AFTER, Ending::Skipped, Left::Nothing), "it asks to be sent");
+    channel.flush();
+    assert_eq!(entries(&worker.hear_ended(1)), [0], "before the second one has begun");
 }
 
 #[test]
