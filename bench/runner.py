@@ -90,7 +90,7 @@ class Taking:
     def take(self, pairs: int) -> list[Row]:
         """Take so many pairs beside each peer."""
         for turn in range(pairs):
-            for group in groups([peer for peer in self.rows if peer not in self.failures]):
+            for group in groups(self.case.ours, [peer for peer in self.rows if peer not in self.failures]):
                 self.take_group(group if turn % 2 == 0 else group[::-1])
         for peer, rows in self.rows.items():
             for row in rows:
@@ -98,12 +98,12 @@ class Taking:
         return [row for rows in self.rows.values() for row in rows]
 
     def take_group(self, group: list[str]) -> None:
-        """Take two peers with plait between them, so that it is the neighbour of both."""
-        values = {name: self.take_one(name) for name in (*group[:1], self.case.ours, *group[1:]) if name}
+        """Take plait and its neighbours, one after the other."""
+        values = {name: self.take_one(name) for name in group if name}
         ours = values[self.case.ours]
         for peer in group:
             theirs = values.get(peer)
-            for n, row in enumerate(self.rows[peer]):
+            for n, row in enumerate(self.rows.get(peer, ())):
                 row.pairs.append((ours[n] if ours else None, theirs[n] if theirs else None))
 
     def take_one(self, name: str) -> Values | None:
@@ -119,6 +119,6 @@ class Taking:
         return values
 
 
-def groups(peers: list[str]) -> list[list[str]]:
-    """Peers by twos."""
-    return [peers[n : n + 2] for n in range(0, len(peers), 2)]
+def groups(ours: str, peers: list[str]) -> list[list[str]]:
+    """Peers by twos with ours between them, so that it is the neighbour of both."""
+    return [[*peers[n : n + 1], ours, *peers[n + 1 : n + 2]] for n in range(0, len(peers), 2)]

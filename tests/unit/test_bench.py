@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from bench import readme, record, table
 from bench.aims import shortfalls
+from bench.cases.case import Case, Figure, Values
 from bench.record import Place, Record, Row, Spread
-from bench.runner import groups
+from bench.runner import Taking, groups
 from bench.systems import PLAIT, POOL, PROCESS_POOL
 
 PLACE = Place("a machine", "3.11.7", "abcdef0", "2026-01-01", 3, {PLAIT: "0.1.0", POOL: "", PROCESS_POOL: ""})
@@ -61,7 +62,21 @@ def test_a_readme_without_the_markers_is_refused():
 
 
 def test_peers_go_by_twos_with_plait_between_them():
-    assert groups(["a", "b", "c"]) == [["a", "b"], ["c"]]
+    assert groups("ours", ["a", "b", "c"]) == [["a", "ours", "b"], ["c", "ours"]]
+
+
+def test_who_is_first_is_last_in_the_next_pair(monkeypatch: pytest.MonkeyPatch):
+    taken: list[str] = []
+
+    def measure(_case: Case, system: str, _size: str) -> Values:
+        taken.append(system)
+        return (1.0,)
+
+    monkeypatch.setattr("bench.runner.measure", measure)
+    case = Case("a case", lambda _name, _size: (1.0,), (Figure("s"),), (POOL,))
+    rows = Taking(case, [POOL], "small", lambda _line: None).take(3)
+    assert taken == [POOL, PLAIT, PLAIT, POOL, POOL, PLAIT]
+    assert [row.pairs for row in rows] == [[(1.0, 1.0)] * 3]
 
 
 def test_the_readme_says_what_the_kept_record_says():
