@@ -61,12 +61,14 @@ struct Out {
     store: Arc<Store>,
     /// The memory of large segments that the encoder passes.
     departures: Departures,
+    /// Something could not be sent: the worker would wait for it for ever.
+    broken: bool,
 }
 
 impl Results {
     pub(super) fn new(socket: Arc<OwnedFd>, courier: Arc<Courier>, store: Arc<Store>) -> Arc<Self> {
-        let out = Out { socket, courier, encoder: Encoder::new(), store, departures: Departures::default() };
-        let out = Mutex::new(out);
+        let (encoder, departures) = (Encoder::new(), Departures::default());
+        let out = Mutex::new(Out { socket, courier, encoder, store, departures, broken: false });
         Arc::new(Self { pending: Mutex::default(), stays_behind: Condvar::new(), out })
     }
 
@@ -88,6 +90,9 @@ impl Results {
     }
 
     /// Sends what is pending, in order.
+    ///
+    /// # Errors
+    /// If that cannot be sent, or something before it could not.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut out = lock(&self.out);
         let ended = {
@@ -95,7 +100,7 @@ impl Results {
             (pending.bytes, pending.oldest) = (0, None);
             std::mem::take(&mut pending.ended)
         };
-        if ended.is_empty() { Ok(()) } else { out.send(FromExecutor::Ended(ended)) }
+        if ended.is_empty() && !out.broken { Ok(()) } else { out.send(FromExecutor::Ended(ended)) }
     }
 
     /// Sends a message by itself.
@@ -150,7 +155,13 @@ fn run(results: &Results) {
 
 impl Out {
     fn send(&mut self, message: FromExecutor) -> io::Result<()> {
-        let Self { socket, courier, encoder, store, departures } = self;
+        let sent = if self.broken { Err(io::ErrorKind::BrokenPipe.into()) } else { self.try_send(message) };
+        self.broken = sent.is_err();
+        sent
+    }
+
+    fn try_send(&mut self, message: FromExecutor) -> io::Result<()> {
+        let Self { socket, courier, encoder, store, departures, .. } = self;
         let before = departures.count();
         let mut pass = |segment: &Bytes| departures.add(store.memory_of(segment)?);
         let encoded = encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before));

@@ -193,6 +193,19 @@ fn the_result_of_a_long_task_goes_at_once() {
 }
 
 #[test]
+fn a_result_that_could_not_be_sent_is_the_end_of_the_channel() {
+    let (mut worker, mut channel) = connect();
+    worker.give([0, 1]);
+    worker.socket.shutdown(std::net::Shutdown::Read).expect("it still can say what it wants");
+    for entry in [0, 1] {
+        assert_eq!(next(&mut channel).entry, entry);
+        let _ = channel.finish(Instant::now(), Ending::Skipped, Left::Nothing);
+        channel.flush();
+    }
+    assert!(matches!(channel.wait(), Next::End), "the worker would wait for it for ever");
+}
+
+#[test]
 fn an_order_begins_when_all_its_inputs_are_there() {
     let (mut worker, mut channel) = connect();
     worker.page.offer(3, (0, 0));

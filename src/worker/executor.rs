@@ -128,8 +128,19 @@ impl Executor {
         if out.blocked.is_some() {
             return Written::Settled;
         }
-        out.blocked = out.write(self.socket.get_ref(), &self.courier);
+        self.write(&mut out);
         if out.blocked.is_some() { Written::Blocked } else { Written::Settled }
+    }
+
+    /// Writes what the sockets take. An executor that cannot be told all that it was to do is of no use any more.
+    fn write(&self, out: &mut Out) {
+        match out.write(self.socket.get_ref(), &self.courier) {
+            Ok(blocked) => out.blocked = blocked,
+            Err(_) => {
+                out.blocked = None;
+                self.kill();
+            }
+        }
     }
 
     /// Waits for room and writes what was kept, until nothing is left.
@@ -142,8 +153,7 @@ impl Executor {
             let Ok(socket) = watched(Arc::clone(socket), Interest::WRITABLE) else { return self.kill() };
             while self.blocked() == Some(full) {
                 let Ok(mut ready) = socket.writable().await else { return };
-                let mut out = lock(&self.out);
-                out.blocked = out.write(self.socket.get_ref(), &self.courier);
+                self.write(&mut lock(&self.out));
                 ready.clear_ready();
             }
         }
@@ -222,8 +232,8 @@ impl Out {
         encoder.message_passing(message, &mut pass).inspect_err(|_| departures.truncate(before))
     }
 
-    /// Writes what the sockets take. Says which is full if something is left.
-    fn write(&mut self, socket: &OwnedFd, courier: &Courier) -> Option<Full> {
+    /// Writes what the sockets take. Says which is full if something is left. After an error nothing is.
+    fn write(&mut self, socket: &OwnedFd, courier: &Courier) -> Result<Option<Full>, Errno> {
         let Self { encoder, departures, .. } = self;
         while !encoder.is_empty() {
             let cargo = encoder.cargo();
@@ -236,21 +246,21 @@ impl Out {
             };
             match (sent, cargo) {
                 (Ok(()) | Err(Errno::INTR), _) => {}
-                (Err(Errno::AGAIN), Cargo::Bytes(_)) => return Some(Full::Socket),
-                (Err(Errno::AGAIN), Cargo::Descriptors(_)) => return Some(Full::Courier),
+                (Err(Errno::AGAIN), Cargo::Bytes(_)) => return Ok(Some(Full::Socket)),
+                (Err(Errno::AGAIN), Cargo::Descriptors(_)) => return Ok(Some(Full::Courier)),
                 // Too many are on the way already.
                 (Err(Errno::TOOMANYREFS), Cargo::Descriptors(count)) => {
                     encoder.unpass(count);
                     departures.forget(count);
                 }
-                // It hung up: its end is on the way.
-                (Err(_), _) => {
+                (Err(error), _) => {
                     encoder.discard();
                     departures.truncate(0);
+                    return Err(error);
                 }
             }
         }
-        None
+        Ok(None)
     }
 }
 

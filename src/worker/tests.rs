@@ -110,6 +110,20 @@ fn an_executor_without_a_channel_is_of_no_use() {
 }
 
 #[test]
+fn an_executor_that_cannot_be_told_what_to_do_is_of_no_use() {
+    run(async {
+        // What comes with the first byte is closed: nothing can be passed to it, though its channel is open.
+        let mut supervisor = supervise(&format!("head -c 1 >/dev/null; {} exec sleep 1000", say(FromExecutor::Ready)));
+        let mut said = Vec::new();
+        supervisor.listen(&mut said, 100).await;
+        assert!(matches!(said[..], [(X, Said::Ready)]));
+        let body = Bytes::from(vec![7; PASSED_BYTES]);
+        supervisor.send(X, ToExecutor::Define { function: FunctionKey::default(), body: body.into() });
+        assert_eq!(death(&mut supervisor).await.exit, Exit::Signal(9));
+    });
+}
+
+#[test]
 fn an_executor_that_refers_to_what_it_has_not_sent_is_not_believed() {
     run(async {
         let ended = |value: Value| {
