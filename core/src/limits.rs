@@ -227,6 +227,8 @@ pub const STEP_SLICE: usize = 4_096;
 pub const ARRIVALS: usize = 64;
 /// How long a goodbye may take until a connection is closed without it.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long what reads or writes a disk is waited for at the end.
+pub const DISK_FAREWELL: Duration = Duration::from_secs(1);
 /// How long running work may go on after SIGTERM to a worker.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between the polite and the final signal to an executor.

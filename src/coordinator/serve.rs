@@ -10,7 +10,6 @@ use plait_core::limits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -93,8 +92,7 @@ pub fn serve(
     on_ready: impl FnOnce(JoinLines),
     shutdown: &CancellationToken,
 ) -> Result<(), ServeError> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
+    crate::shutdown::runtime()?.block_on(async {
         let config = Config::new(World::Open);
         let port = Port::open(listen, &config, &Store::new()).await?;
         on_ready(port.lines.clone());
