@@ -140,6 +140,8 @@ pub const LINEAGE_TASKS: u64 = 1 << 20;
 
 /// Objects on disk lie in files of about this many bytes, holes included: far below what any file system allows.
 pub const SPILL_FILE_BYTES: u64 = 256 << 30;
+/// The same where a file can have no holes: all of it is given back at once, when nothing lies in it any more.
+pub const SPILL_FILE_BYTES_WITHOUT_HOLES: u64 = 1 << 30;
 /// Objects that are written or read at once: enough to keep a disk at work.
 pub const SPILL_AT_ONCE: usize = 2;
 /// A disk that did not take an object is left alone this long: what fills it may be gone by then.

@@ -1,7 +1,8 @@
 //! Objects on disk, where memory is short.
 //!
 //! They lie one behind the other in few files that have no name, so that nothing is left of them however this process ends,
-//! and nobody else can open them. What is not needed any more is given back to the file system, as holes.
+//! and nobody else can open them. What is not needed any more is given back to the file system, as holes; where there can be
+//! none, with all else that lies in its file.
 //! Everything here waits for the disk: it is called on threads that may.
 //!
 //! What this must never do: give anybody bytes that are not those that were written. Their hash stays in memory.
@@ -9,7 +10,7 @@
 use super::blob::{Store, zeroed};
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
-use plait_core::limits::{PASSED_BYTES, SPILL_FILE_BYTES};
+use plait_core::limits::{PASSED_BYTES, SPILL_FILE_BYTES, SPILL_FILE_BYTES_WITHOUT_HOLES};
 use plait_core::value::Value;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fstatvfs, open};
 use rustix::io::Errno;
@@ -18,7 +19,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So much is written or read between two looks at whether it is still wanted, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
@@ -60,6 +61,8 @@ struct Slab {
     folder: PathBuf,
     /// Where the next object begins.
     end: Mutex<u64>,
+    /// Its file system does not take back parts of it.
+    is_solid: AtomicBool,
 }
 
 /// An object on disk. Its place there is taken until it is [given back](Self::free), or all of them are gone.
@@ -117,11 +120,15 @@ impl Folder {
     /// The file that has room.
     fn slab(&self) -> io::Result<Arc<Slab>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody comes to hold it but through here.
+        if let Some(empty) = current.as_ref().filter(|slab| Arc::strong_count(slab) == 1) {
+            empty.clear();
+        }
         if let Some(slab) = current.as_ref().filter(|slab| slab.has_room()) {
             return Ok(Arc::clone(slab));
         }
         let (file, folder) = (nameless(&self.path)?, self.path.clone());
-        let slab = Arc::new(Slab { file, folder, end: Mutex::new(0) });
+        let slab = Arc::new(Slab { file, folder, end: Mutex::new(0), is_solid: AtomicBool::new(false) });
         *current = Some(Arc::clone(&slab));
         Ok(slab)
     }
@@ -133,11 +140,24 @@ impl Slab {
     }
 
     fn has_room(&self) -> bool {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) < SPILL_FILE_BYTES
+        let is_solid = self.is_solid.load(Ordering::Relaxed);
+        *self.end() < if is_solid { SPILL_FILE_BYTES_WITHOUT_HOLES } else { SPILL_FILE_BYTES }
+    }
+
+    fn end(&self) -> MutexGuard<'_, u64> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins anew: nothing lies in it.
+    fn clear(&self) {
+        let mut end = self.end();
+        if *end > 0 && self.file.set_len(0).is_ok() {
+            *end = 0;
+        }
     }
 
     fn reserve(&self, bytes: u64) -> u64 {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end();
         let offset = *end;
         // Holes are whole pages.
         *end = offset.saturating_add(bytes).next_multiple_of(rustix::param::page_size() as u64);
@@ -214,8 +234,10 @@ impl Spilled {
         if pages == 0 {
             return; // Its place is the next one's.
         }
-        // A file system without holes gives it back with the file.
-        let _ = fallocate(&self.slab.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, self.offset, pages);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if fallocate(&self.slab.file, hole, self.offset, pages).is_err() {
+            self.slab.is_solid.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -255,7 +277,8 @@ impl Folder {
     /// What its file takes, in the system's blocks.
     pub(crate) fn blocks(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;
-        self.slab().and_then(|slab| slab.file.metadata()).expect("a file").blocks()
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().expect("something was written").file.metadata().expect("a file").blocks()
     }
 }
 
@@ -286,6 +309,33 @@ mod tests {
         spilled.into_iter().for_each(Spilled::free);
         assert!(folder.blocks() < full / 10, "its place is given back");
         assert_eq!(read, value(1), "which nobody sees who has read it");
+    }
+
+    #[test]
+    fn a_file_in_which_nothing_lies_begins_anew() {
+        let folder = Folder::new(std::env::temp_dir());
+        let write = || folder.write(&value(1), &WANTED).expect("written");
+        let (first, second) = (write(), write());
+        let size = || first.slab.file.metadata().expect("a file").len();
+        let (both, offset) = (size(), second.offset);
+        second.free();
+        let third = write();
+        assert!(third.offset > offset && size() > both, "what lies in it stays where it is");
+        let file = first.slab.file.try_clone().expect("the same");
+        drop((first, third));
+        assert_eq!(write().offset, 0);
+        assert!(file.metadata().expect("a file").len() < both, "without holes, too, its place is given back");
+    }
+
+    #[test]
+    fn files_are_smaller_where_there_can_be_no_holes() {
+        let folder = Folder::new(std::env::temp_dir());
+        let spilled = folder.write(&value(1), &WANTED).expect("written");
+        spilled.slab.reserve(SPILL_FILE_BYTES_WITHOUT_HOLES);
+        let next = || folder.slab().expect("one with room");
+        assert!(Arc::ptr_eq(&next(), &spilled.slab));
+        spilled.slab.is_solid.store(true, Ordering::Relaxed);
+        assert!(!Arc::ptr_eq(&next(), &spilled.slab));
     }
 
     #[test]
