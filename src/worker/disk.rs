@@ -28,6 +28,8 @@ pub(super) struct Disk {
     /// What is at work, by the number of its job: with which object, and how to stop it.
     at_work: BTreeMap<u64, (Option<ObjectId>, Arc<AtomicBool>)>,
     jobs: u64,
+    /// The last job that a coordinator which is gone may have asked for.
+    asked_before: u64,
     tasks: JoinSet<(u64, Outcome)>,
 }
 
@@ -85,6 +87,7 @@ impl Disk {
             waiting: VecDeque::new(),
             at_work: BTreeMap::new(),
             jobs: 0,
+            asked_before: 0,
             tasks: JoinSet::new(),
         }
     }
@@ -129,13 +132,24 @@ impl Disk {
         self.begin();
     }
 
+    /// The coordinator that asked to see objects is gone, and hears of none.
+    pub(super) fn forget_coordinator(&mut self) {
+        self.waiting.retain(|(_, job)| !matches!(job, Job::Show(_, Viewer::Coordinator)));
+        self.asked_before = self.jobs;
+    }
+
     /// Waits for the next that is done. Cancel-safe.
     pub(super) async fn done(&mut self) -> Done {
         loop {
             let Some(joined) = self.tasks.join_next().await else { return pending().await };
             let (number, outcome) = joined.expect("no job panics, and none is aborted");
             let (object, unwanted) = self.at_work.remove(&number).expect("it was at work");
-            let done = object.and_then(|object| self.news(object, outcome, unwanted.load(Ordering::Relaxed)));
+            let is_unwanted = match outcome {
+                Outcome::Shown(Viewer::Coordinator, _) => number <= self.asked_before,
+                Outcome::Shown(Viewer::Guest(_), _) => false,
+                _ => unwanted.load(Ordering::Relaxed),
+            };
+            let done = object.and_then(|object| self.news(object, outcome, is_unwanted));
             self.begin();
             if let Some(done) = done {
                 return done;
@@ -156,8 +170,8 @@ impl Disk {
             }
             (Outcome::Written(Err(error)), false) => Some(Done::Written(object, Err(error))),
             (Outcome::Restored(value), false) => Some(Done::Restored(object, value)),
-            (Outcome::Shown(viewer, value), _) => Some(Done::Shown(object, viewer, value)),
-            (Outcome::Written(Err(_)) | Outcome::Restored(_), true) | (Outcome::Freed, _) => None,
+            (Outcome::Shown(viewer, value), false) => Some(Done::Shown(object, viewer, value)),
+            (Outcome::Written(Err(_)) | Outcome::Restored(_) | Outcome::Shown(..), true) | (Outcome::Freed, _) => None,
         }
     }
 
@@ -274,6 +288,28 @@ mod tests {
             disk.forget(&[OBJECT]);
             freed(&mut disk, full).await;
             assert!(disk.copies.is_empty());
+        };
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") });
+    }
+
+    #[test]
+    fn what_a_coordinator_asked_to_see_is_not_shown_to_the_next() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().expect("a runtime");
+        let value = |byte| Value::from_segments(vec![Bytes::from(vec![byte; 1 << 20])]);
+        let test = async {
+            let mut disk = Disk::new(&SpillDir::Folder(std::env::temp_dir()), Store::new());
+            disk.write(OBJECT, value(1));
+            assert!(matches!(disk.done().await, Done::Written(OBJECT, Ok(()))));
+            for _ in 0..=SPILL_AT_ONCE {
+                disk.show(OBJECT, Viewer::Coordinator).expect("it is on disk");
+            }
+            disk.forget(&[OBJECT]);
+            disk.forget_coordinator();
+            disk.write(OBJECT, value(2));
+            assert!(matches!(disk.done().await, Done::Written(OBJECT, Ok(()))), "nothing is heard of the others");
+            disk.show(OBJECT, Viewer::Coordinator).expect("it is on disk");
+            assert!(matches!(disk.done().await, Done::Shown(OBJECT, _, Ok(shown)) if shown == value(2)));
         };
         runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") });
     }

@@ -149,27 +149,32 @@ impl Driver {
     }
 
     fn on_heard(&mut self, heard: Heard) {
-        for message in self.heard.drain(..) {
+        let mut messages = std::mem::take(&mut self.heard);
+        for message in messages.drain(..) {
             match translate::meaning(message) {
                 Meaning::Event(event) => self.events.push(event),
                 Meaning::Guest(key, pass) => self.transfers.expect(key, pass),
                 Meaning::Fenced => {
-                    self.transfers.forget_guests();
-                    self.events.push(Event::LinkLost);
+                    self.on_link_lost();
                     self.uplink.abandon();
                 }
                 Meaning::Goodbye => self.exit = Some(WorkerExit::Ended),
             }
         }
+        self.heard = messages;
         match heard {
             // The coordinator's first message opens it.
             Heard::Messages | Heard::Joined => {}
-            Heard::Lost => {
-                self.transfers.forget_guests();
-                self.events.push(Event::LinkLost);
-            }
+            Heard::Lost => self.on_link_lost(),
             Heard::Gone(exit) => self.exit = Some(exit),
         }
+    }
+
+    /// The next coordinator may give other objects the same names.
+    fn on_link_lost(&mut self) {
+        self.transfers.forget_guests();
+        self.disk.forget_coordinator();
+        self.events.push(Event::LinkLost);
     }
 
     fn on_said(&mut self) {
