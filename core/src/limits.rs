@@ -79,6 +79,9 @@ pub const SESSION_FUNCTIONS: u64 = 1 << 18;
 /// The same at the most; beyond it a session ends. What a client that obeys has on the way is far less: each function
 /// costs more than [`MESSAGE_COST_BYTES`] of what may wait at the client and on the connection.
 pub const SESSION_FUNCTIONS_MOST: u64 = 1 << 20;
+/// Different sets of options that one session has, all of which are kept until it ends: more than anybody needs who does not label
+/// each task by itself.
+pub const SESSION_OPTIONS: usize = 1 << 20;
 /// Most inputs of one task that the client names one by one: as many fit into one message ([`MESSAGE_PARTS`]). The coordinator
 /// ties a task to them in slices of a step.
 pub const TASK_INPUTS: usize = 1 << 20;

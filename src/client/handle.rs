@@ -55,8 +55,10 @@ impl Handle {
     }
 
     /// Makes options known; equal ones get the same id.
-    #[must_use]
-    pub fn define_options(&self, options: Options) -> OptionsId {
+    ///
+    /// # Errors
+    /// If there are more sets of them than a session may have.
+    pub fn define_options(&self, options: Options) -> Result<OptionsId, SubmitError> {
         self.0.outgoing.define_options(options)
     }
 

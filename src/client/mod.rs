@@ -95,6 +95,9 @@ pub enum SubmitError {
     /// This session has given out every number that a function may have.
     #[error("this session has no number left for another function")]
     Exhausted,
+    /// This session has as many sets of options as the coordinator keeps.
+    #[error("this session has no room for another set of options")]
+    TooManyOptions,
     /// The coordinator would not take it: its link would be cut, and it sent again for ever.
     #[error("{size} bytes are more than the {limit} that the coordinator takes at once")]
     TooLarge {

@@ -188,16 +188,18 @@ impl Outgoing {
     }
 
     /// Adds options, unless equal ones are known.
-    pub(super) fn define_options(&self, options: Options) -> OptionsId {
+    pub(super) fn define_options(&self, options: Options) -> Result<OptionsId, SubmitError> {
         let mut queue = self.lock();
         if let Some(id) = queue.options.get(&options) {
-            return *id;
+            return Ok(*id);
         }
-        let id = OptionsId(u32::try_from(queue.options.len()).expect("fewer sets of options than ids"));
+        let number = queue.options.len();
+        let id = u32::try_from(number).ok().filter(|_| number < limits::SESSION_OPTIONS);
+        let id = OptionsId(id.ok_or(SubmitError::TooManyOptions)?);
         queue.options.insert(options.clone(), id);
         queue.push(Request::DefineOptions { id, options });
         self.ring(queue, Alertness::Asleep);
-        id
+        Ok(id)
     }
 
     /// Says how many pieces a run has.
@@ -514,8 +516,20 @@ mod tests {
     fn equal_options_have_one_id() {
         let outgoing = Outgoing::default();
         let other = Options { retries: 1, ..Options::default() };
-        let ids = [Options::default(), other, Options::default()].map(|options| outgoing.define_options(options).0);
-        assert_eq!((ids, taken(&outgoing).requests.len()), ([0, 1, 0], 2));
+        let ids = [Options::default(), other, Options::default()].map(|options| outgoing.define_options(options));
+        assert_eq!(ids, [Ok(OptionsId(0)), Ok(OptionsId(1)), Ok(OptionsId(0))]);
+        assert_eq!(taken(&outgoing).requests.len(), 2);
+    }
+
+    #[test]
+    fn more_options_than_a_coordinator_keeps_are_refused() {
+        let outgoing = Outgoing::default();
+        let labelled = |n: usize| Options { label: n.to_string().into(), ..Options::default() };
+        let known = (0..limits::SESSION_OPTIONS).map(|n| (labelled(n), OptionsId(0)));
+        outgoing.lock().options.extend(known);
+        assert_eq!(outgoing.define_options(labelled(limits::SESSION_OPTIONS)), Err(SubmitError::TooManyOptions));
+        assert_eq!(outgoing.define_options(labelled(7)), Ok(OptionsId(0)), "equal ones are known");
+        assert!(taken(&outgoing).is_empty());
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl Session {
         let named = resources.into_iter().map(|(name, amount)| (name.into_boxed_str(), Amount(amount)));
         let request = Resources::new(cpus, named);
         let options = Options { request, retries, crash_limit, priority, label: label.into_boxed_str() };
-        Ok(self.0.own(py)?.define_options(options).0)
+        let id = self.0.own(py)?.define_options(options).map_err(|error| submit_error(py, error))?;
+        Ok(id.0)
     }
 
     /// What submits plain calls with these options: see `Submitter`.

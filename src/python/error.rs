@@ -5,6 +5,7 @@ use crate::coordinator::ServeError;
 use crate::embedded::StartError;
 use crate::net::dial::DialError;
 use crate::net::join::JoinError;
+use plait_core::limits;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -24,6 +25,11 @@ pub(super) fn submit_error(py: Python<'_>, error: SubmitError) -> PyErr {
         SubmitError::Full => PyRuntimeError::new_err("no more tasks are admitted for now"),
         SubmitError::Exhausted => {
             PyRuntimeError::new_err("this client has pickled four billion functions: make a new one")
+        }
+        SubmitError::TooManyOptions => {
+            let most = limits::SESSION_OPTIONS;
+            let message = format!("this client has used {most} different sets of options: give tasks the same labels");
+            PyRuntimeError::new_err(message)
         }
     }
 }

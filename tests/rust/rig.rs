@@ -314,7 +314,7 @@ pub(crate) fn task(args: impl AsRef<[u8]>) -> NewTask {
 /// Defines what [`task`] names.
 pub(crate) fn define(client: &Handle) {
     assert_eq!(client.define_function(None, Value::empty()), Ok(FunctionId(0)));
-    assert_eq!(client.define_options(Options::default()), OptionsId(0));
+    assert_eq!(client.define_options(Options::default()), Ok(OptionsId(0)));
 }
 
 /// Waits for a task's end and takes it.

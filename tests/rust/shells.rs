@@ -366,7 +366,7 @@ fn what_no_worker_can_ever_run_is_told_where_none_can_come() {
     let client = rig.client();
     define(&client);
     let options = Options { request: Resources::cpus(2), ..Options::default() };
-    let options = client.define_options(options);
+    let options = client.define_options(options).expect("few of them");
     let outcome = take(&client, submit(&client, NewTask { options, ..task("x") })).outcome.unwrap();
     let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
     assert!(matches!(*failure, Failure::Unschedulable { .. }), "{failure:?}");

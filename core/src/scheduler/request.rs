@@ -18,8 +18,6 @@ use alloc::vec::Vec;
 
 /// Ids of options are dense; a client may run ahead of itself by this much, not more.
 const ID_GAP: usize = 1_024;
-/// Sets of options of one session.
-const DEFINITIONS: usize = 1 << 20;
 
 /// The client broke the rules.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +262,7 @@ pub(super) struct Work {
 }
 
 fn definition<T>(table: &mut Vec<Option<T>>, at: usize) -> Result<&mut Option<T>, Misbehaved> {
-    if at >= table.len() + ID_GAP || at >= DEFINITIONS {
+    if at >= table.len() + ID_GAP || at >= limits::SESSION_OPTIONS {
         return Err(Misbehaved);
     }
     if at >= table.len() {

@@ -204,8 +204,9 @@ impl Memory {
 
     /// There was no memory for what was to be read. True if that has been so for too long.
     pub(super) fn refused(&mut self, now: Time) -> bool {
+        // What was begun before a pause says no more than that there is one.
+        self.refusals += u32::from(self.scarce.is_none());
         self.scarce = Some(now + limits::MEMORY_PAUSE);
-        self.refusals += 1;
         let too_long = self.refusals > limits::MEMORY_REFUSALS;
         if too_long {
             self.refusals = 0;
