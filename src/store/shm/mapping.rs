@@ -6,6 +6,7 @@
 use super::fill::LARGE_PAGE;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use std::ffi::c_void;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -49,8 +50,8 @@ impl Mapping {
         let ahead = (offset as usize).wrapping_sub(room.address()) % LARGE_PAGE;
         let start = room.start.as_ptr().wrapping_add(ahead);
         // SAFETY: what is replaced lies within `room`, which is `LARGE_PAGE` longer and of which nobody knows.
-        let start = unsafe { mmap(start.cast(), length, access, flags | MapFlags::FIXED, file, offset) }?;
-        Ok(room.keep(Self::at(start, length)))
+        let mapped = unsafe { mmap(start.cast(), length, access, flags | MapFlags::FIXED, file, offset) };
+        room.replaced_by(mapped, length)
     }
 
     /// Maps memory that is nobody's yet and all zeros: large pages where the kernel has some, each there once it is written to.
@@ -59,12 +60,12 @@ impl Mapping {
         let start = room.start.as_ptr().wrapping_add(room.address().wrapping_neg() % LARGE_PAGE);
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
         // SAFETY: what is replaced lies within `room`, which is `LARGE_PAGE` longer and of which nobody knows.
-        let start = unsafe { mmap_anonymous(start.cast(), length, access, flags | MapFlags::FIXED) }?;
-        let map = room.keep(Self::at(start, length));
+        let mapped = unsafe { mmap_anonymous(start.cast(), length, access, flags | MapFlags::FIXED) };
+        let map = room.replaced_by(mapped, length)?;
         // What does not fill a large page stays on small ones.
         let whole = length - length % LARGE_PAGE;
         // SAFETY: the range is mapped. Whatever the kernel makes of the advice, its bytes stay what they are.
-        let _ = unsafe { madvise(start, whole, Advice::LinuxHugepage) };
+        let _ = unsafe { madvise(map.start.as_ptr().cast(), whole, Advice::LinuxHugepage) };
         Ok(map)
     }
 
@@ -75,8 +76,20 @@ impl Mapping {
         Ok(Self::at(unsafe { mmap_anonymous(null_mut(), length, ProtFlags::empty(), flags) }?, length))
     }
 
-    fn at(start: *mut std::ffi::c_void, length: usize) -> Self {
+    fn at(start: *mut c_void, length: usize) -> Self {
         Self { start: NonNull::new(start.cast()).expect("nothing is mapped at 0"), length }
+    }
+
+    /// What was mapped in here, and nothing else.
+    fn replaced_by(self, mapped: rustix::io::Result<*mut c_void>, length: usize) -> io::Result<Self> {
+        match mapped {
+            Ok(start) => Ok(self.keep(Self::at(start, length))),
+            Err(error) => {
+                // Kernels before 6.12 may have left nothing there, and somebody else may have come since.
+                std::mem::forget(self);
+                Err(error.into())
+            }
+        }
     }
 
     /// Gives back all but `part`, which has replaced something in here.

@@ -22,10 +22,12 @@ pub(in crate::store) fn seal(memory: BorrowedFd<'_>) -> io::Result<()> {
 /// Whether memory is unchangeable, has at least `length` bytes, and all of them are there: what lies in holes would be
 /// taken from whoever reads it.
 pub(in crate::store) fn is_sealed(memory: BorrowedFd<'_>, length: u64) -> io::Result<bool> {
+    // First: until it is sealed, a hole may be made where memory was seen.
+    let is_frozen = fcntl_get_seals(memory)?.contains(FROZEN);
     let stat = fstat(memory)?;
     let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
     let whole = length <= size && size <= blocks.saturating_mul(BLOCK_BYTES);
-    Ok(whole && fcntl_get_seals(memory)?.contains(FROZEN))
+    Ok(whole && is_frozen)
 }
 
 /// A part of sealed memory, mapped privately, so that writes to it stay here; or memory that never was anybody else's.
