@@ -125,17 +125,27 @@ class Interrupts:
         """Whether the worker asked the task at hand to stop."""
         return self._channel is not None and self._channel.cancelled
 
-    def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+    def _on_interrupt(self, _signum: int, frame: FrameType | None) -> None:
         channel = self._channel
         if channel is None or (meant := channel.interrupted()) == STALE:
             return
         if meant == MEANT:
             channel.cancelled = True
         if channel.inside:
+            channel.broken = channel.broken or _is_importing(frame)
             raise KeyboardInterrupt
 
 
 _interrupts = Interrupts()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module would be left half made: few of them can be imported again."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _serve(channel: ExecutorChannel) -> None:
@@ -171,7 +181,7 @@ def _serve(channel: ExecutorChannel) -> None:
         if channel.changed:
             surroundings.restore()
         if not finish(ending, data):
-            _end_forked(ending)
+            _end(ending)
         channel.cancelled = False
         order = args = inputs = data = None
 
@@ -611,7 +621,7 @@ def _flush() -> None:
             pass  # closed, replaced, or nobody reads it: not ours to report
 
 
-def _end_forked(ending: int) -> None:
-    """End a process that a task forked and that came out of the task's function: only its parent is an executor."""
+def _end(ending: int) -> None:
+    """End a process that a task forked and that came out of the task's function, or one that is of no use any more."""
     _flush()
     os._exit(0 if ending == RETURNED else 1)

@@ -97,6 +97,9 @@ class ExecutorChannel:
     changed: bool
     """Whether a task has changed its surroundings: then `run` leaves its end to Python."""
 
+    broken: bool
+    """Whether an import was interrupted: this process ends with the order at hand."""
+
     def run(self) -> tuple[Any, ...] | None:
         """Run the plain orders among those at hand; return what is left to Python, or None if nothing is at hand.
 
@@ -127,7 +130,7 @@ class ExecutorChannel:
         """
 
     def finish(self, ending: int, segments: SupportsBuffer | Sequence[SupportsBuffer]) -> bool:
-        """End the order at hand; False in a process that the task forked.
+        """End the order at hand; False in a process that must end: a broken one, or one that the task forked.
 
         Args:
             ending: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.

@@ -31,7 +31,7 @@ from plait._serialize import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import EllipsisType
 
     from plait._core import Core
@@ -139,10 +139,13 @@ def run_reduced(
     """Return what the results fold to, in order; nothing folds to `initial`."""
     with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
         started = None if initial is ... else dump_value(initial, "initial")
-        try:
-            opened = core.session.open_reduce(merge.number, started, options.errors, _finish(core, options))
-        except SerializationError as refused:
-            raise refusal(refused, "initial") from None
+
+        def opened(finish: int) -> tuple[int, Ticket]:
+            try:
+                return core.session.open_reduce(merge.number, started, options.errors, finish)
+            except SerializationError as refused:
+                raise refusal(refused, "initial") from None
+
         value = _Run(core, entry, merge, options, opened, iterables, meter).go()
     if value is not _NOTHING:
         return value
@@ -161,7 +164,10 @@ def run_combined(
 ) -> Any:
     """Return what `combine` makes of the list of all results."""
     with Meter(progress, size_of(iterables), _label(options, entry)) as meter:
-        opened = core.session.open_combine(combine.number, options.errors, _finish(core, options))
+
+        def opened(finish: int) -> tuple[int, Ticket]:
+            return core.session.open_combine(combine.number, options.errors, finish)
+
         return _Run(core, entry, None, options, opened, iterables, meter).go()
 
 
@@ -178,7 +184,7 @@ class _Run:
         called: Known,
         merge: Known | None,
         options: Options,
-        opened: tuple[int, Ticket],
+        opened: Callable[[int], tuple[int, Ticket]],
         iterables: tuple[Iterable[Any], ...],
         meter: Meter,
     ) -> None:
@@ -188,7 +194,6 @@ class _Run:
         self.merge = merge
         self.options = options
         self.number = core.define_options(options)
-        self.run, self.ticket = opened
         self.source: Iterable[Any] = iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False)
         self.meter = meter
         self.sizer = Sizer(size_of(iterables))
@@ -198,6 +203,8 @@ class _Run:
         self.ends: deque[int] = deque()
         #: What was over when costs were last learnt from it.
         self.learnt = (0, 0, 0.0, 0)
+        # Last: a run that is opened and not sealed is pending until its ticket is dropped.
+        self.run, self.ticket = opened(_finish(core, options))
 
     def go(self) -> Any:
         """Send the pieces, wait for the end."""

@@ -331,7 +331,7 @@ impl Session {
         let handle = self.0.own(py)?;
         let opened = handle.open_run(finish, errors_from(errors)?, OptionsId(options));
         let (run, result) = opened.map_err(|error| submit_error(py, error))?;
-        Ok((run.0, Ticket::new(handle.clone(), result, Retention::Delivery)))
+        Ok((run.0, Ticket::of_run(handle.clone(), result)))
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) struct ExecutorChannel {
     inside: AtomicBool,
     cancelled: AtomicBool,
     changed: AtomicBool,
+    broken: AtomicBool,
 }
 
 struct Inner {
@@ -72,8 +73,8 @@ impl ExecutorChannel {
             functions: [FunctionKey::default(); 2],
             attempt: AttemptId::default(),
         };
-        let [inside, cancelled, changed] = [const { AtomicBool::new(false) }; 3];
-        Ok(Self { inner: Mutex::new(inner), page, store, pid: getpid(), inside, cancelled, changed })
+        let [inside, cancelled, changed, broken] = [const { AtomicBool::new(false) }; 4];
+        Ok(Self { inner: Mutex::new(inner), page, store, pid: getpid(), inside, cancelled, changed, broken })
     }
 
     /// Runs the simple orders among those at hand. Returns what it cannot finish, or None once nothing is at hand.
@@ -160,6 +161,18 @@ impl ExecutorChannel {
         self.changed.store(changed, Relaxed);
     }
 
+    /// Whether an import was interrupted: what it left half made would fail every later task. This process ends with the
+    /// order at hand.
+    #[getter]
+    fn broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    #[setter]
+    fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Relaxed);
+    }
+
     /// The pickled function of the order at hand: which is 0 for its own, 1 for the one that merges.
     fn body<'py>(&self, py: Python<'py>, which: usize) -> PyResult<Bound<'py, PyList>> {
         let mut inner = self.inner();
@@ -184,7 +197,8 @@ impl ExecutorChannel {
         Ok(Claims::new(Arc::clone(&self.page), entry, rest.unbind()))
     }
 
-    /// Ends the order at hand. False in a process that was forked by the task: it is no executor and must end.
+    /// Ends the order at hand. False in a process that must end: a broken one, or one that was forked by the task and is
+    /// no executor.
     ///
     /// Endings: 0 returned, 1 raised and worth a retry, 2 raised and not, 3 skipped, 4 cancelled.
     fn finish(&self, py: Python<'_>, ending: u8, segments: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -200,6 +214,10 @@ impl ExecutorChannel {
             _ => return Err(PyValueError::new_err("an ending is a number from 0 to 4")),
         };
         self.end(py, now, ending, left);
+        if self.broken.load(Relaxed) {
+            py.detach(|| self.inner().channel.flush());
+            return Ok(false);
+        }
         Ok(true)
     }
 
@@ -233,7 +251,7 @@ impl ExecutorChannel {
 
     /// Ends the order at hand with a plain value. False if there is more to it.
     fn end_plain(&self, py: Python<'_>, stream: pickle::Stream<'_, '_>) -> bool {
-        if self.changed.load(Relaxed) {
+        if self.changed.load(Relaxed) || self.broken.load(Relaxed) {
             return false;
         }
         let now = Instant::now();

@@ -31,6 +31,8 @@ pub(super) struct Hold {
     handle: Native<Handle>,
     task: Seq,
     retention: Retention,
+    /// Whether what it stands for is of no use to anybody else.
+    is_run: bool,
     end: Mutex<End>,
 }
 
@@ -48,7 +50,7 @@ enum End {
 impl Hold {
     /// A hold on `task`.
     pub(super) fn new(handle: Handle, task: Seq, retention: Retention) -> Self {
-        Self { handle: Native::new(handle), task, retention, end: Mutex::new(End::Ahead) }
+        Self { handle: Native::new(handle), task, retention, is_run: false, end: Mutex::new(End::Ahead) }
     }
 
     /// The task's number in its session.
@@ -249,6 +251,13 @@ impl Ticket {
         Self(Hold::new(handle, task, retention))
     }
 
+    /// A ticket for the result of a run. The run is stopped if it is dropped before that: it may never be sealed.
+    pub(super) fn of_run(handle: Handle, result: Seq) -> Self {
+        let mut hold = Hold::new(handle, result, Retention::Delivery);
+        hold.is_run = true;
+        Self(hold)
+    }
+
     /// The task's number in its session.
     pub(super) const fn seq(&self) -> Seq {
         self.0.seq()
@@ -302,6 +311,9 @@ impl Drop for Hold {
         // What is kept until delivery needs no release once it was delivered.
         let settled = self.retention == Retention::Delivery && !self.is_ahead();
         if let Some(handle) = self.handle.get().filter(|_| !settled) {
+            if self.is_run {
+                handle.cancel(&[self.task], Cancel::Running);
+            }
             handle.release(self.task);
         }
     }

@@ -100,3 +100,27 @@ def test_a_cancel_while_a_function_is_unpickled_spares_its_later_calls(tmp_path)
         eventually(begun.exists, "it is being unpickled")
         assert first.cancel(running=True)
         assert [client.submit(tasks.Slow(str(begun))).result(60) for _ in range(3)] == [1, 1, 1]
+
+
+def test_an_import_that_was_interrupted_fails_no_later_task(client, tmp_path):
+    package = tmp_path / "half_made"
+    package.mkdir()
+    (package / "part.py").write_text("__all__ = ['VALUE']\nVALUE = 7\n")
+    # A second import would find `part` imported, and not know it here.
+    wait = "import os, time\nopen(f'{__path__[0]}/begun', 'w').close()\n"
+    wait += "while not os.path.exists(f'{__path__[0]}/gate'): time.sleep(0.01)\n"
+    (package / "__init__.py").write_text(f"from .part import *\n{wait}NAMES = part.__all__\n")
+
+    def use(folder):
+        import importlib
+        import sys
+
+        sys.path.insert(0, folder)
+        return importlib.import_module("half_made").VALUE
+
+    first = client.submit(use, str(tmp_path))
+    eventually((package / "begun").exists, "it imports")
+    behind = [client.submit(use, str(tmp_path)) for _ in range(4)]
+    assert first.cancel(running=True)
+    (package / "gate").touch()
+    assert [future.result(60) for future in behind] == [7, 7, 7, 7]

@@ -244,6 +244,21 @@ def test_an_input_that_raises_ends_the_run(client):
         client.run(tasks.same, items(), combine=list)
 
 
+@pytest.mark.parametrize("finish", [{"reduce": operator.add}, {"combine": sum}])
+def test_a_run_that_cannot_begin_leaves_nothing_pending(client, finish):
+    with pytest.raises(TypeError, match="not iterable"):
+        client.run(pow, [1, 2], 5, **finish)
+    assert client.run(pow, [1, 2], [5, 5], **finish) == 33
+
+
+def test_a_run_of_which_nobody_holds_the_result_is_stopped(client):
+    core, entry = client._core, client._functions.find(sum)
+    number, ticket = core.session.open_combine(entry.number, "raise", client._option_number)
+    assert (ticket.state(), core.session.wait_idle(0.0)) == ("pending", False)
+    del ticket
+    assert core.session.wait_idle(60), f"run {number} would never be sealed"
+
+
 def test_large_items_and_their_outcomes_are_not_copied_into_the_stream(client):
     numpy = pytest.importorskip("numpy")
     arrays = [numpy.full(300_000, n) for n in range(6)]
