@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from plait._future import Future
     from plait._native import Session
 
+#: How long those are waited for, all together, who hold what is to be announced, in seconds.
+_PATIENCE_SECONDS = 0.05
+#: Who holds it for so long, in seconds, was interrupted and never lets go.
+_HELD_SECONDS = 2.0
 #: An empty answer that came faster than this, in seconds, did not wait: the session has ended.
 _AT_ONCE_SECONDS = 0.01
 
@@ -29,11 +33,13 @@ class Dispatcher:
         session: Whose tasks they are.
     """
 
-    __slots__ = ("_lock", "_thread", "_watched", "session")
+    __slots__ = ("_held", "_lock", "_thread", "_watched", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._watched: dict[int, Future[Any]] = {}
+        #: What is over and could not be announced yet, and since when.
+        self._held: dict[int, float] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # a signal handler or a `__del__` may use futures in the midst of it
 
@@ -65,7 +71,7 @@ class Dispatcher:
             over = self.session.next_watched()
             now = time.monotonic()
             ended = not over and now - before < _AT_ONCE_SECONDS
-            self._announce(self._all_over() if ended else over)
+            self._announce([*self._held, *(self._all_over() if ended else over)])
             last = now if over else last
             with self._lock:
                 if not self._watched and (ended or now - last > _config.DISPATCHER_IDLE_SECONDS):
@@ -73,15 +79,30 @@ class Dispatcher:
                     return
 
     def _announce(self, over: list[int]) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
         for number in over:
             with self._lock:
                 future = self._watched.pop(number, None)
             try:
-                if future is not None:
-                    future._announce(_call)
+                if future is None:
+                    self._held.pop(number, None)
+                elif not self._announce_one(number, future, end):
+                    with self._lock:
+                        self._watched[number] = future
             except BaseException:  # noqa: BLE001 - whatever a user's object does here, other futures are told
                 LOGGER.exception("exception announcing the end of a plait task")
             del future
+
+    def _announce_one(self, number: int, future: Future[Any], end: float) -> bool:
+        """Announce the end of a future, or say that it must wait until others let go of it."""
+        now = time.monotonic()
+        since = self._held.pop(number, now)
+        if now - since > _HELD_SECONDS:
+            future._announce_anyway(_call)
+        elif not future._announce_within(max(0.0, end - now), _call):
+            self._held[number] = since
+            return False
+        return True
 
     def _all_over(self) -> list[int]:
         """Once the session has ended, every future is over; a pause, should one not be."""

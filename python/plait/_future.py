@@ -239,16 +239,18 @@ class Future(FutureBase, StandardFuture[T]):
         if self._end is None:
             self._whereabouts()  # raises in a forked child, where nobody would ever announce anything
         shared = self._shared
-        if shared is not None:
-            return shared
-        end = self._settle(0.0) if self._end is None and self.done() else self._end
-        with _lock:
-            if (made := self._made()) is not None:
-                return made
-            state = PENDING if end is None else CANCELLED_AND_NOTIFIED if end is CANCELLED else FINISHED
-            shared = self._shared = _Shared(state)
-        if end is None and not self._owner.dispatcher.watch(self):
-            self._announce()
+        if shared is None:
+            end = self._settle(0.0) if self._end is None and self.done() else self._end
+            with _lock:
+                shared = self._made()
+                if shared is None:
+                    state = PENDING if end is None else CANCELLED_AND_NOTIFIED if end is CANCELLED else FINISHED
+                    shared = self._shared = _Shared(state)
+        # Perhaps whoever made it was interrupted here: another time does no harm.
+        if not shared.watched:
+            if shared.state == PENDING and not self._owner.dispatcher.watch(self):
+                self._announce()
+            shared.watched = True
         return shared
 
     def _made(self) -> _Shared | None:
@@ -257,34 +259,56 @@ class Future(FutureBase, StandardFuture[T]):
 
     def _announce(self, call: Callable[[Callable[[Any], object], Future[Any]], None] = _call) -> None:
         """Tell waiters and callbacks that the task is over; once. `call` calls a callback."""
+        self._announce_within(-1.0, call)
+
+    def _announce_within(self, seconds: float, call: Callable[[Callable[[Any], object], Future[Any]], None]) -> bool:
+        """Announce it once nobody holds the condition; False if somebody does for so long."""
         shared = self._shared
         if shared is None:
-            return
-        cancelled = self.cancelled()
-        failed = self._end is not None and self._end[0] is not None
-        with shared.condition:
-            if shared.state in _DONE:
-                return
-            shared.state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
-            for waiter in shared.waiters:
-                if cancelled:
-                    waiter.add_cancelled(self)
-                elif failed:
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
+            return True
+        if not shared.condition.acquire(timeout=seconds):
+            return False
+        try:
+            callbacks = self._tell(shared)
             shared.condition.notify_all()
-            callbacks, shared.callbacks = shared.callbacks, []
+        finally:
+            shared.condition.release()
         for callback in callbacks:
             call(callback, self)
+        return True
+
+    def _announce_anyway(self, call: Callable[[Callable[[Any], object], Future[Any]], None]) -> None:
+        """Announce it although somebody holds the condition: a thread that was interrupted and never lets go."""
+        if (shared := self._shared) is not None:
+            for callback in self._tell(shared):
+                call(callback, self)
+
+    def _tell(self, shared: _Shared) -> list[Callable[[Any], object]]:
+        """Tell the waiters; returns the callbacks that are to be called."""
+        if shared.state in _DONE:
+            return []
+        cancelled = self.cancelled()
+        failed = self._end is not None and self._end[0] is not None
+        shared.state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
+        for waiter in shared.waiters:
+            if cancelled:
+                waiter.add_cancelled(self)
+            elif failed:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+        callbacks, shared.callbacks = shared.callbacks, []
+        return callbacks
 
 
 class _Shared:
     """What a future has that other threads watch."""
 
-    __slots__ = ("callbacks", "condition", "state", "waiters")
+    __slots__ = ("callbacks", "condition", "state", "waiters", "watched")
 
     def __init__(self, state: str) -> None:
+        #: Whether the end will be announced, or is here.
+        self.watched = False
         self.condition = threading.Condition()
         self.waiters: list[Any] = []
         self.callbacks: list[Callable[[Any], object]] = []

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import pickle
+import signal
 import threading
 from functools import partial
 
@@ -13,6 +14,8 @@ import pytest
 
 import plait
 from embedded import tasks
+from plait import _dispatch
+from plait._dispatch import Dispatcher
 from rig import eventually
 
 THOUSAND = 1_000
@@ -128,6 +131,36 @@ def test_a_failing_callback_spares_the_others(client, tmp_path, caplog):
     gate.touch()
     eventually(lambda: ran, "the second callback ran")
     assert "exception calling callback" in caplog.text
+
+
+@pytest.mark.parametrize("held_seconds", [0.0, 3600.0])
+def test_a_wait_that_was_interrupted_holds_up_no_other_future(client, tmp_path, monkeypatch, held_seconds):
+    monkeypatch.setattr(_dispatch, "_HELD_SECONDS", held_seconds)
+    gate = tmp_path / "gate"
+    held, other = (client.submit(tasks.until, str(gate)) for _ in range(2))
+    told: list[plait.Future] = []
+    held.add_done_callback(told.append)
+    other.add_done_callback(told.append)
+    # As `concurrent.futures.wait` leaves it behind if Ctrl-C strikes while it collects what it will wait for.
+    held._condition.acquire()
+    gate.touch()
+    eventually(lambda: other in told, "it is announced")
+    if held_seconds:
+        assert held.result(60) is None and told == [other], "somebody still looks at it"
+        held._condition.release()
+    eventually(lambda: held in told, "it is announced in the end")
+    assert concurrent.futures.wait([held, other], 60).done == {held, other}
+
+
+def test_a_future_that_was_about_to_be_watched_when_ctrl_c_came_can_be_waited_for(client, tmp_path, monkeypatch):
+    gate = tmp_path / "gate"
+    future = client.submit(tasks.until, str(gate))
+    with monkeypatch.context() as patch:
+        patch.setattr(Dispatcher, "watch", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            concurrent.futures.wait([future], 0.0)
+    gate.touch()
+    assert concurrent.futures.wait([future], 60).done == {future}
 
 
 def test_the_dispatcher_exists_only_while_it_is_needed(client):
