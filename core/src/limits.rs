@@ -72,6 +72,10 @@ pub const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(50);
 /// Reports that wait for credit, in bytes of credit; beyond it a worker begins nothing new.
 pub const REPORTS_WAITING_BYTES: u64 = CONNECTION_CREDIT_BYTES;
 
+/// Values of released tasks that a session's client is told of together, in bytes with what each takes of a message: some hundred
+/// small ones, so that a message for them costs little beside the tasks; one that is large is not kept.
+pub const UNAWAITED_BYTES: u64 = 16 << 10;
+
 /// Most pending tasks of one session; then `submit` waits.
 pub const SESSION_TASKS: u64 = 5_000_000;
 /// Functions that one session holds before `submit` waits: its client may name them, or a pending task calls them.

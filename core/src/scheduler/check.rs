@@ -353,6 +353,7 @@ impl Scheduler {
         assert!(session.answers.is_empty(), "answers leave with their step");
         assert!(session.divided.is_empty(), "what has become of chunks is told in the step");
         assert!(session.ended.is_empty() && session.started.is_empty(), "news leave with their step");
+        assert!(!session.unawaited_are_due(), "nor is what nobody waits for kept for ever");
         session.outbox.check();
         self.check_acquaintances(session);
         let timers = self.timers.iter().filter(|(_, timer)| *timer == Timer::DropSession(session.id)).count();

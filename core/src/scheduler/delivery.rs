@@ -1,6 +1,7 @@
 //! What clients hear: outcomes, starts and progress, gathered over a step and sent as credit allows.
 
-use super::session::Link;
+use super::session::{Link, Session};
+use super::task::compact;
 use super::{Action, Scheduler};
 use crate::id::RunId;
 use crate::limits;
@@ -9,6 +10,48 @@ use alloc::vec::Vec;
 
 /// Requests after which an acknowledgement is worth a message, whatever they cost.
 const REQUESTS_PER_ACKNOWLEDGEMENT: u64 = 64;
+
+/// Values of tasks that were released, so that nobody can ask for them: their client only counts that they are over, and to be
+/// told of each as it ends would cost both processes as much as the task. They go along with the next end that somebody may
+/// wait for, and go by themselves once they are many, or once all is over that the client asked for.
+#[derive(Debug, Default)]
+pub(super) struct Unawaited {
+    ended: Vec<Delivery>,
+    bytes: u64,
+}
+
+impl Unawaited {
+    fn push(&mut self, delivery: Delivery) {
+        self.bytes += delivery.bytes();
+        self.ended.push(delivery);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ended.is_empty()
+    }
+
+    const fn are_many(&self) -> bool {
+        self.bytes >= limits::UNAWAITED_BYTES
+    }
+}
+
+impl Session {
+    /// What it is told now of tasks that are over.
+    fn take_ended(&mut self) -> Vec<Delivery> {
+        let ended = core::mem::take(&mut self.ended);
+        if self.unawaited.is_empty() || (ended.is_empty() && !self.unawaited_are_due()) {
+            return ended;
+        }
+        let mut all = core::mem::take(&mut self.unawaited).ended;
+        all.extend(ended);
+        all
+    }
+
+    /// Whether ends that nobody waits for have waited for others long enough.
+    pub(super) const fn unawaited_are_due(&self) -> bool {
+        !self.unawaited.is_empty() && (self.pending == 0 || self.unawaited.are_many())
+    }
+}
 
 impl Scheduler {
     /// Has a client told what a task came to, and who the worker was if it does not know.
@@ -25,7 +68,13 @@ impl Scheduler {
             let name = self.workers[worker].offer.name.clone();
             session.outbox.push(Notice::WorkerNamed { worker: id, name }, 0);
         }
-        session.ended.push(Delivery { seq: task.id.seq, outcome, story });
+        let awaited = !task.released || !outcome.is_value() || outcome.stored().is_some();
+        let seq = task.id.seq;
+        if awaited {
+            session.ended.push(Delivery { seq, outcome, story });
+        } else {
+            session.unawaited.push(Delivery { seq, outcome: compact(outcome), story });
+        }
     }
 
     /// Tells every session that something happened to what it should know.
@@ -70,7 +119,7 @@ impl Scheduler {
                 }
             }
         }
-        let mut ended = core::mem::take(&mut session.ended).into_iter().peekable();
+        let mut ended = session.take_ended().into_iter().peekable();
         while ended.peek().is_some() {
             let (mut batch, mut weight) = (Vec::with_capacity(ended.len().min(limits::BATCH_ITEMS)), 0);
             while let Some(delivery) = ended.peek()

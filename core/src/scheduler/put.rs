@@ -68,6 +68,7 @@ impl Scheduler {
             dependents_total: 0,
             object: NONE,
             role: Role::Put(Retention::Release),
+            released: false,
             trouble: None,
             state: State::Done(outcome),
             args: Value::empty(),

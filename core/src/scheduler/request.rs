@@ -165,6 +165,7 @@ impl Scheduler {
             dependents_total: 0,
             object: NONE,
             role,
+            released: false,
             trouble: None,
             state: State::Waiting { missing: NONE },
             args,
@@ -218,9 +219,11 @@ impl Scheduler {
             self.ignored += 1;
             return;
         };
-        match &mut self.tasks[slot].role {
+        let task = &mut self.tasks[slot];
+        match &mut task.role {
             Role::Plain(retention) | Role::Put(retention) | Role::Result { retention, .. } => {
                 *retention = Retention::Delivery;
+                task.released = true;
             }
             Role::Piece { .. } | Role::Fold { .. } | Role::Made | Role::Past => self.ignored += 1,
         }

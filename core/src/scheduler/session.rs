@@ -1,5 +1,6 @@
 //! Sessions: who is connected, what each has asked for, and what it still has to hear.
 
+use super::delivery::Unawaited;
 use super::function::Functions;
 use super::index::SeqIndex;
 use super::intake::Intake;
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) outbox: Outbox<Notice>,
     /// What it is told at the end of this step.
     pub(super) ended: Vec<Delivery>,
+    /// What it is told later.
+    pub(super) unawaited: Unawaited,
     pub(super) started: Vec<Seq>,
     /// Its chunks of which others got the end, and what has become of that.
     pub(super) divided: Vec<(Seq, Vec<(u32, Seq)>)>,
@@ -97,6 +100,7 @@ impl Session {
             owed: Owed::default(),
             outbox: Outbox::new(Credit::default()),
             ended: Vec::new(),
+            unawaited: Unawaited::default(),
             started: Vec::new(),
             divided: Vec::new(),
             answers: Vec::new(),
@@ -138,6 +142,7 @@ impl Session {
         (self.ended, self.started) = (Vec::new(), Vec::new());
         (self.answers, self.progress) = (Vec::new(), Vec::new());
         self.divided = Vec::new();
+        self.unawaited = Unawaited::default();
     }
 }
 

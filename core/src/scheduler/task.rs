@@ -42,6 +42,8 @@ pub(super) struct Task {
     /// Its place among the objects, once its value has been with a worker.
     pub(super) object: u32,
     pub(super) role: Role,
+    /// Its client has let go of it: nobody can ask any more what it comes to.
+    pub(super) released: bool,
     pub(super) trouble: Option<Box<Trouble>>,
     pub(super) state: State,
     /// Empty once it is over.
