@@ -429,10 +429,9 @@ def _contiguous(buffer: Any) -> memoryview:
 
 
 def _cloud_dumps(value: Any, buffer_callback: Callable[[Any], Any] | None) -> bytes:
-    import cloudpickle
+    from plait import _by_value
 
-    stream: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=buffer_callback)
-    return stream
+    return _by_value.dumps(value, buffer_callback)
 
 
 def _plain_by_reference(value: Any) -> bytes | None:

@@ -49,3 +49,35 @@ def test_many_lambdas_are_held_nowhere_once_they_are_over(tmp_path: Path, monkey
         counts = [client.submit(count_functions) for _ in range(20)]
         bound = _config.FUNCTIONS_RECENT + 1
         assert max(future.result() for future in counts) <= bound, "so do the executors"
+
+
+def test_what_comes_back_leaves_the_classes_of_the_program_as_they_are(client: plait.Client) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(MAIN, names)
+    account, slot, broke = names["Account"], names["Slot"], names["Broke"]
+    results = [client.submit(names["load"]), client.submit(names["use"], client.submit(names["make"]))]
+    made, failed = client.submit(names["make"]), client.submit(names["fail"])
+    assert [future.exception(60) is None for future in results] == [True, True]
+    account.seen = broke.seen = 4
+    names["RATE"] = 2
+    assert type(results[0].result(60)) is account and results[0].result(60).interest() == 2
+    assert isinstance(failed.exception(60), broke)
+    assert (account.seen, broke.seen) == (4, 4)
+    assert type(made.result(60)) is slot and made.result(60).a == 1 and results[1].result(60) == 1
+
+
+MAIN = """
+RATE = 1
+class Account:
+    seen = 0
+    def interest(self): return RATE
+class Slot:
+    __slots__ = ("a",)
+    def __init__(self): self.a = 1
+class Broke(Exception):
+    seen = 0
+def load(): return Account()
+def make(): return Slot()
+def use(slot): return slot.a
+def fail(): raise Broke
+"""

@@ -1,0 +1,132 @@
+"""A class that comes back leaves the one that was sent as it is; one that is made again is like it."""
+
+from __future__ import annotations
+
+import enum
+import gc
+import io
+from typing import Any
+
+import pytest
+
+from plait import _by_value, _context
+from plait import _serialize as serialize
+
+ACCOUNT = """
+RATE = 1
+class Account:
+    seen = 0
+    def interest(self):
+        return RATE
+class Broke(Exception):
+    seen = 0
+"""
+
+
+def main_module(code: str) -> dict[str, Any]:
+    """Run code as a main program would."""
+    names: dict = {"__name__": "__main__"}
+    exec(code, names)
+    return names
+
+
+def test_a_class_that_comes_back_leaves_what_was_sent_as_it_is():
+    names = main_module(ACCOUNT)
+    account = names["Account"]
+    segments = serialize.dump_value(account())
+    names["RATE"], account.seen, account.interest.unit = 2, 4, "euro"
+    method = account.interest
+    returned = serialize.load_value(segments)
+    assert type(returned) is account
+    assert (returned.interest(), account.seen, account.interest) == (2, 4, method)
+
+
+def test_so_does_one_of_a_function_and_one_of_an_exception():
+    class Local:
+        seen = 0
+
+    broke = main_module(ACCOUNT)["Broke"]
+    segments, error = serialize.dump_value(Local()), serialize.dump_error(broke(3))
+    Local.seen = broke.seen = 4
+    assert type(serialize.load_value(segments)) is Local
+    assert isinstance(serialize.load_error(error), broke)
+    assert (Local.seen, broke.seen) == (4, 4)
+
+
+def test_an_executor_takes_a_class_as_it_was_changed(monkeypatch):
+    account = main_module(ACCOUNT)["Account"]
+    segments = serialize.dump_value(account())
+    account.seen = 4
+    monkeypatch.setattr(_context, "_inside", True)
+    assert type(serialize.load_value(segments)) is account
+    assert account.seen == 0
+
+
+def carried(build, *args) -> list:
+    """Pickle what a function makes, and forget its class: here it is unpickled as in another process."""
+    segments = serialize.dump_value(build(*args))
+    gc.collect()
+    assert not _by_value._sent
+    return segments
+
+
+@pytest.fixture(autouse=True)
+def nothing_sent():
+    """What earlier tests have sent is gone, or not looked at."""
+    _by_value._sent.clear()
+
+
+def test_a_class_of_another_process_is_made_whole():
+    made = serialize.load_value(carried(lambda: main_module(ACCOUNT)["Account"]()))
+    assert (made.seen, made.interest()) == (0, 1)
+
+
+@pytest.mark.parametrize("slots", ["('a',)", "'a'", "{'a': 'what it is'}", "('a', '__weakref__')"])
+def test_slots_are_made_again(slots):
+    code = f"class Slot:\n    __slots__ = {slots}\n    def __init__(self):\n        self.a = 1\n"
+    made = serialize.load_value(carried(lambda: main_module(code)["Slot"]()))
+    assert made.a == 1 and not hasattr(made, "__dict__")
+    again = serialize.load_value(serialize.dump_value(made))
+    assert type(again) is type(made) and again.a == 1
+
+
+def test_private_slots_and_those_of_a_base_are_made_again():
+    code = """
+class Base:
+    __slots__ = ("__a",)
+    def __init__(self):
+        self.__a = 1
+    def a(self):
+        return self.__a
+class Derived(Base):
+    __slots__ = ("b",)
+    def __init__(self):
+        super().__init__()
+        self.b = 2
+"""
+    made = serialize.load_value(carried(lambda: main_module(code)["Derived"]()))
+    assert (made.a(), made.b) == (1, 2) and not hasattr(made, "__dict__")
+
+
+def test_an_enum_is_made_whole_and_left_as_it_is():
+    code = "import enum\nclass Colour(enum.Enum):\n    RED = 1\n    def shade(self):\n        return 0\n"
+    made = serialize.load_value(carried(lambda: main_module(code)["Colour"].RED))
+    colour: Any = type(made)
+    assert issubclass(colour, enum.Enum) and (made.value, made.shade()) == (1, 0)
+    segments = serialize.dump_value(made)
+    colour.shade = lambda self: 7
+    assert serialize.load_value(segments) is made
+    assert made.shade() == 7
+
+
+def test_what_cloudpickle_alone_has_pickled_can_be_read():
+    import cloudpickle
+
+    account = main_module(ACCOUNT)["Account"]
+    assert type(serialize.load_value([cloudpickle.dumps(account(), 5)])) is account
+
+
+@pytest.mark.parametrize("form", ["name", (dict, ()), (dict, (), None, None, None)])
+def test_a_cloudpickle_of_another_form_is_left_to_itself(monkeypatch, form):
+    monkeypatch.setattr(_by_value, "_reduce", lambda _self, _obj: form)
+    assert _by_value._Pickler(io.BytesIO()).reducer_override(Exception) is form
