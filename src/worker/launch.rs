@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The variable that tells an executor its `sys.path`, one entry a line; the executor removes it at once.
@@ -47,6 +47,11 @@ impl Launch {
         let mut args = flags;
         args.extend(["-P", "-c", PROGRAM].map(OsString::from));
         Self { program, args, environment: environment(std::env::vars_os(), path) }
+    }
+
+    /// What is run.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Starts an executor that serves `cpus` slots, with `channel` as its standard input: a process group of its own,

@@ -150,7 +150,8 @@ fn text(tail: &[u8]) -> String {
     text
 }
 
-async fn write_all(sink: &impl AsFd, mut bytes: &[u8]) {
+/// Writes what there is room for, now or in a while.
+pub(super) async fn write_all(sink: &impl AsFd, mut bytes: &[u8]) {
     let mut retries = 0;
     while !bytes.is_empty() && retries < RETRIES {
         let piece = &bytes[..bytes.len().min(PIECE_BYTES)];

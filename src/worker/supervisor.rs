@@ -5,10 +5,12 @@ use super::ear::attend;
 use super::executor::{Executor, Means, Written};
 use super::launch::Launch;
 use super::process::end_orphans;
+use super::stderr;
 use crate::store::blob::Store;
 use crate::store::passing::Reserve;
 use plait_core::id::ExecutorId;
-use plait_core::outcome::Death;
+use plait_core::limits::SPAWN_FAILURES;
+use plait_core::outcome::{Death, Exit};
 use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecutor};
 use plait_core::worker::{Entry, Signal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +61,10 @@ pub(crate) struct Supervisor {
     /// Where the executors' stderr goes, if anywhere.
     stderr: Option<Arc<OwnedFd>>,
     executors: BTreeMap<ExecutorId, Arc<Executor>>,
+    /// Those that were not ready yet.
+    starting: BTreeSet<ExecutorId>,
+    /// Executors in a row that came to nothing before they were ready.
+    failures: u32,
     /// One that listens and one that passes stderr on for each executor, and some that wait for room.
     tasks: JoinSet<()>,
     said: mpsc::Receiver<(ExecutorId, Said)>,
@@ -75,6 +81,8 @@ impl Supervisor {
             means: Means { host, store, reserve: Reserve::new() },
             stderr: stderr.map(Arc::new),
             executors: BTreeMap::new(),
+            starting: BTreeSet::new(),
+            failures: 0,
             tasks: JoinSet::new(),
             said,
             say,
@@ -83,11 +91,40 @@ impl Supervisor {
 
     /// Starts an executor. The death signal follows the thread that does this: it must live as long as the worker.
     pub(crate) fn spawn(&mut self, id: ExecutorId, cpus: u32) -> io::Result<()> {
-        let executor = Arc::new(Executor::start(&self.launch, id, cpus, &self.means)?);
+        let started = Executor::start(&self.launch, id, cpus, &self.means);
+        let executor = Arc::new(started.inspect_err(|error| self.failed_to_start(&error.to_string()))?);
         self.tasks.spawn(executor.stderr.clone().pass_on(self.stderr.clone()));
         self.tasks.spawn(attend(Arc::clone(&executor), self.say.clone()));
         self.executors.insert(id, executor);
+        self.starting.insert(id);
         Ok(())
+    }
+
+    fn note(&mut self, id: ExecutorId, said: &Said) {
+        match said {
+            Said::Ready => {
+                self.starting.remove(&id);
+                self.failures = 0;
+            }
+            Said::Died(death) if self.starting.remove(&id) => self.failed_to_start(&match death.exit {
+                Exit::Code(code) => format!("the last one ended with code {code} before it was ready"),
+                Exit::Signal(signal) => format!("signal {signal} ended the last one before it was ready"),
+                Exit::Unknown => "the last one ended before it was ready".to_owned(),
+            }),
+            Said::Died(_) | Said::Ended(_) => {}
+        }
+    }
+
+    /// Says so where the executors' own words would go, once in a row: tasks wait, and nobody would know what for.
+    fn failed_to_start(&mut self, why: &str) {
+        self.failures += 1;
+        if self.failures == SPAWN_FAILURES {
+            let program = self.launch.program().display();
+            let line = format!("plait: tasks wait, since no executor can be started with {program}: {why}\n");
+            if let Some(sink) = self.stderr.clone() {
+                self.tasks.spawn(async move { stderr::write_all(&sink, line.as_bytes()).await });
+            }
+        }
     }
 
     /// Sends a message to an executor; one that is gone gets none.
@@ -132,7 +169,9 @@ impl Supervisor {
         while let Some(ended) = self.tasks.try_join_next() {
             debug_assert!(!ended.is_err_and(|error| error.is_panic()), "no task of the supervisor panics");
         }
+        let before = into.len();
         self.said.recv_many(into, max).await;
+        into[before..].iter().for_each(|(id, said)| self.note(*id, said));
     }
 
     /// The process ids of all executors.

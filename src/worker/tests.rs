@@ -10,7 +10,7 @@ use bytes::Bytes;
 use plait_core::id::{
     Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId,
 };
-use plait_core::limits::{LOG_TAIL_BYTES, PASSED_BYTES, WORKER_QUEUE_PER_SLOT};
+use plait_core::limits::{LOG_TAIL_BYTES, PASSED_BYTES, SPAWN_FAILURES, WORKER_QUEUE_PER_SLOT};
 use plait_core::outcome::{Death, Ending, Exit, Unfetched};
 use plait_core::peer::{Fingerprint, Peer};
 use plait_core::protocol::frame::Encoder;
@@ -21,7 +21,7 @@ use plait_core::spec::{Call, FunctionSpec, PythonVersion, Start, Tail};
 use plait_core::value::Value;
 use plait_core::worker::{Entry, Signal};
 use std::future::Future;
-
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 const X: ExecutorId = ExecutorId(1);
@@ -120,6 +120,40 @@ fn an_executor_that_cannot_be_told_what_to_do_is_of_no_use() {
         let body = Bytes::from(vec![7; PASSED_BYTES]);
         supervisor.send(X, ToExecutor::Define { function: FunctionKey::default(), body: body.into() });
         assert_eq!(death(&mut supervisor).await.exit, Exit::Signal(9));
+    });
+}
+
+#[test]
+fn it_is_said_that_no_executor_can_be_started() {
+    run(async {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let sink = || Some(writer.try_clone().expect("the same").into());
+        let nothing = super::Launch::python("/no/such/python".into(), Vec::new(), &[]);
+        let mut missing = Supervisor::new(nothing, Place::Guest, Store::new(), sink());
+        let mut failing = Supervisor::new(script("exit 3"), Place::Guest, Store::new(), sink());
+        for id in (0..2 * SPAWN_FAILURES).map(ExecutorId) {
+            assert!(missing.spawn(id, 1).is_err());
+            failing.spawn(id, 1).expect("a shell");
+            assert_eq!(death(&mut failing).await.exit, Exit::Code(3));
+            failing.bury(id);
+        }
+        drop(writer);
+        let mut reader = BufReader::new(reader);
+        let read = move || {
+            let mut lines = [String::new(), String::new()];
+            for line in &mut lines {
+                reader.read_line(line).expect("text");
+            }
+            (lines, reader)
+        };
+        let (lines, mut reader) = tokio::task::spawn_blocking(read).await.expect("two lines");
+        assert!(
+            lines.iter().all(|line| line.starts_with("plait: tasks wait, since no executor can be started with /"))
+        );
+        assert!(lines.iter().any(|line| line.ends_with("/no/such/python: No such file or directory (os error 2)\n")));
+        assert!(lines.iter().any(|line| line.ends_with("the last one ended with code 3 before it was ready\n")));
+        drop((missing, failing));
+        assert_eq!(reader.read_line(&mut String::new()).expect("its end"), 0, "it is said once");
     });
 }
 
