@@ -190,8 +190,8 @@ class Client(Executor):
     ) -> Results[T]:
         """Apply a function to every item, through a window that is bounded: endless iterables are fine.
 
-        The iterables are read in the caller's thread: the first window now, the rest as results are taken. Leaving the
-        loop cancels what is left.
+        The iterables are read in the caller's thread: the first window now, the rest as results are taken. Where
+        that takes long, no more is read once there is a result to give. Leaving the loop cancels what is left.
 
         Args:
             fn: What to call: with one item of each iterable.

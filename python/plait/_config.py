@@ -24,6 +24,10 @@ RUN_WINDOW = 4_096
 CHUNK_SECONDS = 0.01
 #: Towards the end chunks shrink to this much, in seconds: to end together even more exactly is not worth messages.
 CHUNK_LEAST_SECONDS = 0.0005
+#: To read its items from their source should take no longer than this, in seconds: results wait meanwhile.
+CHUNK_READ_SECONDS = 0.01
+#: Where it takes longer than this to read a whole window, in seconds, what is over is passed on before more is read.
+WINDOW_READ_SECONDS = 0.05
 #: The next chunk has at most so many times the items of the largest one measured.
 CHUNK_GROWTH = 8
 #: Most items of a chunk that plait sizes: small objects, their pickles and results then fit into a processor's cache.

@@ -203,15 +203,28 @@ class Results(Batches, Generic[T]):
     # Out.
 
     def _fill(self) -> None:
-        """Send items until the window is full or there are no more."""
-        while self._source is not None and (room := self._room()) > 0:
+        """Send items until the window is full, there are no more, or results would wait for a slow source."""
+        while self._source is not None and (room := self._room()) > 0 and not self._is_due(room):
             self._send_next(room)
         if self._closed and self._sent:
             self.close()  # another thread did, while this one was sending
 
+    def _is_due(self, room: int) -> bool:
+        """Whether there are results which should not wait until a window of such messages is read.
+
+        That costs no time: this thread reads, or it gives results, and waits only for a window that is full.
+        """
+        reading = self._sizer.reading * room
+        if reading * self._window(self._core.slots()) <= _config.WINDOW_READ_SECONDS:
+            return False
+        sent = tuple(self._sent)
+        first = sent[:1] if self._options.ordered else sent
+        return bool(self._held or self._ready()) or any(one.is_over() for one in first)
+
     def _send_next(self, room: int) -> None:
         """Send a message of so many items, or as many as there are."""
         items: Items = []
+        self._sizer.begin()
         try:
             items = self._next_items(room)
             if not items:

@@ -50,6 +50,52 @@ def test_what_costs_more_counts_at_once():
     assert sizer.size(2) == 1
 
 
+class Clock:
+    """Time that passes as it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def read(sizer: Sizer, clock: Clock, seconds: float, times: int = 1) -> list[int]:
+    """Read chunks from a source that takes so long for an item; a trivial function has them at once."""
+    played = []
+    for _ in range(times):
+        played.append(sizer.size(2))
+        clock.now += seconds * played[-1]
+        sizer.sent(played[-1])
+        sizer.learn(played[-1], 1e-7 * played[-1], played[-1])
+    return played
+
+
+@pytest.mark.parametrize(("seconds", "largest"), [(60.0, 1), (0.01, 1), (0.0015, 6), (1e-7, _config.CHUNK_ITEMS)])
+def test_chunks_of_a_slow_source_stay_small(seconds, largest):
+    clock = Clock()
+    assert max(read(Sizer(None, clock), clock, seconds, 50)) == largest
+
+
+def test_chunks_follow_a_source_that_changes_its_pace():
+    clock = Clock()
+    sizer = Sizer(None, clock)
+    assert max(read(sizer, clock, 0.0, 10)) == _config.CHUNK_ITEMS
+    read(sizer, clock, 0.01)
+    assert read(sizer, clock, 0.01) == [1], "what takes longer counts at once"
+    assert read(sizer, clock, 0.0, 20)[-1] == _config.CHUNK_ITEMS, "and is forgotten"
+
+
+def test_only_what_passes_while_items_are_read_counts_as_reading():
+    clock = Clock()
+    sizer = Sizer(None, clock)
+    for _ in range(10):
+        read(sizer, clock, 0.0)
+        clock.now += 60.0  # whoever wants the results is slow
+        sizer.sent(1)  # read at some other time
+    assert sizer.size(2) == _config.CHUNK_ITEMS
+
+
 class Claims:
     """Items of which the rest may be cut off, as the shared page does it."""
 
