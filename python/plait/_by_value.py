@@ -1,4 +1,5 @@
-"""Classes and functions that travel by value: cloudpickle, but for what it does to classes. Imported once it is needed.
+"""Classes and functions that travel by value: cloudpickle, but for what it does to classes, and what it cannot do of
+`functools`. Imported once it is needed.
 
 An instance that comes back brings its class along, as it is in the executor. cloudpickle finds the class that this
 process sent and writes what arrived over it: methods get other globals, and what was set meanwhile is set back. Here a
@@ -9,7 +10,10 @@ come back with a `__dict__` that the class of the user has no place for.
 
 from __future__ import annotations
 
+import functools
 import io
+import operator
+import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -44,6 +48,8 @@ def fill_class(cls: type, given: tuple[Callable[[type, Any], Any], Any]) -> None
 
 
 _reduce = cloudpickle.Pickler.reducer_override
+#: What `functools.lru_cache` and `cache` make of a function.
+_Cached = functools._lru_cache_wrapper
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -53,13 +59,45 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         """Return how to make a class or a function again, as `pickle` asks for it."""
         reduced = _reduce(self, obj)
         if reduced is NotImplemented:  # most often
-            return reduced
+            return _reduce_of_functools(obj)
         if type(reduced) is not tuple or len(reduced) != 6 or not issubclass(type(obj), type):
             return reduced
         make, args, state, _, _, fill = reduced
         if not _context.in_executor():
             _sent[id(obj)] = obj
         return make, _with_slots(obj, args), (fill, state), None, None, fill_class
+
+
+def _reduce_of_functools(obj: Any) -> Any:
+    """Return how to make again what wraps something that travels by value."""
+    if type(obj) is _Cached and not _is_importable(obj):
+        return _cached, (obj.__wrapped__, obj.cache_parameters())
+    if type(obj) is functools.cached_property and hasattr(obj, "lock"):  # before Python 3.12
+        return _cached_property, (obj.func, obj.attrname)
+    return NotImplemented
+
+
+def _is_importable(fn: Any) -> bool:
+    """Whether others find this very object where it says that it is, as cloudpickle judges functions."""
+    module = fn.__module__
+    if module == "__main__" or module in cloudpickle.list_registry_pickle_by_value():
+        return False
+    try:
+        return operator.attrgetter(fn.__qualname__)(sys.modules[module]) is fn
+    except (AttributeError, KeyError):
+        return False
+
+
+def _cached(fn: Callable[..., Any], parameters: dict[str, Any]) -> Callable[..., Any]:
+    """Make a function that remembers what it returned: from now on."""
+    remember: Callable[[Callable[..., Any]], Callable[..., Any]] = functools.lru_cache(**parameters)
+    return remember(fn)
+
+
+def _cached_property(fn: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(fn)
+    made.attrname = name
+    return made
 
 
 def _with_slots(cls: type, args: Any) -> Any:

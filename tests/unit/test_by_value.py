@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import gc
+import importlib
 import io
 from typing import Any
 
@@ -20,6 +21,23 @@ class Account:
         return RATE
 class Broke(Exception):
     seen = 0
+"""
+CACHED = """
+import functools
+calls = []
+@functools.lru_cache(maxsize=99, typed=True)
+def fibonacci(n):
+    calls.append(n)
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+class Circle:
+    def __init__(self, r):
+        self.r = r
+    @functools.cached_property
+    def area(self):
+        return 3 * self.r * self.r
+    @functools.cache
+    def double(self, n):
+        return 2 * n
 """
 
 
@@ -130,3 +148,21 @@ def test_what_cloudpickle_alone_has_pickled_can_be_read():
 def test_a_cloudpickle_of_another_form_is_left_to_itself(monkeypatch, form):
     monkeypatch.setattr(_by_value, "_reduce", lambda _self, _obj: form)
     assert _by_value._Pickler(io.BytesIO()).reducer_override(Exception) is form
+
+
+def test_functions_that_remember_travel_with_what_they_wrap(monkeypatch):
+    names = main_module(CACHED)
+    segments = serialize.dump_value((names["fibonacci"], names["Circle"](2)))
+    names["calls"].append("not in there")
+    monkeypatch.setattr(_context, "_inside", True)
+    fibonacci, circle = serialize.load_value(segments)
+    assert (fibonacci(30), fibonacci.cache_parameters()) == (832040, {"maxsize": 99, "typed": True})
+    assert len(fibonacci.__wrapped__.__globals__["calls"]) <= 32, "each was asked for once, or twice"
+    assert (circle.area, circle.area, circle.double(3)) == (12, 12, 6)
+
+
+def test_functions_that_can_be_imported_and_remember_go_by_name(monkeypatch, tmp_path):
+    (tmp_path / "remembers.py").write_text("import functools\n@functools.cache\ndef seven():\n    return 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seven = importlib.import_module("remembers").seven
+    assert serialize.load_value(serialize.dump_value([lambda: 0, seven]))[1] is seven
