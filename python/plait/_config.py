@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 #: Chunks on the way for each slot, where plait sizes the window of a `map`.
 WINDOW_PER_SLOT = 4
@@ -86,7 +86,18 @@ def slots(environment: Mapping[str, str] = os.environ) -> int:
 
 def launch() -> tuple[str, list[str], list[str]]:
     """Return how an executor is started: the interpreter, this one's flags, and its `sys.path`."""
-    return sys.executable, interpreter_flags(), [os.path.abspath(entry or ".") for entry in sys.path]
+    return sys.executable, interpreter_flags(), [place for entry in sys.path for place in _places(entry)]
+
+
+def _places(entry: object) -> Iterator[str]:
+    """Yield where an entry of `sys.path` is, wherever an executor is; nothing for what can lead to no module."""
+    if isinstance(entry, str) and "\0" not in entry:  # the import system passes over what is no `str`
+        try:
+            place = os.path.abspath(entry)
+            os.fsencode(place)
+        except (OSError, UnicodeEncodeError):
+            return  # relative to a working directory that is gone, or no name for a file
+        yield place
 
 
 #: `sys.flags` that change what code means, with the option that sets each.

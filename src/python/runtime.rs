@@ -13,11 +13,13 @@ use plait_core::limits;
 use plait_core::resource::Resources;
 use plait_core::spec::PythonVersion;
 use pyo3::prelude::*;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How executors are started: the interpreter, its flags, its `sys.path`.
-pub(super) type LaunchParts = (String, Vec<String>, Vec<String>);
+pub(super) type LaunchParts = (PathBuf, Vec<OsString>, Vec<OsString>);
 
 /// A running client.
 #[pyclass(frozen, module = "plait._native")]
@@ -51,11 +53,11 @@ impl Runtime {
         py: Python<'_>,
         slots: u32,
         listen: Option<String>,
-        home: String,
+        home: PathBuf,
         launch: LaunchParts,
         name: String,
     ) -> PyResult<Self> {
-        let listen = listen.map(|bind| Listen { bind, advertise: None, home: home.into() });
+        let listen = listen.map(|bind| Listen { bind, advertise: None, home });
         let (name, python) = (name.into_boxed_str(), python_version(py));
         let capacity = Resources::cpus(slots);
         let (launch, spill_dir) = (launch_from(launch), Settings::from_environment().spill_dir);
@@ -109,7 +111,7 @@ pub(super) fn connect(py: Python<'_>, line: &str, name: String) -> PyResult<Remo
 
 /// How executors are started.
 pub(super) fn launch_from((program, flags, path): LaunchParts) -> Launch {
-    Launch::python(program.into(), flags.into_iter().map(Into::into).collect(), &path)
+    Launch::python(program, flags, &path)
 }
 
 /// The Python that runs this.

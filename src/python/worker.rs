@@ -1,18 +1,17 @@
 //! A worker in a process of its own.
 
 use super::error::{dial_error, line_error};
+use super::runtime::{LaunchParts, launch_from};
 use super::service::Waiting;
 use crate::config::Settings;
 use crate::net::join::JoinLine;
 use crate::shutdown::Service;
 use crate::telemetry;
-use crate::worker::{Config, Launch, Place, Upstream, WorkerExit, control, run, standalone};
+use crate::worker::{Config, Place, Upstream, WorkerExit, control, run, standalone};
 use plait_core::resource::{Amount, Resources};
 use plait_core::spec::PythonVersion;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 /// Works for the coordinator of `line` until it says goodbye. The first signal that raises drains, the second ends it now.
@@ -23,19 +22,18 @@ pub(super) fn run_worker(
     line: &str,
     slots: u32,
     resources: Vec<(String, u64)>,
-    launch: (PathBuf, Vec<OsString>, Vec<String>),
+    launch: LaunchParts,
     name: String,
 ) -> PyResult<()> {
     let line: JoinLine = line.parse().map_err(|error| line_error(py, &error))?;
     let version = py.version_info();
     let named = resources.into_iter().map(|(name, amount)| (name.into(), Amount(amount)));
-    let (program, flags, path) = launch;
     let settings = Settings::from_environment();
     let config = Config {
         name: name.into(),
         capacity: Resources::new(slots, named),
         python: PythonVersion { major: version.major, minor: version.minor },
-        launch: Launch::python(program, flags, &path),
+        launch: launch_from(launch),
         place: Place::Own,
         objects: None,
         spill_dir: settings.spill_dir,

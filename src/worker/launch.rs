@@ -43,7 +43,7 @@ impl Launch {
     ///
     /// Reads the environment of this process; whoever calls this sees to it that nobody changes it meanwhile.
     #[must_use]
-    pub fn python(program: PathBuf, flags: Vec<OsString>, path: &[String]) -> Self {
+    pub fn python(program: PathBuf, flags: Vec<OsString>, path: &[OsString]) -> Self {
         let mut args = flags;
         args.extend(["-P", "-c", PROGRAM].map(OsString::from));
         Self { program, args, environment: environment(std::env::vars_os(), path) }
@@ -70,9 +70,9 @@ impl Launch {
 }
 
 /// The environment of executors: without secrets, with their `sys.path`.
-fn environment(ours: impl Iterator<Item = (OsString, OsString)>, path: &[String]) -> Vec<(OsString, OsString)> {
+fn environment(ours: impl Iterator<Item = (OsString, OsString)>, path: &[OsString]) -> Vec<(OsString, OsString)> {
     let mut environment: Vec<_> = ours.filter(|(name, value)| !is_secret(name, value)).collect();
-    environment.push((PATH_VARIABLE.into(), path.join("\n").into()));
+    environment.push((PATH_VARIABLE.into(), path.join(OsStr::new("\n"))));
     environment
 }
 
@@ -87,6 +87,7 @@ fn is_secret(name: &OsStr, value: &OsStr) -> bool {
 pub(crate) mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::unix::ffi::OsStringExt;
     use std::os::unix::net::UnixStream;
 
     /// A shell script in place of an executor; its channel is its standard input.
@@ -112,6 +113,13 @@ pub(crate) mod tests {
         let environment = environment(ours, &["/one".into()]);
         let expected = [("LANG", "C"), (PATH_VARIABLE, "/one")].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(environment, expected);
+    }
+
+    #[test]
+    fn a_path_may_have_any_name() {
+        let path = [OsString::from("/one"), OsString::from_vec(b"/\xff".into())];
+        let environment = environment(std::iter::empty(), &path);
+        assert_eq!(environment, [(PATH_VARIABLE.into(), OsString::from_vec(b"/one\n/\xff".into()))]);
     }
 
     #[test]

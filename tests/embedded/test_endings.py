@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import threading
 
@@ -61,6 +62,29 @@ print(plait.run(abs, [-1]))
     program = rig.python(code, env=EMBEDDED)
     try:
         assert program.succeeds() == "[1]"
+    finally:
+        program.stop()
+
+
+def test_executors_start_whatever_directory_the_program_is_in_and_wherever_its_modules_are(tmp_path):
+    place = os.path.join(os.fsencode(tmp_path), b"n\xff")
+    code = f"""
+import os, sys, plait
+place = {place!r}
+os.mkdir(place)
+with open(place + b"/odd_module.py", "w") as file:
+    file.write("def answer(): return 42")
+os.mkdir(place + b"/gone")
+os.chdir(place + b"/gone")
+os.rmdir(place + b"/gone")
+sys.path += [os.fsdecode(place), None, b"/bytes"]
+import odd_module
+with plait.Client(slots=1) as client:
+    print(client.submit(odd_module.answer).result())
+"""
+    program = rig.python(code, env=EMBEDDED)
+    try:
+        assert program.succeeds() == "42"
     finally:
         program.stop()
 

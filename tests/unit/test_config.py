@@ -31,6 +31,24 @@ print(_config.slots({}))
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "1\n"
 
 
+def test_executors_get_each_entry_of_the_path_that_can_lead_to_a_module(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"/n\xff")
+    monkeypatch.setattr(
+        sys, "path", ["", "/one/", odd, b"/bytes", None, tmp_path, "nul\0", "lone\ud800", "two/../three"]
+    )
+    assert _config.launch()[2] == [str(tmp_path), "/one", odd, str(tmp_path / "three")]
+
+
+def test_a_working_directory_that_is_gone_leads_to_no_module(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setattr(sys, "path", ["", "here", "/one"])
+    gone.rmdir()
+    assert _config.launch()[2] == ["/one"]
+
+
 def test_the_tightest_quota_of_either_version_counts(tmp_path):
     membership = tmp_path / "membership"
     membership.write_text("4:cpu,cpuacct:/a/b\n0::/x/y\n")
