@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from plait import _config
+from plait import _config, _functions
 from plait._errors import SerializationError
 from plait._functions import Functions
 from plait._serialize import load_function
@@ -256,6 +256,138 @@ def test_a_helper_that_is_defined_later_is_seen(functions, session):
         session.call(before)
     exec("def helper():\n    return 3\n", names)
     assert session.call(functions.find(names["fn"]).number) == 3
+
+
+PROGRAM = """
+import functools
+limit = 1
+def helper():
+    return limit
+class Base:
+    def inherited(self):
+        return helper()
+class Model(Base):
+    k = 1
+    def method(self):
+        return helper()
+    @staticmethod
+    def static():
+        return helper()
+    @property
+    def property(self):
+        return helper()
+model = Model()
+part = functools.partial(helper)
+table = {"a": helper}
+steps = [("a", helper)]
+def method():
+    return Model().method()
+def inherited():
+    return Model().inherited()
+def of_object():
+    return model.property
+static = Model.static
+def attribute():
+    return Model.k
+def partial():
+    return part()
+def default(h=helper):
+    return h()
+def named_default(*, h=helper):
+    return h()
+def marked():
+    return marked.k
+marked.k = 1
+def in_table():
+    return table["a"]()
+def in_list():
+    return steps[-1][1]()
+def wrap(f):
+    @functools.wraps(f)
+    def wrapped():
+        return f()
+    return wrapped
+@wrap
+def decorated():
+    return helper()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("method", "limit = 2"),
+        ("method", "Model.method = lambda self: 2"),
+        ("inherited", "limit = 2"),
+        ("inherited", "Model.inherited = lambda self: 2"),
+        ("inherited", "Base.inherited = lambda self: 2"),
+        ("of_object", "limit = 2"),
+        ("static", "limit = 2"),
+        ("attribute", "Model.k = 2"),
+        ("partial", "limit = 2"),
+        ("default", "limit = 2"),
+        ("named_default", "limit = 2"),
+        ("marked", "marked.k = 2"),
+        ("in_table", "limit = 2"),
+        ("in_table", "table['a'] = lambda: 2"),
+        ("in_list", "limit = 2"),
+        ("decorated", "limit = 2"),
+    ],
+)
+def test_what_is_rebound_is_seen_through(functions, session, name, change):
+    names: dict = {"__name__": "__main__"}
+    exec(PROGRAM, names)
+    before = functions.find(names[name])
+    assert functions.find(names[name]) is before
+    exec(change, names)
+    after = functions.find(names[name])
+    assert after.number != before.number and functions.find(names[name]) is after
+    assert session.call(after.number) == 2
+
+
+def test_a_list_of_functions_is_seen_to_change(functions):
+    steps = [lambda: 1]
+
+    def fn():
+        return steps
+
+    numbers = [functions.find(fn).number]
+    steps.append(lambda: 2)
+    numbers.append(functions.find(fn).number)
+    steps[0] = lambda: 3
+    numbers.append(functions.find(fn).number)
+    assert numbers == [0, 1, 2]
+
+
+def test_a_class_that_is_called_is_seen_to_change_and_goes_as_the_oldest(functions, session, monkeypatch):
+    monkeypatch.setattr(_config, "FUNCTIONS_KEPT", 2)
+
+    def find(n):
+        class Model:
+            k = n
+
+        before = functions.find(Model).number
+        assert functions.find(Model).number == before
+        Model.k = -n
+        assert functions.find(Model).number != before
+
+    for n in range(1, 10):
+        find(n)
+    assert len(functions.known) <= 2
+
+
+def test_data_are_taken_for_data(functions, monkeypatch):
+    looked = []
+
+    def look(value):
+        looked.append(value)
+        return False
+
+    monkeypatch.setattr(_functions, "_is_by_value", look)
+    rows = [[object()] * 100 for _ in range(500)]
+    captures = functions.find(lambda: rows).captures
+    assert captures is not None and (len(captures.cells), captures.wholes) == (1, ())
+    assert 1_000 < len(looked) <= _functions.MAX_PARTS
 
 
 class Proxy:
