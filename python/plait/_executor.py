@@ -14,7 +14,7 @@ from time import perf_counter
 
 from plait import _context
 from plait._errors import DependencyFailed, SerializationError, error_from, told
-from plait._native import ExecutorChannel
+from plait._native import ExecutorChannel, after_fork_in_child
 from plait._serialize import (
     APART,
     BRIEF,
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
         def taken(self) -> int: ...
         @property
         def left(self) -> bool: ...
+        @property
+        def is_forked(self) -> bool: ...
         def end_after(self, seconds: float, /) -> None: ...
         def settle(self) -> None: ...
 
@@ -90,6 +92,7 @@ def main() -> None:
         channel = ExecutorChannel.open()
     except OSError as error:
         sys.exit(f"plait: an executor is started by its worker, not by hand ({error})")
+    os.register_at_fork(after_in_child=after_fork_in_child)
     _context.enter_executor()
     sys.argv = ["plait-executor"]
     for stream in (sys.stdout, sys.stderr):
@@ -277,6 +280,8 @@ class Chunk:
         stride = 1 if self.kind & TIMED else len(self.items)
         while going and self.claims.left:
             going = self._extend(self._calls(islice(self.claims, stride)))
+        if self.claims.is_forked:
+            _end(RETURNED)
 
     def _calls(self, some: Iterable[Any]) -> Iterator[Any]:
         if self.kind & APART:
@@ -301,7 +306,7 @@ class Chunk:
     def _failed(self, error: BaseException) -> bool:
         """See to the item after the last value: again, if it may be retried; whether to go on."""
         index, left = len(self.values), self.retries
-        if _interrupts.cancelled or index == self.claims.taken:
+        if self._ends_all() or index == self.claims.taken:
             raise error
         again = self.fn if isinstance(self.fn, Awaiting) else Awaiting(self.fn)
         while left and isinstance(error, self.retry_on):
@@ -310,12 +315,16 @@ class Chunk:
                 self.values.append(again(*self._arguments(index)))
                 return True
             except BaseException as raised:
-                if _interrupts.cancelled:
+                if self._ends_all():
                     raise
                 error = raised
         self.values.append(None)
         self._note(index, error)
         return not self.kind & FIRST
+
+    def _ends_all(self) -> bool:
+        """Whether a failure ends the whole: it was cancelled, or this is a process that the function forked."""
+        return _interrupts.cancelled or self.claims.is_forked
 
     def _arguments(self, index: int) -> Any:
         """Return what one call is given, unpickled once more if that can be."""
@@ -337,9 +346,11 @@ class Chunk:
                 try:
                     self.values[index] = _await(value)
                 except BaseException as error:
-                    if _interrupts.cancelled:
+                    if self._ends_all():
                         raise
                     self._note(index, error)
+                if self.claims.is_forked:
+                    _end(RETURNED)
         if not self.failures:
             return self.values
         return [value for index, value in enumerate(self.values) if index not in self.failures]

@@ -72,6 +72,10 @@ class Claims:
     def left(self) -> bool:
         """Whether there is another one."""
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process is one that was forked since: the items are its parent's."""
+
     def end_after(self, seconds: float) -> None:
         """Begin no other once so many seconds have passed, or some milliseconds later; never earlier."""
 

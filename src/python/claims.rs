@@ -1,5 +1,6 @@
 //! The items of a chunk as its executor takes them: one by one, each first claimed in the shared page.
 
+use super::fork::generation;
 use crate::store::shm::ExecutorPage;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
@@ -9,11 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// An iterator over what its executor may still begin; it ends early where the worker has cut the chunk, or its time is up.
+///
+/// In a process that the function forked there is nothing to begin and nothing to say: the items, and the page, are its
+/// parent's.
 #[pyclass(frozen, module = "plait._native")]
 pub(super) struct Claims {
     page: Arc<ExecutorPage>,
     entry: u32,
     rest: Py<PyIterator>,
+    generation: u32,
     taken: AtomicU32,
     /// When no other item is to begin, in milliseconds of [`now`].
     until: AtomicI64,
@@ -24,7 +29,7 @@ impl Claims {
     /// Of an entry that is claimed; `rest` gives its items from the first one on.
     pub(super) fn new(page: Arc<ExecutorPage>, entry: u32, rest: Py<PyIterator>) -> Self {
         let (until, is_late) = (AtomicI64::new(i64::MAX), AtomicBool::new(false));
-        Self { page, entry, rest, taken: AtomicU32::new(0), until, is_late }
+        Self { page, entry, rest, generation: generation(), taken: AtomicU32::new(0), until, is_late }
     }
 
     /// Whether the time is up. Once it is, it stays so.
@@ -45,7 +50,7 @@ impl Claims {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> Option<PyResult<Bound<'py, PyAny>>> {
-        if self.looks_late() {
+        if self.is_forked() || self.looks_late() {
             return None;
         }
         self.page.claim_item(self.entry)?;
@@ -62,7 +67,13 @@ impl Claims {
     /// Whether there is another one.
     #[getter]
     fn left(&self) -> bool {
-        !self.is_late.load(Relaxed) && self.page.has_items(self.entry)
+        !self.is_forked() && !self.is_late.load(Relaxed) && self.page.has_items(self.entry)
+    }
+
+    /// Whether this process is one that was forked since.
+    #[getter]
+    fn is_forked(&self) -> bool {
+        self.generation != generation()
     }
 
     /// Begins no other once so many seconds have passed, or up to two ticks of the kernel later; never earlier.
@@ -73,7 +84,9 @@ impl Claims {
 
     /// Begins no other; what happens now is the fault of no item.
     fn settle(&self) {
-        self.page.settle(self.entry);
+        if !self.is_forked() {
+            self.page.settle(self.entry);
+        }
     }
 }
 

@@ -5,13 +5,18 @@ use pyo3::prelude::*;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many forks lie between this process and the one that loaded the module.
+/// See [`generation`].
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Python calls this in a forked child, before anything else runs there.
 #[pyfunction]
 pub(super) fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many forks lie between this process and the one that loaded the module, as far as Python knows of them.
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
 }
 
 /// Something with threads behind it. In a forked child it cannot be reached, and it is leaked, never dropped: its locks
@@ -25,12 +30,12 @@ pub(super) struct Native<T> {
 impl<T> Native<T> {
     /// Something of this process.
     pub(super) fn new(inner: T) -> Self {
-        Self { inner: Some(inner), generation: GENERATION.load(Ordering::Relaxed) }
+        Self { inner: Some(inner), generation: generation() }
     }
 
     /// The thing itself, if it is this process's own and still there.
     pub(super) fn get(&self) -> Option<&T> {
-        if self.generation == GENERATION.load(Ordering::Relaxed) { self.inner.as_ref() } else { None }
+        if self.generation == generation() { self.inner.as_ref() } else { None }
     }
 
     /// The same, or the error that says why not.

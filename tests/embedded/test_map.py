@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import itertools
 import operator
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -295,6 +297,49 @@ def test_items_of_a_chunk_are_retried_each(client, tmp_path):
     paths = [str(tmp_path / f"c{n}") for n in range(4)]
     results = client.options(retries=1).map(tasks.count_calls, paths, [1] * 4, chunksize=4)
     assert list(results) == [2] * 4
+
+
+#: How a process that a function forked may come out of it.
+WAYS_OUT = {"return": lambda n: n, "exit": sys.exit, "raise": tasks.fail}
+
+
+def fork_on(bad, log, way, n):
+    """Fork for one value, and double any; each call leaves a line in `log`."""
+    with open(log, "a") as lines:
+        lines.write(f"{n}\n")
+    if n == bad:
+        child = os.fork()
+        if child == 0:
+            return WAYS_OUT[way](n)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (way != "return")
+    return 2 * n
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+@pytest.mark.parametrize("errors", ["raise", "return", "skip"])
+@pytest.mark.parametrize("forks", [0, 3])
+def test_a_process_that_an_item_forks_does_nothing_of_its_chunk(client, tmp_path, way, errors, forks):
+    log = tmp_path / "log"
+    some = client.options(errors=errors, retries=2)
+    results = some.map(functools.partial(fork_on, forks, str(log), way), range(10), chunksize=10)
+    assert [one.value if errors == "return" else one for one in results] == list(range(0, 20, 2))
+    assert sorted(log.read_text().split()) == [str(n) for n in range(10)]
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_process_that_an_item_forks_merges_nothing(client, monkeypatch, tmp_path, way):
+    monkeypatch.setattr(Sizer, "size", lambda _self, _slots: 10)
+    log, merged = tmp_path / "log", str(tmp_path / "merged")
+
+    def merge(a, b):
+        with open(merged, "a") as lines:
+            lines.write("once\n")
+        return a + b
+
+    work = functools.partial(fork_on, 3, str(log), way)
+    assert client.options(retries=2).run(work, range(10), reduce=merge) == 90
+    assert sorted(log.read_text().split()) == [str(n) for n in range(10)]
+    assert (tmp_path / "merged").read_text().count("once") == 9
 
 
 def test_unordered_results_come_as_they_finish(client, tmp_path):

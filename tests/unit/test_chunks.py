@@ -104,6 +104,7 @@ class Claims:
         self.end = len(self._items) if end is None else end
         self.taken = 0
         self.is_brief = False
+        self.is_forked = False
 
     def __iter__(self) -> Iterator[Any]:
         return self
