@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -275,12 +276,18 @@ class Client(Executor):
         """Return every worker that is there.
 
         Raises:
-            CoordinatorLost: If the coordinator does not answer within 10 s.
+            RuntimeError: After `shutdown`.
+            CoordinatorLost: If the coordinator does not answer within 10 s, or is lost for good.
         """
+        asked = time.monotonic()
         rows = self._core.session.workers(_config.STATUS_TIMEOUT_SECONDS)
-        if rows is None:
-            raise CoordinatorLost(f"the coordinator did not answer within {_config.STATUS_TIMEOUT_SECONDS:.0f} s")
-        return [WorkerInfo(*row) for row in rows]
+        if rows is not None:
+            return [WorkerInfo(*row) for row in rows]
+        if self._core.closed:
+            raise RuntimeError("cannot ask for workers after shutdown")
+        if time.monotonic() - asked < _config.STATUS_TIMEOUT_SECONDS:
+            raise CoordinatorLost("the coordinator is lost: nothing can be asked any more")
+        raise CoordinatorLost(f"the coordinator did not answer within {_config.STATUS_TIMEOUT_SECONDS:.0f} s")
 
     @property
     def join_line(self) -> str | None:

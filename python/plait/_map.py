@@ -196,8 +196,8 @@ class Results(Batches, Generic[T]):
             self._core.session.cancel_running(left)
 
     def __del__(self) -> None:
-        """Leaving the loop cancels the rest."""
-        if self._sent and self._core.pid == os.getpid():
+        """Leaving the loop cancels the rest, if there is any: Ctrl-C may have come before `__init__` had begun."""
+        if getattr(self, "_sent", None) and self._core.pid == os.getpid():
             self.close()
 
     # Out.

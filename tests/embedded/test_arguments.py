@@ -212,6 +212,8 @@ def test_after_shutdown_nothing_can_be_submitted():
     for closed in (client, view):
         with pytest.raises(RuntimeError, match="shutdown"):
             closed.submit(tasks.same, 1)
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            closed.workers()
 
 
 def test_shutdown_waits_for_pending_work(tmp_path):

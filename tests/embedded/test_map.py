@@ -437,6 +437,10 @@ def test_an_error_ends_a_run_and_cancels_the_rest(client, finish, tmp_path):
     assert client._core.session.wait_idle(60), "the rest was cancelled"
 
 
+def test_results_that_an_interrupt_kept_from_being_made_go_silently():
+    plait.Results.__new__(plait.Results).__del__()
+
+
 def test_an_endless_run_ends_with_its_first_error(client):
     for finish in ({}, {"combine": list}, {"reduce": operator.add}):
         with pytest.raises(ValueError, match="5"):
