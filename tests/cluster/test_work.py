@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import plait
 import rig
@@ -336,3 +337,12 @@ def test_the_coordinator_says_goodbye_to_its_workers(cluster: rig.Cluster) -> No
     assert cluster.coordinator.ends() == 0, cluster.coordinator.story()
     assert worker.ends() == 0, worker.story()
     assert not cluster.coordinator.err, cluster.coordinator.story()
+
+
+def test_who_asks_a_coordinator_that_has_ended_for_workers_is_told_so_at_once(cluster: rig.Cluster) -> None:
+    with plait.Client(cluster.client_line) as client:
+        assert client.workers() == []
+        cluster.coordinator.send(signal.SIGTERM)
+        cluster.coordinator.ends()
+        with pytest.raises(plait.CoordinatorLost, match="the coordinator is lost"):
+            client.workers()
