@@ -194,6 +194,10 @@ class Client(Executor):
         The iterables are read in the caller's thread: the first window now, the rest as results are taken. Where
         that takes long, no more is read once there is a result to give. Leaving the loop cancels what is left.
 
+        Items that go in one message are pickled together: what several of them hold is one object there, and what a
+        call changes of it, later ones see. With `chunksize=1` each item has its own. A call that is tried again
+        (`retries`) gets its item as it was sent.
+
         Args:
             fn: What to call: with one item of each iterable.
             *iterables: The items; the shortest one ends it.

@@ -26,6 +26,7 @@ from plait._serialize import (
     Resolving,
     dump_error,
     dump_value,
+    is_plain,
     kind_of,
     load_call,
     load_error,
@@ -35,6 +36,7 @@ from plait._serialize import (
     load_packed,
     load_parts,
     load_value,
+    own_buffers,
     pack_item,
     repack,
 )
@@ -207,9 +209,10 @@ def _run(
         if crash is not None:
             return _crashed(call, error_from(crash, load_error), segments, first, errors)
         with Resolving(Inputs(inputs or [])):
-            items = load_items(segments)
+            items = load_items(own_buffers(segments) if retries else segments)
+            again = Again(segments, items, inputs or [])
             claims = channel.claims(iter(items[first:] if first else items))
-            chunk = Chunk(fn, retry_on, kind_of(segments), items, claims, errors, retries, first)
+            chunk = Chunk(fn, retry_on, kind_of(segments), items, again, claims, errors, retries, first)
             if call == CHUNK:
                 return RETURNED, chunk.dump(resolved=bool(inputs))
         return _fold((merge[0] or _load(channel, 1))[0], iter(chunk.settled()))
@@ -225,6 +228,7 @@ class Chunk:
     """
 
     __slots__ = (
+        "again",
         "claims",
         "errors",
         "failures",
@@ -245,12 +249,14 @@ class Chunk:
         retry_on: Any,
         kind: int,
         items: Sequence[Any],
+        again: Again | Sequence[Any],
         claims: Claims,
         errors: int,
         retries: int,
         first: int = 0,
     ) -> None:
         self.fn = fn
+        self.again = again
         self.retry_on = retry_on
         self.kind = kind
         self.items = items
@@ -327,9 +333,8 @@ class Chunk:
         return _interrupts.cancelled or self.claims.is_forked
 
     def _arguments(self, index: int) -> Any:
-        """Return what one call is given, unpickled once more if that can be."""
-        item = self.items[self.first + index]
-        item = load_packed(item) if self.kind & APART else item
+        """Return what one call is given that is not the first with its item."""
+        item = self.again[self.first + index]
         return item if self.kind & TUPLES else (item,)
 
     def _note(self, index: int, error: BaseException) -> None:
@@ -389,6 +394,35 @@ class Chunk:
         if self.errors == RETURN:
             return dump_value((self.first, self.values, self.failures, self.seconds or None, *self.told))
         return dump_value((self.first, self.settled() if self.failures else self.values, {}, None))
+
+
+class Again:
+    """The items of a chunk for every try but the first: what a try that failed has changed, the next does not see.
+
+    All are unpickled once more for each try that some item needed; the n-th time, an item is taken from the n-th copy.
+    """
+
+    __slots__ = ("_copies", "_inputs", "_items", "_last", "_segments", "_tries")
+
+    def __init__(self, segments: Segments, items: Sequence[Any], inputs: list[RawOutcome]) -> None:
+        self._segments = segments
+        self._items = items
+        self._inputs = inputs
+        self._copies: list[Sequence[Any]] = []
+        self._last, self._tries = -1, 0
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an item for its next try; each has all its tries before the next has its own."""
+        item, kind = self._items[index], kind_of(self._segments)
+        if not self._inputs and is_plain(kind & ~APART, (item,)):
+            return load_packed(item) if kind & APART else item
+        self._tries = self._tries + 1 if index == self._last else 0
+        self._last = index
+        with Resolving(Inputs(self._inputs)):
+            if self._tries == len(self._copies):
+                self._copies.append(load_items(own_buffers(self._segments)))
+            item = self._copies[self._tries][index]
+            return load_packed(item) if kind & APART else item
 
 
 def _crashed(call: int, error: BaseException, segments: Segments, first: int, errors: int) -> Ending:

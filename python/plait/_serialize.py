@@ -236,6 +236,11 @@ def load_items(segments: Segments) -> Sequence[Any]:
     return items
 
 
+def own_buffers(segments: Segments) -> Segments:
+    """Return segments of a chunk whose items can be changed in place, and these segments stay as they are."""
+    return [*segments[:2], *map(bytearray, segments[2:])]
+
+
 class _Absent:
     """Stands for the inputs of a piece that has failed: there may be none."""
 

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 
+import numpy as np
 import pytest
 
 import plait
@@ -340,6 +341,24 @@ def test_a_process_that_an_item_forks_merges_nothing(client, monkeypatch, tmp_pa
     assert client.options(retries=2).run(work, range(10), reduce=merge) == 90
     assert sorted(log.read_text().split()) == [str(n) for n in range(10)]
     assert (tmp_path / "merged").read_text().count("once") == 9
+
+
+def test_a_try_does_not_see_what_an_earlier_one_has_changed(client):
+    def spoil(item):
+        item[0] += 1
+        raise ValueError(int(item[0]))
+
+    again = client.options(retries=2)
+    items = [[0], np.zeros(10), np.zeros(100_000), client.submit(tasks.same, [0])]
+    outcomes = list(again.options(errors="return").map(spoil, items, chunksize=4))
+    assert [outcome.error.args for outcome in outcomes] == [(1,)] * 4
+    for item in items:
+        assert again.submit(spoil, item).exception(60).args == (1,)
+        with pytest.raises(ValueError) as caught:
+            again.run(spoil, [item] * 3)
+        assert caught.value.args == (1,)
+    outcomes = again.options(errors="return").run(spoil, items, combine=list)
+    assert [outcome.error.args for outcome in outcomes] == [(1,)] * 4
 
 
 def test_unordered_results_come_as_they_finish(client, tmp_path):

@@ -9,13 +9,28 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plait import _config, _executor
 from plait._chunks import Sizer
 from plait._errors import SerializationError
 from plait._executor import RAISE, RETURN, SKIP, Chunk
-from plait._serialize import BRIEF, FIRST, TIMED, TUPLES, dump_value, load_error, load_parts
+from plait._serialize import (
+    BRIEF,
+    FIRST,
+    TIMED,
+    TUPLES,
+    dump_items,
+    dump_packed,
+    dump_value,
+    kind_of,
+    load_error,
+    load_items,
+    load_parts,
+    own_buffers,
+    pack_item,
+)
 
 
 def sizes(sizer: Sizer, seconds: float, weight: float = 1.0, slots: int = 2, total: int = 1_000_000) -> list[int]:
@@ -129,7 +144,7 @@ class Claims:
 def chunk(fn: Any, items: Any, kind: int = 0, errors: int = RETURN, retries: int = 0) -> tuple[Any, ...]:
     """Run and read a chunk; failures as exceptions."""
     ((first, values, failures, seconds),) = load_parts(
-        Chunk(fn, Exception, kind, items, Claims(items), errors, retries).dump()
+        Chunk(fn, Exception, kind, items, items, Claims(items), errors, retries).dump()
     )
     assert first == 0
     return values, {index: load_error([failure]) for index, failure in failures.items()}, seconds
@@ -163,7 +178,7 @@ def test_items_that_are_skipped_leave_no_gap():
 
 def test_a_chunk_that_raises_raises_the_first():
     with pytest.raises(_executor._NoRetry) as caught:
-        Chunk(lambda x: 1 // x, Exception, 0, [1, 0, 0], Claims([1, 0, 0]), RAISE, 0)
+        Chunk(lambda x: 1 // x, Exception, 0, [1, 0, 0], [1, 0, 0], Claims([1, 0, 0]), RAISE, 0)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -206,15 +221,41 @@ def test_a_chunk_whose_end_is_cut_off_ends_there(kind):
             claims.end = 6  # while this one runs
         return 1 / x
 
-    told = Chunk(fn, Exception, kind, items, claims, RETURN, 0, 3)
+    told = Chunk(fn, Exception, kind, items, items, claims, RETURN, 0, 3)
     ((first, values, failures, seconds),) = load_parts(told.dump())
     assert (first, values) == (3, [1 / 3, 1 / 4, None, None, 1.0, 0.5])
     assert sorted(failures) == [2, 3] and (seconds is None or len(seconds) == 6)
     assert not claims.left, "what is pickled is the fault of no item"
 
 
+def together(items: list[Any]) -> list[Any]:
+    """Pickle items as a chunk."""
+    return dump_items(0, items)[0]
+
+
+def apart(items: list[Any]) -> list[Any]:
+    """Pickle items as a chunk, each by itself."""
+    return dump_packed(0, [pack_item(0, item)[0] for item in items])
+
+
+@pytest.mark.parametrize("dump", [together, apart])
+@pytest.mark.parametrize("build", [list, lambda numbers: [np.array(numbers)], lambda numbers: {0: numbers}])
+def test_a_try_does_not_see_what_an_earlier_one_has_changed(dump, build):
+    def fn(item: Any) -> None:
+        held = item if type(item[0]) is int else item[0]
+        seen.append(int(held[0]))
+        held[0] += 1
+        raise ValueError
+
+    segments = [bytearray(segment) for segment in dump([build([0]), build([10])])]  # what arrives can be written to
+    items = load_items(own_buffers(segments))
+    seen: list[int] = []
+    again = _executor.Again(segments, items, [])
+    Chunk(fn, Exception, kind_of(segments), items, again, Claims(items), RETURN, 2)
+    assert seen == [0, 0, 0, 10, 10, 10]
+
+
 def test_parts_follow_one_another_whatever_buffers_they_have():
-    np = pytest.importorskip("numpy")
     parts: list[Any] = [
         (0, [1], {}, None),
         (1, [np.arange(3), np.arange(4)], {}, [0.5, 0.5]),
@@ -235,7 +276,7 @@ def test_parts_follow_one_another_whatever_buffers_they_have():
 def test_a_chunk_has_a_time_to_end_if_the_rest_may_be_given_back(kind):
     claims = Claims(range(5))
     begun = []
-    Chunk(lambda _: begun.append(claims.is_brief), Exception, kind, range(5), claims, RETURN, 0)
+    Chunk(lambda _: begun.append(claims.is_brief), Exception, kind, range(5), range(5), claims, RETURN, 0)
     assert begun == [False, *4 * [bool(kind & BRIEF)]], "the first one is always begun"
 
 
