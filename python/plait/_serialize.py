@@ -321,8 +321,18 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
     if not isinstance(error, (DependencyFailed, TaskCrashed)):
         BaseException.__setattr__(error, "__cause__", RemoteTraceback(trace))
     if note:
-        BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), note])
+        _add_note(error, note)
     return error
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """Add a note to those that are text: what a class has under their name may be anything."""
+    try:
+        notes = getattr(error, "__notes__", None)
+        kept = [one for one in notes if isinstance(one, str)] if isinstance(notes, list) else []
+        BaseException.__setattr__(error, "__notes__", [*kept, note])
+    except Exception:
+        pass  # a property that will not have it: the error counts, not what is known of it
 
 
 class Collecting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,6 +205,37 @@ def test_an_exception_that_forbids_attributes_has_its_cause_and_note_all_the_sam
     error = serialize.load_error(serialize.dump_error(Sealed(3)), "a note")
     assert isinstance(error, Sealed) and error.args == (3,)
     assert isinstance(error.__cause__, RemoteTraceback) and error.__notes__ == ["a note"]
+
+
+class NotesOfNone(Exception):
+    """Its notes are none."""
+
+    __notes__: Any = None
+
+
+class OddNotes(Exception):
+    """Its notes are not all text."""
+
+    __notes__: Any = ["a remark", 3]  # noqa: RUF012 (as a user may write it)
+
+
+class NotesThatFail(Exception):
+    """Its notes cannot be had, nor set."""
+
+    @property
+    def __notes__(self) -> Any:  # type: ignore[override]
+        raise LookupError
+
+
+@pytest.mark.parametrize(("kind", "before"), [(NotesOfNone, []), (OddNotes, ["a remark"])])
+def test_notes_that_are_none_are_left_out(kind, before):
+    error = serialize.load_error(serialize.dump_error(kind(3)), "a note")
+    assert isinstance(error, kind) and error.__notes__ == [*before, "a note"]
+
+
+def test_an_exception_that_takes_no_notes_comes_back_without():
+    error = serialize.load_error(serialize.dump_error(NotesThatFail(3)), "a note")
+    assert isinstance(error, NotesThatFail) and isinstance(error.__cause__, RemoteTraceback)
 
 
 class EndsWhenLoaded(Exception):
