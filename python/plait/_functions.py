@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from functools import cached_property, partial, partialmethod
+from functools import _lru_cache_wrapper, cached_property, partial, partialmethod
 from operator import is_
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,6 +54,7 @@ _INSIDE: dict[type, Callable[[Any], Iterable[Any]]] = {
     classmethod: lambda method: (method.__func__,),
     property: lambda made: (made.fget, made.fset, made.fdel),
     cached_property: lambda made: (made.func,),
+    _lru_cache_wrapper: lambda made: (made.__wrapped__,),
     dict: dict.values,
     list: iter,
     set: iter,

@@ -298,6 +298,11 @@ def named_default(*, h=helper):
 def marked():
     return marked.k
 marked.k = 1
+@functools.cache
+def helper_once():
+    return helper()
+def cached():
+    return helper_once()
 def in_table():
     return table["a"]()
 def in_list():
@@ -328,6 +333,7 @@ def decorated():
         ("default", "limit = 2"),
         ("named_default", "limit = 2"),
         ("marked", "marked.k = 2"),
+        ("cached", "limit = 2; helper_once.cache_clear()"),
         ("in_table", "limit = 2"),
         ("in_table", "table['a'] = lambda: 2"),
         ("in_list", "limit = 2"),
