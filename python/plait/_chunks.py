@@ -47,6 +47,11 @@ class Sizer:
         return self._bytes
 
     @property
+    def seconds(self) -> float:
+        """Seconds that an item runs, as far as is known."""
+        return self._seconds
+
+    @property
     def reading(self) -> float:
         """Seconds that it takes to read an item from its source, as far as is known."""
         return self._reading

@@ -212,10 +212,13 @@ class Results(Batches, Generic[T]):
     def _is_due(self, room: int) -> bool:
         """Whether there are results which should not wait until a window of such messages is read.
 
-        That costs no time: this thread reads, or it gives results, and waits only for a window that is full.
+        Not where reading is quicker than the slots are: these are to be kept busy while the program is at its results.
         """
-        reading = self._sizer.reading * room
-        if reading * self._window(self._core.slots()) <= _config.WINDOW_READ_SECONDS:
+        slots, reading = self._core.slots(), self._sizer.reading
+        if (
+            reading * room * self._window(slots) <= _config.WINDOW_READ_SECONDS
+            or reading * slots <= self._sizer.seconds
+        ):
             return False
         sent = tuple(self._sent)
         first = sent[:1] if self._options.ordered else sent

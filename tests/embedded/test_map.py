@@ -90,8 +90,8 @@ def test_a_slow_source_is_read_a_few_items_ahead_of_what_is_given(client):
 @pytest.mark.parametrize("ordered", [True, False])
 def test_what_is_over_does_not_wait_for_a_slow_source(client, monkeypatch, ordered, options):
     """The source gives an item once all before it are over; these do not wait until a window is read."""
-    monkeypatch.setattr(_config, "CHUNK_READ_SECONDS", 0.0)  # any source is a slow one
-    monkeypatch.setattr(_config, "WINDOW_READ_SECONDS", 0.0)
+    monkeypatch.setattr(_config, "CHUNK_READ_SECONDS", 0.0)
+    monkeypatch.setattr(Sizer, "reading", 60.0)
     read: list[int] = []
     mapped: list[plait.Results[int]] = []
 
@@ -108,6 +108,23 @@ def test_what_is_over_does_not_wait_for_a_slow_source(client, monkeypatch, order
     for given, _ in enumerate(itertools.islice(mapped[0], 60), 1):
         assert given <= 30 or len(read) - given <= 2
     mapped[0].close()
+
+
+def test_a_window_is_full_where_a_slow_source_is_quicker_than_the_slots(client, monkeypatch):
+    monkeypatch.setattr(_config, "CHUNK_READ_SECONDS", 0.0)
+    monkeypatch.setattr(Sizer, "reading", 60.0)
+    monkeypatch.setattr(Sizer, "seconds", 200.0)
+    read: list[int] = []
+
+    def items():
+        for n in itertools.count():
+            read.append(n)
+            yield n
+
+    results = client.options(ordered=False).map(tasks.same, items())
+    ahead = [len(read) - given for given, _ in enumerate(itertools.islice(results, 30), 1)]
+    results.close()
+    assert set(ahead) == {4 * 2}
 
 
 def test_an_item_that_takes_long_holds_up_no_executor(client, tmp_path):
