@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an executor without orders keeps mappings for the next.
-const SPARES_KEPT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How long an executor without orders keeps mappings for the next: about as long as it takes to make as much that is new,
+/// so that the next array seldom needs memory beside the last one's.
+const SPARES_KEPT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// What there is to do.
 #[derive(Debug)]
