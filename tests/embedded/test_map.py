@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import threading
-import time
 import weakref
 
 import numpy as np
@@ -21,7 +20,6 @@ import pytest
 
 import plait
 from embedded import tasks
-from plait import _config
 from plait._chunks import Sizer
 from rig import eventually
 
@@ -69,62 +67,6 @@ def test_a_window_of_chunks_that_size_themselves_is_bounded_too(client):
         assert len(read) - n <= (4 * 2 + 2) * 2**17
     results.close()
     assert len(read) > 5_000 + 4 * 2, "chunks have grown"
-
-
-def test_a_slow_source_is_read_a_few_items_ahead_of_what_is_given(client):
-    read: list[int] = []
-
-    def items():
-        for n in itertools.count():
-            time.sleep(0.01)  # this is what is slow, nobody waits for anything
-            read.append(n)
-            yield n
-
-    results = client.map(tasks.same, items())
-    ahead = [len(read) - n for n in itertools.islice(results, 60)]
-    results.close()
-    assert max(ahead) <= 4 * 2 + 1
-
-
-@pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"buffersize": 20}])
-@pytest.mark.parametrize("ordered", [True, False])
-def test_what_is_over_does_not_wait_for_a_slow_source(client, monkeypatch, ordered, options):
-    """The source gives an item once all before it are over; these do not wait until a window is read."""
-    monkeypatch.setattr(_config, "CHUNK_READ_SECONDS", 0.0)
-    monkeypatch.setattr(Sizer, "reading", 60.0)
-    read: list[int] = []
-    mapped: list[plait.Results[int]] = []
-
-    def are_over():
-        return all(sent.is_over() for results in mapped for sent in results._sent)
-
-    def items():
-        for n in itertools.count():
-            eventually(are_over, "those before it are over")
-            read.append(n)
-            yield n
-
-    mapped.append(client.options(ordered=ordered).map(tasks.same, items(), **options))
-    for given, _ in enumerate(itertools.islice(mapped[0], 60), 1):
-        assert given <= 30 or len(read) - given <= 2
-    mapped[0].close()
-
-
-def test_a_window_is_full_where_a_slow_source_is_quicker_than_the_slots(client, monkeypatch):
-    monkeypatch.setattr(_config, "CHUNK_READ_SECONDS", 0.0)
-    monkeypatch.setattr(Sizer, "reading", 60.0)
-    monkeypatch.setattr(Sizer, "seconds", 200.0)
-    read: list[int] = []
-
-    def items():
-        for n in itertools.count():
-            read.append(n)
-            yield n
-
-    results = client.options(ordered=False).map(tasks.same, items())
-    ahead = [len(read) - given for given, _ in enumerate(itertools.islice(results, 30), 1)]
-    results.close()
-    assert set(ahead) == {4 * 2}
 
 
 def test_an_item_that_takes_long_holds_up_no_executor(client, tmp_path):
@@ -481,21 +423,6 @@ def test_an_endless_run_ends_with_its_first_error(client):
     for finish in ({}, {"combine": list}, {"reduce": operator.add}):
         with pytest.raises(ValueError, match="5"):
             client.run(tasks.fail_on, itertools.repeat(5), itertools.count(), **finish)
-
-
-@pytest.mark.parametrize("finish", [{}, {"reduce": operator.add}, {"combine": sum}])
-def test_a_run_over_a_slow_source_ends_soon_after_its_first_error(client, finish):
-    read: list[int] = []
-
-    def items():
-        for n in itertools.count():
-            time.sleep(0.01)  # this is what is slow, nobody waits for anything
-            read.append(n)
-            yield n
-
-    with pytest.raises(ValueError):
-        client.run(tasks.fail_on, itertools.repeat(20), items(), **finish)
-    assert len(read) <= 20 + _config.PIECES_PER_SLOT * 2 + 1
 
 
 def test_a_failing_merge_or_combine_is_raised(client):
