@@ -43,6 +43,8 @@ pub enum Left {
     Nothing,
     /// Child processes.
     Children,
+    /// A module of which an import was interrupted: what is half made would fail every later task.
+    HalfModule,
 }
 
 /// The executor's end of the channel, for the one thread that runs tasks.
@@ -192,7 +194,7 @@ impl Channel {
         let Some((entry, began)) = self.current.take() else { return false };
         self.page.done(entry);
         let run_micros = u64::try_from(now.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
-        let ended = EntryEnded { entry, ending, run_micros, soiled: left == Left::Children };
+        let ended = EntryEnded { entry, ending, run_micros, soiled: left != Left::Nothing };
         self.results.push(ended, now, !self.queue.is_empty())
     }
 

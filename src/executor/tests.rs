@@ -168,6 +168,19 @@ fn what_was_taken_back_is_passed_over() {
 }
 
 #[test]
+fn what_leaves_anything_behind_soils_its_executor() {
+    let (mut worker, mut channel) = connect();
+    worker.give([0, 1, 2]);
+    for left in [Left::Nothing, Left::Children, Left::HalfModule] {
+        let _ = next(&mut channel);
+        let _ = channel.finish(Instant::now(), Ending::Skipped, left);
+    }
+    channel.flush();
+    let soiled: Vec<bool> = worker.hear_ended(3).iter().map(|ended| ended.soiled).collect();
+    assert_eq!(soiled, [false, true, true]);
+}
+
+#[test]
 fn a_result_does_not_wait_behind_a_long_task() {
     let (mut worker, mut channel) = connect();
     worker.give([0, 1]);

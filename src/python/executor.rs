@@ -204,6 +204,8 @@ impl ExecutorChannel {
     fn finish(&self, py: Python<'_>, ending: u8, segments: &Bound<'_, PyAny>) -> PyResult<bool> {
         let now = Instant::now();
         let Some(left) = self.left(now) else { return Ok(false) };
+        let broken = self.broken.load(Relaxed);
+        let left = if broken { Left::HalfModule } else { left };
         let value = || value_from(segments, Some(&self.store));
         let ending = match ending {
             0 => Ending::Returned(value()?),
@@ -214,7 +216,7 @@ impl ExecutorChannel {
             _ => return Err(PyValueError::new_err("an ending is a number from 0 to 4")),
         };
         self.end(py, now, ending, left);
-        if self.broken.load(Relaxed) {
+        if broken {
             py.detach(|| self.inner().channel.flush());
             return Ok(false);
         }

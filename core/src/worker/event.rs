@@ -224,6 +224,6 @@ pub struct Ended {
 pub enum Condition {
     /// Fit for the next.
     Clean,
-    /// Child processes remain: the process group must go.
+    /// Child processes remain, or a module is half made: the process group must go, if it does not go by itself.
     Soiled,
 }

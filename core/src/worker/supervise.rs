@@ -96,8 +96,9 @@ impl Brain {
     ) {
         let Some(seat) = self.fleet.find(id) else { return };
         let killed = matches!(self.fleet.at(seat).life, Life::Dying { .. });
+        let retired = self.fleet.at(seat).future == Future::Retired;
         let blamed = running.filter(|entry| self.fleet.at(seat).hand.get(*entry).is_some());
-        let blamed = blamed.or_else(|| if killed { None } else { self.suspect(seat) });
+        let blamed = blamed.or_else(|| if killed || retired { None } else { self.suspect(seat) });
         self.judge(now, seat, killed, blamed.is_some());
         let mut death = Some(death);
         let mut back = Vec::new();

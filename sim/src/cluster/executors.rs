@@ -436,26 +436,40 @@ impl World {
         let (ending, condition) = self.ledger.executions.take_plan(execution);
         if condition == Condition::Soiled {
             probe!("soiled executor");
+            // Children remain; or a module is half made, and it says so and ends by itself.
+            if execution.is_multiple_of(2) {
+                self.record_end(n, id, ending, condition);
+                self.flush(n, id);
+                return self.end_executor(n, id, Exit::Code(0));
+            }
         }
         self.end_entry(n, id, ending, condition);
     }
 
     fn end_entry(&mut self, n: usize, id: ExecutorId, ending: Ending, condition: Condition) {
-        let Some(executor) = self.executor(n, id) else { return };
-        let Some(running) = executor.end() else { return };
-        executor.unsent.push(Ended { entry: running.entry, ending, run_micros: 1, condition });
-        let waits = executor.queued() > 0;
-        let batch = executor.batch;
-        self.let_go(n, &running);
-        if let Some(execution) = running.execution {
-            self.ledger.executions.end(execution);
+        if !self.record_end(n, id, ending, condition) {
+            return;
         }
-        if waits {
+        let Some(executor) = self.executor(n, id) else { return };
+        let batch = executor.batch;
+        if executor.queued() > 0 {
             self.plan_inner(n, id, FLUSH_AFTER, Inner::Flush { batch });
         } else {
             self.flush(n, id);
         }
         self.advance(n, id);
+    }
+
+    /// What ran is over; nobody has been told. False if nothing ran.
+    fn record_end(&mut self, n: usize, id: ExecutorId, ending: Ending, condition: Condition) -> bool {
+        let Some(executor) = self.executor(n, id) else { return false };
+        let Some(running) = executor.end() else { return false };
+        executor.unsent.push(Ended { entry: running.entry, ending, run_micros: 1, condition });
+        self.let_go(n, &running);
+        if let Some(execution) = running.execution {
+            self.ledger.executions.end(execution);
+        }
+        true
     }
 
     fn let_go(&mut self, n: usize, running: &Running) {

@@ -72,7 +72,7 @@ pub struct EntryEnded {
     pub ending: Ending,
     /// How long it ran, in microseconds.
     pub run_micros: u64,
-    /// Child processes remain.
+    /// Child processes remain, or a module is half made: nothing more may run there.
     pub soiled: bool,
 }
 

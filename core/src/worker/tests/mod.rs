@@ -36,6 +36,7 @@ scenarios! {
     wide_tasks_get_executors_of_their_own
     named_resources_are_shared
     a_soiled_executor_is_replaced
+    one_that_ends_itself_speaks_against_nobody
     started_travels_for_what_lives_long
     a_drained_worker_returns_waits_and_leaves
     a_drained_worker_keeps_what_others_may_fetch
