@@ -302,6 +302,8 @@ pub struct Start {
     pub inputs: Vec<Outcome>,
     /// How many inputs there will be in all; those that `inputs` lacks follow in order.
     pub inputs_total: u64,
+    /// Those among `inputs` that attempts at the same worker are yet to make; until then something else stands there.
+    pub promised: Vec<Promised>,
     /// How many executors have died under its task so far: nothing is queued behind one that may kill again.
     pub deaths: u32,
     /// How many executors one item of a chunk may kill.
@@ -310,6 +312,15 @@ pub struct Start {
     pub priority: i32,
     /// Whom the end of a chunk goes to.
     pub tail: Tail,
+}
+
+/// An input that is to be what another attempt comes to, which the same worker has been given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    /// Which of the inputs, counted from 0.
+    pub input: u32,
+    /// The attempt that makes it.
+    pub by: AttemptId,
 }
 
 /// Who sees to it that the end of a running chunk, which has not begun, goes to a slot that is idle.

@@ -406,7 +406,10 @@ impl Program {
         // Some tasks need more than a small slice of a step can be about.
         let most = if self.rng.chance(1, 20) { 30 } else { 4 };
         let count = 1 + self.rng.below(most);
-        let drawn: Vec<u64> = (0..count).map(|_| self.rng.below(self.tasks.len() as u64)).collect();
+        let tasks = self.tasks.len() as u64;
+        // What has just been submitted is not over: chains and trees come of it.
+        let reach = if self.rng.chance(2, 3) { tasks.min(4) } else { tasks };
+        let drawn: Vec<u64> = (0..count).map(|_| tasks - 1 - self.rng.below(reach)).collect();
         let usable = |n: &u64| {
             let task = &self.tasks[*n as usize];
             let makes_text = matches!(task.kind, Kind::Single(_) | Kind::Result(_) | Kind::Put(_));

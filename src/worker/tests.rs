@@ -291,6 +291,7 @@ fn start(seq: u64) -> Start {
         deaths: 0,
         crash_limit: 3,
         priority: 0,
+        promised: Vec::new(),
         tail: Tail::Kept,
     }
 }

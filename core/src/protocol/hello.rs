@@ -6,9 +6,9 @@ use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 
 /// The protocol that this build speaks.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 /// The oldest protocol that this build still understands.
-pub const PROTOCOL_OLDEST: u16 = 3;
+pub const PROTOCOL_OLDEST: u16 = 4;
 
 /// The coordinator's hello. The peer sends nothing before it has read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

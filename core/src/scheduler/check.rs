@@ -32,6 +32,7 @@ impl Scheduler {
         self.tasks.iter().for_each(|(slot, task)| self.check_task(slot, task, &untold));
         self.check_edges();
         self.check_walks();
+        self.check_advances();
         self.check_objects();
         self.check_force();
         self.check_shares();
@@ -203,7 +204,7 @@ impl Scheduler {
         self.runs[run].is_complete() && self.runs[run].is_combine() && !turn
     }
 
-    fn check_functions_known(&self, session: &Session, task: &Task, worker: u32) {
+    pub(super) fn check_functions_known(&self, session: &Session, task: &Task, worker: u32) {
         for id in called(task.function, task.call) {
             let known = session.functions.get(id).is_some_and(|function| function.known_at.contains(worker));
             assert!(known && session.known_at.contains(worker), "a worker knows the functions of what it was given");

@@ -77,6 +77,8 @@ impl Scheduler {
         if *missing == 0 {
             self.counts.waiting -= 1;
             self.make_ready(slot);
+        } else {
+            self.consider(slot);
         }
     }
 

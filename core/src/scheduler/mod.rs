@@ -34,12 +34,13 @@
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients) with `direct`, `losing`, `remake`
 //!   (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement`, `home` (where inputs are), `balance`, `share` (the ends of long chunks), `stream`
+//! - who runs what: `ready`, `placement`, `advance` (before inputs are there), `home` (where they are), `balance`, `share` (the ends of long chunks), `stream`
 //!   (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
 mod admission;
+mod advance;
 mod apart;
 mod balance;
 mod by_worker;
@@ -92,6 +93,7 @@ pub use event::{Event, Exchange, Watch};
 pub use snapshot::{Snapshot, TaskTotals, WorkerView};
 pub use worker::Health;
 
+use self::advance::Advances;
 use self::gone::Gone;
 use self::input::Edge;
 use self::leftover::Remains;
@@ -180,6 +182,7 @@ pub struct Scheduler {
     dregs: VecDeque<Vec<Outcome>>,
     walks: Walks,
     ready: Ready,
+    advances: Advances,
     timers: BTreeSet<(Time, Timer)>,
     unschedulable_at: Option<Time>,
     /// The ticket of the next task.
@@ -300,6 +303,7 @@ impl Scheduler {
             dregs: VecDeque::new(),
             walks: Walks::default(),
             ready: Ready::new(),
+            advances: Advances::default(),
             timers: BTreeSet::new(),
             unschedulable_at: None,
             ticket: 0,
@@ -343,6 +347,7 @@ impl Scheduler {
         // Whatever comes: half of what may be done in this step is kept for what was begun before.
         self.walk_on(self.slice.passes / 2);
         self.resume_requests();
+        self.resume_reports();
         for event in events {
             self.apply(event);
         }
@@ -358,6 +363,7 @@ impl Scheduler {
         self.fold_early(actions);
         self.balance(actions);
         self.share_chunks(actions);
+        self.give_in_advance(actions);
         self.flush_starts(actions);
         self.feed_streams(actions);
         self.serve_objects(actions);

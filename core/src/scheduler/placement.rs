@@ -9,7 +9,7 @@
 use super::function::called;
 use super::ready::{Class, Line};
 use super::share::tail_of;
-use super::worker::{Health, Seat, Stream};
+use super::worker::{Health, Seat, Stream, Worker};
 use super::{Action, Scheduler};
 use crate::limits;
 use crate::outcome::Outcome;
@@ -24,11 +24,11 @@ use core::cmp::Reverse;
 /// Work that a worker's queue holds in advance, in microseconds: covers many round trips, yet is soon done.
 const PREFETCH_MICROS: u64 = 100_000;
 /// Small tasks per slot that are queued in advance at the least, whatever they take.
-const QUEUE_MIN: u64 = 2;
+pub(super) const QUEUE_MIN: u64 = 2;
 /// The same at the most while it is not known how long they take.
 const QUEUE_UNMEASURED: u64 = 16;
 /// Inputs that take as long to send as one more start.
-const INPUTS_PER_START: usize = 2;
+pub(super) const INPUTS_PER_START: usize = 2;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
 
@@ -77,6 +77,13 @@ enum Turn {
     Over,
     /// Its head is younger than another line's.
     Yields(u64),
+}
+
+impl Worker {
+    /// Small tasks per slot that keep it busy for a while.
+    pub(super) fn prefetch(&self) -> u64 {
+        self.mean_micros.map_or(QUEUE_UNMEASURED, |mean| PREFETCH_MICROS / mean.max(1))
+    }
 }
 
 impl Scheduler {
@@ -377,10 +384,9 @@ impl Scheduler {
         if w.idle() > 0 {
             return true;
         }
-        let most = w.mean_micros.map_or(QUEUE_UNMEASURED, |mean| PREFETCH_MICROS / mean.max(1));
-        let per_slot = fair.min(most).max(QUEUE_MIN);
+        let per_slot = fair.min(w.prefetch()).max(QUEUE_MIN);
         let depth = per_slot.saturating_mul(u64::from(w.offer.capacity.cpus));
-        w.queued() < w.offer.queue && u64::from(w.queued_from(priority)) < depth
+        w.has_room() && u64::from(w.queued_from(priority)) < depth
     }
 
     /// Spends the worker's credit on the task's start and the functions that go before it. The inputs that go with it; or
@@ -406,36 +412,43 @@ impl Scheduler {
         self.counts.ready -= 1;
         self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);
-        let inputs_total = self.input_count(slot);
-        let task = &mut self.tasks[slot];
-        let options = self.sessions[task.session].options(task.options);
-        let crash_limit = options.expect("a task's options are defined").options.crash_limit;
-        task.attempts += 1;
-        let sent = inputs.len();
-        let start = Start {
-            attempt: task.attempt(),
-            function: task.function,
-            call: task.call,
-            request: self.ready.queue(task.queue).class.request.clone(),
-            args: task.args.clone(),
-            inputs,
-            inputs_total: inputs_total as u64,
-            deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
-            crash_limit,
-            priority: self.ready.queue(task.queue).class.priority,
-            tail: tail_of(task, seat, self.config.world),
-        };
-        let (ticket, attempt) = (task.ticket, task.attempt());
+        let (inputs_total, sent) = (self.input_count(slot), inputs.len());
+        let start = self.next_attempt(slot, seat, inputs, inputs_total);
+        let (ticket, attempt) = (self.tasks[slot].ticket, start.attempt);
         self.stir_worker(worker);
         let w = &mut self.workers[worker];
         w.starts.push(start);
         if sent < inputs_total {
             w.streams.push_back(Stream { slot, ticket, attempt, sent });
         }
+        self.consider_dependents(slot);
+    }
+
+    /// A new attempt of a task, with the first of its inputs.
+    pub(super) fn next_attempt(&mut self, slot: u32, seat: Seat, inputs: Vec<Outcome>, inputs_total: usize) -> Start {
+        let task = &mut self.tasks[slot];
+        let options = self.sessions[task.session].options(task.options);
+        let crash_limit = options.expect("a task's options are defined").options.crash_limit;
+        task.attempts += 1;
+        let class = &self.ready.queue(task.queue).class;
+        Start {
+            attempt: task.attempt(),
+            function: task.function,
+            call: task.call,
+            request: class.request.clone(),
+            args: task.args.clone(),
+            inputs,
+            inputs_total: inputs_total as u64,
+            promised: Vec::new(),
+            deaths: task.trouble.as_ref().map_or(0, |trouble| trouble.count),
+            crash_limit,
+            priority: class.priority,
+            tail: tail_of(task, seat, self.config.world),
+        }
     }
 
     /// What the functions of a task that the worker does not have take of its credit.
-    fn untold_cost(&self, slot: u32, worker: u32) -> u64 {
+    pub(super) fn untold_cost(&self, slot: u32, worker: u32) -> u64 {
         let task = &self.tasks[slot];
         let session = &self.sessions[task.session];
         // One that is called twice is told once.
@@ -446,7 +459,7 @@ impl Scheduler {
     }
 
     /// Tells the worker the functions of a task that it does not have.
-    fn define(&mut self, slot: u32, worker: u32, actions: &mut Vec<Action>) {
+    pub(super) fn define(&mut self, slot: u32, worker: u32, actions: &mut Vec<Action>) {
         let task = &self.tasks[slot];
         let session = &mut self.sessions[task.session];
         for id in called(task.function, task.call) {

@@ -40,16 +40,20 @@ impl Scheduler {
         let Some(worker) = self.heard(id) else { return };
         for report in reports {
             self.workers[worker].owed.take(window::cost(report.len()));
-            let Some(slot) = self.current(worker, report.attempt) else {
-                self.refuse_object(worker, &report.ending);
-                self.left(worker, report.attempt);
-                continue;
-            };
-            self.release(slot);
-            self.measure(worker, report.run_micros);
-            let place = Place { worker: Some(id), run_micros: report.run_micros };
-            self.attempt_ended(slot, report.ending, place);
+            self.report_ended(worker, report);
         }
+    }
+
+    pub(super) fn report_ended(&mut self, worker: u32, report: Report) {
+        let Some(report) = self.keep_early(worker, report) else { return };
+        let Some(slot) = self.current(worker, report.attempt) else {
+            self.refuse_object(worker, &report.ending);
+            return self.left(worker, report.attempt);
+        };
+        self.release(slot);
+        self.measure(worker, report.run_micros);
+        let place = Place { worker: Some(self.workers[worker].id), run_micros: report.run_micros };
+        self.attempt_ended(slot, report.ending, place);
     }
 
     pub(super) fn on_attempts_returned(&mut self, id: WorkerId, attempts: &[AttemptId]) {
@@ -60,6 +64,7 @@ impl Scheduler {
                     self.release(slot);
                     self.make_ready(slot);
                 }
+                None if self.is_declined(worker, *attempt) => {}
                 None => self.left(worker, *attempt),
             }
         }
@@ -87,11 +92,15 @@ impl Scheduler {
 
     /// The task whose current attempt this is, if this worker has it.
     pub(super) fn current(&mut self, worker: u32, attempt: AttemptId) -> Option<u32> {
+        let slot = self.latest_attempt(attempt)?;
+        (self.tasks[slot].lease()?.worker == worker).then_some(slot)
+    }
+
+    /// The task of which this is the latest attempt.
+    pub(super) fn latest_attempt(&mut self, attempt: AttemptId) -> Option<u32> {
         let session = self.sessions.find(attempt.task.session.0)?;
         let slot = self.sessions[session].index.find(attempt.task.seq)?;
-        let task = &self.tasks[slot];
-        let current = task.attempts == attempt.attempt.0 && task.lease()?.worker == worker;
-        current.then_some(slot)
+        (self.tasks[slot].attempts == attempt.attempt.0).then_some(slot)
     }
 
     /// An attempt that was no longer wanted has left its seat, or is none that this worker had.

@@ -175,11 +175,14 @@ impl Scheduler {
         slot
     }
 
-    /// Puts a task into its ready queue. One that is on its way out of a worker waits for the end of that.
+    /// Puts a task into its ready queue, unless a worker has it already. One that is on its way out of a worker waits for the end of that.
     pub(super) fn make_ready(&mut self, slot: u32) {
         if self.walks.delays(slot) {
             self.counts.waiting += 1;
             self.tasks[slot].state = State::Waiting { missing: 1 };
+            return;
+        }
+        if self.take_up(slot) {
             return;
         }
         self.counts.ready += 1;

@@ -180,7 +180,10 @@ impl Scheduler {
     /// Takes a task that is not over out of whatever holds it: a queue, or a worker that is told so.
     pub(super) fn withdraw(&mut self, slot: u32, cancel: Cancel) {
         match self.tasks[slot].state {
-            State::Waiting { .. } => self.counts.waiting -= 1,
+            State::Waiting { .. } => {
+                self.counts.waiting -= 1;
+                self.take_back(slot, cancel);
+            }
             State::Ready(_) => {
                 self.counts.ready -= 1;
                 self.ready.take(&mut self.tasks, slot);

@@ -31,7 +31,7 @@ impl Scheduler {
             self.fallout.is_empty() && self.tellings.is_empty() && self.losses.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
-        let taken = self.behind.is_empty();
+        let taken = self.behind.is_empty() && !self.advances.are_unfinished();
         let walked = self.walks.is_empty() && self.lost.is_empty() && self.dregs.is_empty();
         let unshown = self.slice.services == 0 && !self.to_show.is_empty();
         let unserved = unshown || !self.stirred_objects.is_empty() || self.is_handing_over();

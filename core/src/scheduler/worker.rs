@@ -63,6 +63,10 @@ pub(super) struct Worker {
     /// It is there no more: kept until nobody knows of it (see `gone`).
     pub(super) gone: bool,
     pub(super) starts: Vec<Start>,
+    /// Tasks that it was given before their inputs were there.
+    pub(super) advances: BTreeSet<u32>,
+    /// Those that it may be given once there is room, with their tickets.
+    pub(super) later: VecDeque<(u32, u64)>,
     /// Objects that it has, waits for or is about to have.
     pub(super) objects: BTreeSet<u32>,
     /// Workers that it could not reach lately, and when to try again.
@@ -150,6 +154,11 @@ impl Worker {
         from.map(|(_, count)| count).sum::<u32>().saturating_sub(self.free.cpus)
     }
 
+    /// Whether one more may be queued or given in advance.
+    pub(super) fn has_room(&self) -> bool {
+        u64::from(self.queued()) + (self.advances.len() as u64) < u64::from(self.offer.queue)
+    }
+
     /// Attempts that run, as far as can be told.
     pub(super) fn running(&self) -> u32 {
         self.small.min(self.free.cpus) + (self.held + self.leaving.len() as u32 - self.small)
@@ -180,7 +189,7 @@ impl Worker {
         request.cpus <= self.idle() && self.free.holds(request)
     }
 
-    fn sit(&mut self, seat: Seat, class: &Class) {
+    pub(super) fn sit(&mut self, seat: Seat, class: &Class) {
         match seat {
             Seat::Small => {
                 self.small += 1;
@@ -191,6 +200,12 @@ impl Worker {
             }
             Seat::Own => self.free.take(&class.request),
         }
+    }
+
+    /// An attempt whose task is over keeps its seat until the worker answers, which is told.
+    pub(super) fn leave(&mut self, attempt: AttemptId, leaving: Leaving) {
+        self.cancels[usize::from(leaving.told == Cancel::Running)].push(attempt);
+        self.leaving.insert(attempt, leaving);
     }
 
     pub(super) fn stand_up(&mut self, seat: Seat, request: &Resources, priority: i32) {
@@ -261,6 +276,8 @@ impl Scheduler {
             stirred: false,
             gone: false,
             starts: Vec::new(),
+            advances: BTreeSet::new(),
+            later: VecDeque::new(),
             objects: BTreeSet::new(),
             unreachable: BTreeMap::new(),
             handover: Handover::default(),
@@ -363,9 +380,11 @@ impl Scheduler {
         (worker.gone, worker.health) = (true, Health::Draining);
         let (id, judged) = (worker.id, worker.judged);
         let gifts = core::mem::take(&mut worker.gifts);
+        let advances = core::mem::take(&mut worker.advances);
         self.held -= gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
         self.slice.chores = self.slice.chores.saturating_sub(worker.held as usize);
         self.worker_set += 1;
+        self.advances.forget(advances);
         self.workers.retire(slot);
         self.strike_roomy(slot);
         self.stirred_workers.retain(|(other, _)| *other != id);
@@ -428,8 +447,7 @@ impl Scheduler {
         let task = &self.tasks[slot];
         let Class { request, priority, .. } = self.ready.queue(task.queue).class.clone();
         let worker = &mut self.workers[lease.worker];
-        worker.leaving.insert(task.attempt(), Leaving { seat: lease.seat, request, priority, told });
-        worker.cancels[usize::from(told == Cancel::Running)].push(task.attempt());
+        worker.leave(task.attempt(), Leaving { seat: lease.seat, request, priority, told });
     }
 
     /// An attempt runs. If its task is over and the worker was only told not to begin it, it is stopped.

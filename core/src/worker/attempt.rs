@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     pub(super) order: u64,
     /// Executors that died before it without saying what they ran, while it was the next.
     pub(super) suspicion: u32,
+    /// Attempts that need what it comes to, each as often as it names it.
+    pub(super) heirs: Vec<Handle>,
     /// Inputs that its executor has been sent.
     pub(super) passed: usize,
     pub(super) place: Place,

@@ -13,6 +13,7 @@ impl Brain {
         self.functions.check(self.attempts.iter().flat_map(|(_, a)| [Some(a.function), a.merge]).flatten());
         self.check_places();
         self.check_objects();
+        self.check_promises();
         self.check_memory();
         self.check_fetches();
         self.check_resources();

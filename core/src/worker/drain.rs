@@ -92,6 +92,7 @@ impl Brain {
         self.queue = Queue::default();
         self.splits.clear();
         self.failed.clear();
+        self.disinherited.clear();
         self.functions = Functions::default();
         self.reports = Reports::default();
         self.objects.clear(actions);

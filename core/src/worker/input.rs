@@ -42,8 +42,13 @@ impl Brain {
         self.arrivals += 1;
         let (class, place) = (class(&start), Place::Queued(Links::default()));
         let (passed, share, solid) = (0, None, Solid::No);
-        let attempt = Attempt { start, function, merge, class, order, suspicion: 0, passed, place, share, solid };
+        let heirs = Vec::new();
+        let attempt =
+            Attempt { start, function, merge, class, order, suspicion: 0, heirs, passed, place, share, solid };
         let handle = self.attempts.insert(attempt);
+        if !self.await_promised(handle) {
+            return self.give_back(handle);
+        }
         if self.is_whole(handle) {
             self.queue.push(&mut self.attempts, handle);
         }

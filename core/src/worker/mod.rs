@@ -13,7 +13,8 @@
 //! for the first task that takes as many; it is kept for the next of its kind and killed, once idle, when a task of a
 //! third kind needs its place.
 //!
-//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `object`: the values in this machine's store;
+//! - `attempt`, `queue`, `function`, `input`: what the coordinator gave; `promise`: what of it needs what is yet to be made
+//!   here; `object`: the values in this machine's store;
 //!   `fetch`: which of those to come are fetched now; `memory`: which of those here lie on disk.
 //! - `executor`, `hand`, `supervise`: the processes, what is in their hands, how they live and die.
 //! - `part`: chunks that were cut, for an idle executor or around an item that kills; `tail`: what the coordinator gets of
@@ -36,6 +37,7 @@ mod memory;
 mod object;
 mod part;
 mod place;
+mod promise;
 mod queue;
 mod report;
 mod supervise;
@@ -194,6 +196,8 @@ pub struct Brain {
     failed: Vec<AttemptId>,
     /// Attempts in parts.
     splits: Splits,
+    /// Attempts that will not come to their inputs here.
+    disinherited: Vec<AttemptId>,
     age: Age,
 }
 
@@ -224,6 +228,7 @@ impl Brain {
             cut_at: None,
             failed: Vec::new(),
             splits: Splits::default(),
+            disinherited: Vec::new(),
             age: Age::Unborn,
             config,
         };
@@ -250,11 +255,12 @@ impl Brain {
         self.fill_seats(now, actions);
         self.place(now, actions);
         self.return_stuck(actions);
+        self.return_disinherited(actions);
         self.cut_chunks(now, actions);
         self.send_asks(actions);
+        self.objects.flush(actions);
         self.send_orders(actions);
         self.plan_look(now);
-        self.objects.flush(actions);
         self.settle_memory(actions);
         self.reports.flush(actions);
         self.leave(actions);

@@ -208,7 +208,7 @@ impl Brain {
     /// Whether all inputs that an attempt in no place has are here; if not, it waits for them.
     pub(super) fn is_whole(&mut self, handle: Handle) -> bool {
         self.objects.let_go(handle, &self.attempts.get(handle).start);
-        let missing = self.await_objects(handle, 0);
+        let missing = self.await_objects(handle, 0) + self.attempts.get(handle).start.promised.len();
         if missing > 0 {
             self.attempts.get_mut(handle).place = Place::Awaiting { missing };
         }
@@ -281,12 +281,20 @@ impl Brain {
     fn serve_waiters(&mut self, object: ObjectId, actions: &mut Vec<Action>) {
         let known = self.objects.known.get_mut(&object).expect("whoever calls has seen to it");
         for handle in core::mem::take(&mut known.waiters) {
-            match &mut self.attempts.get_mut(handle).place {
-                Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
-                Place::Awaiting { missing } => *missing -= 1,
+            match self.attempts.get(handle).place {
+                Place::Awaiting { .. } => self.miss_one_less(handle),
                 Place::Queued(_) | Place::Split => unreachable!("what is queued, or waits as parts, waits for nothing"),
                 Place::Given { .. } => self.pass_inputs(handle, actions),
             }
+        }
+    }
+
+    /// One input less that an attempt waits for.
+    pub(super) fn miss_one_less(&mut self, handle: Handle) {
+        match &mut self.attempts.get_mut(handle).place {
+            Place::Awaiting { missing: 1 } => self.queue.push(&mut self.attempts, handle),
+            Place::Awaiting { missing } => *missing -= 1,
+            Place::Queued(_) | Place::Split | Place::Given { .. } => unreachable!("it waits for its inputs"),
         }
     }
 
@@ -417,6 +425,7 @@ impl Brain {
         }
         for (_, attempt) in self.attempts.iter() {
             let lacking = attempt.start.inputs.iter().filter(|input| !self.objects.has(input)).count();
+            let lacking = lacking + attempt.start.promised.len();
             match attempt.place {
                 Place::Awaiting { missing } => assert!(missing == lacking && missing > 0, "what is missing is counted"),
                 Place::Queued(_) => assert_eq!(lacking, 0, "what is queued has its inputs"),

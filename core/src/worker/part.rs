@@ -304,7 +304,8 @@ impl Brain {
         let order = of.order;
         let solid = Solid::No;
         let passed = start.inputs.len();
-        let part = Attempt { start, function, merge, class, order, suspicion: 0, passed, place, share, solid };
+        let heirs = Vec::new();
+        let part = Attempt { start, function, merge, class, order, suspicion: 0, heirs, passed, place, share, solid };
         self.attempts.insert_part(part)
     }
 

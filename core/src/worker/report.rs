@@ -182,9 +182,11 @@ impl Brain {
         if self.is_part(handle) {
             return self.end_part(handle, ending, run_micros);
         }
+        let heirs = core::mem::take(&mut self.attempts.get_mut(handle).heirs);
         let attempt = self.forget(handle);
         let ending = self.reports.fit(ending);
         let ending = self.store_value(attempt, ending);
+        self.inherit(heirs, attempt, &ending);
         self.reports.push(Report { attempt, ending, run_micros });
     }
 
@@ -201,6 +203,7 @@ impl Brain {
 
     /// The same for an attempt or a part of one.
     pub(super) fn let_go(&mut self, handle: Handle) -> Attempt {
+        self.renounce(handle);
         let attempt = self.attempts.remove(handle);
         self.objects.let_go(handle, &attempt.start);
         for slot in [Some(attempt.function), attempt.merge].into_iter().flatten() {

@@ -43,6 +43,10 @@ pub(crate) struct Executions {
     /// The one execution of an attempt whose outcome counts, or those of its parts.
     committed: BTreeMap<(TaskId, Attempt), Vec<u64>>,
     first: BTreeMap<TaskId, Vec<u64>>,
+    /// Attempts that were given in advance, each with one that was to make an input.
+    promised: BTreeSet<(AttemptId, AttemptId)>,
+    /// What attempts made of such inputs counts once they count themselves: they may all be lost together.
+    borrowed: BTreeMap<(TaskId, Attempt), Vec<Vec<u64>>>,
     /// Tasks that began again after they were over.
     remade: BTreeSet<TaskId>,
     /// How often each script of a task was called.
@@ -79,17 +83,29 @@ impl Executions {
     /// The bytes that these executions made, parts of one attempt, are the task's outcome: no others' may ever be.
     pub(crate) fn commit(&mut self, executions: &[u64]) -> &Execution {
         let made = |n: &u64| self.all.get(*n as usize).expect("a value names the execution that made it");
-        let whole = made(&executions[0]);
+        let Execution { task, attempt, .. } = *made(&executions[0]);
+        let whole = (task, attempt);
         for part in executions.iter().map(made) {
             assert!(part.ended, "a value of {} came from an execution that did not end", part.task);
-            assert_eq!((part.task, part.attempt), (whole.task, whole.attempt), "a value has parts of two attempts");
+            assert_eq!((part.task, part.attempt), whole, "a value has parts of two attempts");
         }
-        let committed = self.committed.entry((whole.task, whole.attempt)).or_insert_with(|| executions.to_vec());
-        assert_eq!(*committed, executions, "an attempt of {} has two outcomes", whole.task);
-        let again = self.remade.contains(&whole.task);
-        let first = self.first.entry(whole.task).or_insert_with(|| executions.to_vec());
-        assert!(*first == executions || again, "outcomes of two attempts of {} are in use", whole.task);
-        whole
+        let committed = self.committed.entry(whole).or_insert_with(|| executions.to_vec());
+        assert_eq!(*committed, executions, "an attempt of {task} has two outcomes");
+        let again = self.remade.contains(&task);
+        let first = self.first.entry(task).or_insert_with(|| executions.to_vec());
+        assert!(*first == executions || again, "outcomes of two attempts of {task} are in use");
+        for makers in self.borrowed.remove(&whole).unwrap_or_default() {
+            self.commit(&makers);
+        }
+        &self.all[executions[0] as usize]
+    }
+
+    /// An attempt comes to its worker, maybe before its inputs.
+    pub(crate) fn promise(&mut self, start: &Start) {
+        if !start.promised.is_empty() {
+            probe!("task given in advance");
+        }
+        self.promised.extend(start.promised.iter().map(|promised| (start.attempt, promised.by)));
     }
 
     /// The value of a task was with workers and may be made again.
@@ -127,8 +143,14 @@ impl Executions {
         let own = |made: &Execution| (made.task, made.attempt) == (by.task, by.attempt);
         if makers.first().is_some_and(|maker| own(&self.all[*maker as usize])) {
             probe!("parts of a chunk folded");
-        } else if !makers.is_empty() {
-            self.commit(&makers);
+        } else if let Some(maker) = makers.first() {
+            let Execution { task, attempt, .. } = self.all[*maker as usize];
+            if self.promised.contains(&(by, AttemptId { task, attempt })) {
+                probe!("input made after its task was given");
+                self.borrowed.entry((by.task, by.attempt)).or_default().push(makers);
+            } else {
+                self.commit(&makers);
+            }
         }
         script::text(value)
     }

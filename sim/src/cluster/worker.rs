@@ -275,7 +275,10 @@ impl World {
                 Event::LinkOpened { result_limit }
             }
             ToWorker::Define { session, function } => Event::FunctionDefined { session, function },
-            ToWorker::Start(starts) => Event::AttemptsAssigned { starts },
+            ToWorker::Start(starts) => {
+                starts.iter().for_each(|start| self.ledger.executions.promise(start));
+                Event::AttemptsAssigned { starts }
+            }
             ToWorker::Inputs { attempt, inputs } => Event::InputsAppended { attempt, inputs },
             ToWorker::Cancel { attempts, cancel } => Event::AttemptsCancelled { attempts, cancel },
             ToWorker::Recall(attempts) => Event::AttemptsRecalled { attempts },

@@ -89,7 +89,8 @@ impl Item for Start {
             return Err(self);
         }
         let inputs = self.inputs.split_off(self.inputs.len() / 2);
-        let second = Self { args: Value::empty(), inputs, request: self.request.clone(), ..self };
+        let request = self.request.clone();
+        let second = Self { args: Value::empty(), inputs, request, promised: Vec::new(), ..self };
         Ok((self, second))
     }
 

@@ -406,7 +406,11 @@ fn show_start(start: &Start) -> String {
         let inputs = if start.inputs.len() > 20 {
             format!("{} inputs", start.inputs.len())
         } else {
-            start.inputs.iter().map(show_outcome).collect::<Vec<_>>().join(" ")
+            let shown = start.inputs.iter().zip(0..).map(|(input, at)| {
+                let promised = start.promised.iter().find(|promised| promised.input == at);
+                promised.map_or_else(|| show_outcome(input), |promised| format!("of {}", promised.by))
+            });
+            shown.collect::<Vec<_>>().join(" ")
         };
         let rest = start.inputs_total - start.inputs.len() as u64;
         text += &format!(" ({inputs}{})", if rest > 0 { format!(", {rest} more") } else { String::new() });
@@ -480,6 +484,7 @@ macro_rules! scenarios {
 
 scenarios!(
     admission,
+    advance,
     balance,
     cancels,
     direct,

@@ -28,7 +28,7 @@ pub(super) struct Held {
 
 impl Held {
     fn is_whole(&self) -> bool {
-        self.start.inputs.len() as u64 == self.start.inputs_total
+        self.start.inputs.len() as u64 == self.start.inputs_total && self.start.promised.is_empty()
     }
 }
 
@@ -52,6 +52,32 @@ impl Hand {
             fits
         };
         self.held.iter().take_while(runs).count()
+    }
+}
+
+impl Hand {
+    /// An attempt has left: those that were promised its value have it, or go too.
+    fn bequeath(&mut self, maker: AttemptId, ending: &Ending) -> Vec<AttemptId> {
+        let mut returned = Vec::new();
+        let Ending::Returned(value) = ending else {
+            let waits = |held: &Held| held.start.promised.iter().any(|promised| promised.by == maker);
+            while let Some(at) = self.held.iter().position(waits) {
+                let heir = self.held.remove(at).expect("just seen").start.attempt;
+                returned.push(heir);
+                returned.extend(self.bequeath(heir, &Ending::Skipped));
+            }
+            return returned;
+        };
+        for Held { start, .. } in &mut self.held {
+            let inputs = &mut start.inputs;
+            start.promised.retain(|promised| {
+                if promised.by == maker {
+                    inputs[promised.input as usize] = Outcome::Value(value.clone());
+                }
+                promised.by != maker
+            });
+        }
+        returned
     }
 }
 
@@ -150,8 +176,13 @@ impl Rig {
         }
         let held = hand.held.remove(n).expect("just seen");
         let ending = if held.cancelled { Ending::Cancelled } else { ending(&held.start) };
-        let report = Report { attempt: held.start.attempt, ending, run_micros: 100 };
+        let attempt = held.start.attempt;
+        let returned = hand.bequeath(attempt, &ending);
+        let report = Report { attempt, ending, run_micros: 100 };
         self.pending.push(Event::AttemptsEnded { worker, reports: vec![report] });
+        if !returned.is_empty() {
+            self.pending.push(Event::AttemptsReturned { worker, attempts: returned });
+        }
     }
 
     fn perform(&mut self, action: &Action) {
@@ -213,6 +244,10 @@ impl Rig {
             "told first"
         );
         hand.taken += window::cost(start.len());
+        let has = |maker| hand.held.iter().any(|held| held.start.attempt == maker);
+        if !start.promised.iter().all(|promised| has(promised.by)) {
+            return self.pending.push(Event::AttemptsReturned { worker, attempts: vec![start.attempt] });
+        }
         hand.held.push_back(Held { start: start.clone(), cancelled: false });
         let most = hand.offer.capacity.cpus + hand.offer.queue;
         assert!(hand.held.len() <= most as usize, "no worker is given more than it offers");
@@ -230,6 +265,9 @@ impl Rig {
             }
         }
         hand.held = kept;
+        for maker in returned.clone() {
+            returned.extend(hand.bequeath(maker, &Ending::Skipped));
+        }
         self.pending.push(Event::AttemptsReturned { worker, attempts: returned });
     }
 

@@ -35,6 +35,7 @@ scenarios! {
     what_has_killed_has_nothing_behind_it
     wide_tasks_get_executors_of_their_own
     named_resources_are_shared
+    what_follows_begins_without_a_word
     a_soiled_executor_is_replaced
     one_that_ends_itself_speaks_against_nobody
     started_travels_for_what_lives_long

@@ -5,7 +5,7 @@ use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectI
 use crate::outcome::{Death, Ending, Exit, Outcome, Report, Retry, Unfetched};
 use crate::peer::{Fingerprint, Peer};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start, Tail};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Promised, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Action, Brain, Condition, Config, Ended, Entry, Event, Order, Signal, Supervision};
@@ -197,6 +197,7 @@ fn start(name: &str, properties: &str) -> Start {
         deaths: 0,
         crash_limit: 2,
         priority: 0,
+        promised: Vec::new(),
         tail: Tail::Kept,
     };
     for (name, value) in properties.split(',').filter_map(|property| property.split_once('=')) {
@@ -216,6 +217,13 @@ fn start(name: &str, properties: &str) -> Start {
                 let (there, total) = value.split_once('/').unwrap_or((value, ""));
                 start.inputs = there.split('+').map(stored).collect();
                 start.inputs_total = total.parse().unwrap_or(start.inputs.len() as u64);
+            }
+            // `after=s0t1+s0t2`: attempts here that make the inputs
+            "after" => {
+                start.promised =
+                    (0..).zip(value.split('+')).map(|(input, by)| Promised { input, by: attempt(by) }).collect();
+                (start.inputs, start.inputs_total) =
+                    (vec![Outcome::Skipped; start.promised.len()], start.promised.len() as u64);
             }
             "inputs" => {
                 let (there, total) = value.split_once('/').expect("inputs=1/3");

@@ -5,7 +5,7 @@ use super::rig::{death, peer};
 use crate::id::{Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId};
 use crate::outcome::{Ending, Outcome, Unfetched};
 use crate::resource::{Amount, Resources};
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Span, Start, Tail};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Promised, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::{Stored, Value};
 use crate::worker::{Brain, Condition, Config, Ended, Entry, Event, Supervision};
@@ -44,8 +44,9 @@ fn start() -> impl Strategy<Value = Start> {
         1 => spans()
             .prop_map(|span| Call::ChunkFold { errors: Errors::Skip, retries: 0, span, merge: FunctionId(1) }),
     ];
-    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32, any::<bool>()).prop_map(
-        |(attempt, function, call, request, inputs, total, deaths, priority, asked)| Start {
+    let promised = prop::collection::vec((0..3_u32, attempt()), 0..3);
+    (attempt(), 0..3_u32, call, request, 0..3_usize, 0..4_u64, 0..2_u32, 0..3_i32, any::<bool>(), promised).prop_map(
+        |(attempt, function, call, request, inputs, total, deaths, priority, asked, promised)| Start {
             attempt,
             function: FunctionId(function),
             call,
@@ -56,6 +57,7 @@ fn start() -> impl Strategy<Value = Start> {
             deaths,
             crash_limit: 2,
             priority,
+            promised: promised.into_iter().map(|(input, by)| Promised { input, by }).collect(),
             tail: if asked { Tail::Asked } else { Tail::Kept },
         },
     )

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::outcome::{Ending, Outcome, Report, Retry};
 use crate::resource::{Amount, Resources};
 use crate::rng::Rng;
-use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Span, Start, Tail};
+use crate::spec::{Call, Cancel, Errors, FunctionSpec, Part, Promised, Span, Start, Tail};
 use crate::time::Time;
 use crate::value::Value;
 use crate::window::{self, Flow};
@@ -535,6 +535,7 @@ impl World {
         let priority = if self.rng.chance(1, 4) { self.rng.below(3) as i32 - 1 } else { 0 };
         let inputs =
             if self.rng.chance(1, 4) { (0..1 + self.rng.below(3)).map(|_| self.input()).collect() } else { Vec::new() };
+        let (inputs, promised) = self.promise(attempt, call, inputs);
         let (total, more) = (total + inputs.len() as u64, total);
         self.open.insert(attempt);
         if more > 0 {
@@ -551,10 +552,28 @@ impl World {
             deaths,
             crash_limit: 2,
             priority,
+            promised,
             tail: if total == 0 && self.rng.chance(1, 2) { Tail::Asked } else { Tail::Kept },
         };
         self.calls.insert(attempt, called(&start).collect());
         start
+    }
+
+    /// Some attempts come before others here have made what they need; whoever was to make it may be over, too.
+    fn promise(&mut self, attempt: AttemptId, call: Call, mut inputs: Vec<Outcome>) -> (Vec<Outcome>, Vec<Promised>) {
+        let mut promised = Vec::new();
+        if call == Call::Single && self.rng.chance(1, 3) {
+            let open: Vec<AttemptId> = self.open.iter().copied().filter(|open| *open != attempt).collect();
+            for _ in 0..1 + self.rng.below(3) {
+                let stranger = AttemptId { attempt: Attempt(99), ..attempt };
+                let known = open.get(self.rng.below(open.len() as u64 + 1) as usize);
+                let by = *known.unwrap_or(&stranger);
+                promised.push(Promised { input: inputs.len() as u32, by });
+                self.named.insert(ObjectId(by));
+                inputs.push(Outcome::Skipped);
+            }
+        }
+        (inputs, promised)
     }
 
     fn append(&mut self) {

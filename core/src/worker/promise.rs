@@ -1,0 +1,95 @@
+//! Promises: attempts that came before what they need, which others here are to make.
+//!
+//! The coordinator gives a worker what follows on its own attempts ahead of time, so that the next link of a chain begins as
+//! soon as the last one ends, without a word from afar. Each such attempt is answered like any other: if one that it waits
+//! for leaves without a value, it goes back, and with it what waits for it in turn.
+
+use super::attempt::{Handle, Place};
+use super::{Action, Brain};
+use crate::id::AttemptId;
+use crate::outcome::{Ending, Outcome};
+use alloc::vec::Vec;
+
+impl Brain {
+    /// Has an attempt that is new wait for those that are to make its inputs. False if one of them is not here any more.
+    pub(super) fn await_promised(&mut self, handle: Handle) -> bool {
+        let start = &self.attempts.get(handle).start;
+        let (own, inputs) = (start.attempt, start.inputs.len());
+        let makers: Option<Vec<Handle>> = start
+            .promised
+            .iter()
+            .map(|promised| {
+                let is_input = (promised.input as usize) < inputs && promised.by != own;
+                self.attempts.find(promised.by).filter(|_| is_input)
+            })
+            .collect();
+        match makers {
+            Some(makers) => {
+                makers.into_iter().for_each(|maker| self.attempts.get_mut(maker).heirs.push(handle));
+                true
+            }
+            None => {
+                self.attempts.get_mut(handle).start.promised.clear();
+                false
+            }
+        }
+    }
+
+    /// An attempt is over: those that waited for its value have it, or never will.
+    pub(super) fn inherit(&mut self, heirs: Vec<Handle>, by: AttemptId, ending: &Ending) {
+        let Ending::Returned(value) = ending else { return self.disinherit(heirs) };
+        for heir in heirs {
+            let start = &mut self.attempts.get_mut(heir).start;
+            let at = start.promised.iter().position(|promised| promised.by == by).expect("an heir was promised it");
+            let input = start.promised.swap_remove(at).input as usize;
+            start.inputs[input] = Outcome::Value(value.clone());
+            self.miss_one_less(heir);
+        }
+    }
+
+    /// An attempt leaves: it waits for nothing any more, and whoever waits for it does so in vain.
+    pub(super) fn renounce(&mut self, handle: Handle) {
+        let attempt = self.attempts.get_mut(handle);
+        let (heirs, promised) = (core::mem::take(&mut attempt.heirs), core::mem::take(&mut attempt.start.promised));
+        for promised in promised {
+            if let Some(maker) = self.attempts.find(promised.by) {
+                self.attempts.get_mut(maker).heirs.retain(|heir| *heir != handle);
+            }
+        }
+        self.disinherit(heirs);
+    }
+
+    fn disinherit(&mut self, heirs: Vec<Handle>) {
+        self.disinherited.extend(heirs.into_iter().map(|heir| self.attempts.get(heir).start.attempt));
+    }
+
+    /// Gives back what will not come to its inputs here, and all that follows on it.
+    pub(super) fn return_disinherited(&mut self, actions: &mut Vec<Action>) {
+        while let Some(id) = self.disinherited.pop() {
+            if let Some(handle) = self.attempts.find(id) {
+                self.give_back(handle);
+            }
+        }
+        // What only they needed goes with them.
+        self.fleet.send_forgets(actions);
+    }
+
+    /// Who waits for an attempt is known to it, and the reverse.
+    pub(super) fn check_promises(&self) {
+        assert!(self.disinherited.is_empty(), "what will not come to its inputs goes back");
+        for (handle, attempt) in self.attempts.iter() {
+            let promised = &attempt.start.promised;
+            let waits = matches!(attempt.place, Place::Awaiting { .. });
+            assert!(promised.is_empty() || waits, "what was promised is waited for");
+            for promised in promised {
+                let maker = self.attempts.find(promised.by).expect("who is to make an input is here");
+                let named = self.attempts.get(maker).heirs.iter().filter(|heir| **heir == handle).count();
+                let times = attempt.start.promised.iter().filter(|other| other.by == promised.by).count();
+                assert_eq!(named, times, "an heir is known as often as it names what it waits for");
+            }
+            let own = attempt.start.attempt;
+            let waits = |heir: &Handle| self.attempts.get(*heir).start.promised.iter().any(|p| p.by == own);
+            assert!(attempt.heirs.iter().all(waits), "an heir waits");
+        }
+    }
+}
