@@ -2,8 +2,8 @@
 //!
 //! They come in the order in which attempts need them, those first that executors wait for. What comes takes its room in
 //! memory from the beginning. Beyond the bound one always comes, so that something goes on: once the disk has nothing to write,
-//! and if it can take what comes. Where it cannot, nothing comes as long as anything else goes on. An object that no attempt
-//! here names has no size yet and no hurry: it comes alone.
+//! and if it can take what comes. Where it cannot, nothing comes as long as anything else goes on, but for what executors wait for
+//! and the attempt whose turn it is. An object that no attempt here names has no size yet and no hurry: it comes alone.
 
 use super::attempt::{Place, Rank};
 use super::object::{Objects, Stage};
@@ -95,7 +95,12 @@ impl Brain {
             return true;
         }
         let calm = !memory.is_receiving() && !memory.is_writing();
-        calm && (need == Need::Given || memory.can_spill(bytes) || !self.goes_on())
+        let next = match need {
+            Need::Given => true,
+            Need::Waiting(rank) => memory.is_turn_of(rank),
+            Need::Nobody => false,
+        };
+        calm && (next || memory.can_spill(bytes) || !self.goes_on())
     }
 
     /// Whether attempts run, or are about to.

@@ -2,13 +2,14 @@
 //!
 //! Objects may take so much memory. Beyond that, what has been of no use longest is written to disk and then forgotten
 //! here. What attempts need that are with executors is *pinned*: it stays. So is what those need that come next, as many as
-//! fit with their inputs, and one always, so that something goes on; then, as far as there is room left, what those have that
-//! lack something that others have. An attempt whose inputs are on disk waits until they are back. While much more is here than
-//! may be and the disk is at work, nothing new begins, and executors give back what they have not begun. A disk that is full or
-//! fails is left alone for a while. What is to come back and finds no memory, because others have taken what there should be, is
-//! tried again a little later; it is lost only if that never ends.
+//! fit with their inputs, and one always, so that something goes on: that has its *turn*, and keeps it while it lacks something
+//! again that it had; then, as far as there is room left, what those have that lack something that others have. An attempt whose
+//! inputs are on disk waits until they are back. While much more is here than may be and the disk is at work, nothing new begins,
+//! and executors give back what they have not begun. A disk that is full or fails is left alone for a while. What is to come back
+//! and finds no memory, because others have taken what there should be, is tried again a little later; it is lost only if that
+//! never ends.
 
-use super::attempt::{Place, Rank};
+use super::attempt::{Attempt, Place, Rank};
 use super::object::Objects;
 use super::{Action, Brain};
 use crate::id::ObjectId;
@@ -121,6 +122,8 @@ pub(super) struct Memory {
     scarce: Option<Time>,
     /// How often in a row it was not.
     refusals: u32,
+    /// The attempt that is the next to have all it needs in memory.
+    turn: Option<Rank>,
 }
 
 /// What stays in memory, or has to come back, in the order in which it is needed.
@@ -131,6 +134,8 @@ pub(super) struct Pinned {
     bytes: u64,
     /// What is to be fetched of it, in bytes.
     ordered: u64,
+    /// The attempt whose turn it is, if executors have none that needs anything.
+    turn: Option<Rank>,
 }
 
 impl Memory {
@@ -149,6 +154,7 @@ impl Memory {
             trouble,
             scarce: None,
             refusals: 0,
+            turn: None,
         }
     }
 
@@ -245,6 +251,11 @@ impl Memory {
     /// Whether so much more finds room.
     pub(super) const fn fits(&self, bytes: u64) -> bool {
         self.tally.memory.saturating_add(bytes) <= self.limit
+    }
+
+    /// Whether it is this attempt's turn.
+    pub(super) fn is_turn_of(&self, rank: Rank) -> bool {
+        self.turn == Some(rank)
     }
 
     /// Whether something comes from elsewhere.
@@ -455,6 +466,7 @@ impl Brain {
         loop {
             if self.objects.memory.is_stirred() || !self.objects.have_room_for_orders() {
                 let pinned = self.pinned();
+                self.objects.memory.turn = pinned.turn;
                 let evicted = self.objects.memory.settle(&pinned, actions);
                 self.await_again(&evicted);
             }
@@ -476,15 +488,17 @@ impl Brain {
                     objects(&attempt.start).for_each(|object| pinned.add(object, &self.objects));
                 }
                 // What comes from elsewhere comes first.
-                Place::Awaiting { .. } if !self.objects.has_all(&attempt.start) => {
+                Place::Awaiting { .. } if !self.objects.has_all(&attempt.start) && !self.has_turn(attempt) => {
                     lacking.push((attempt.rank(), &attempt.start));
                 }
                 Place::Awaiting { .. } | Place::Queued(_) => waiting.push((attempt.rank(), &attempt.start)),
             }
         }
         waiting.sort_unstable_by_key(|(rank, _)| *rank);
-        for (_, start) in waiting {
-            if !pinned.known.is_empty() && pinned.with(start, &self.objects) > limit {
+        for (rank, start) in waiting {
+            if pinned.known.is_empty() {
+                pinned.turn = Some(rank);
+            } else if pinned.with(start, &self.objects) > limit {
                 break;
             }
             objects(start).for_each(|object| pinned.add(object, &self.objects));
@@ -499,6 +513,12 @@ impl Brain {
             }
         }
         pinned
+    }
+
+    /// Whether it is this attempt's turn. It is while one of its inputs, lost from here, comes once more: otherwise the rest went
+    /// for the next, which would lose it all again in the same way.
+    fn has_turn(&self, attempt: &Attempt) -> bool {
+        self.objects.memory.is_turn_of(attempt.rank())
     }
 
     pub(super) fn check_memory(&self) {

@@ -50,6 +50,7 @@ scenarios! {
     a_large_result_stays_with_its_worker
     what_memory_cannot_hold_goes_to_disk
     inputs_on_disk_come_back_first
+    who_lacks_an_input_again_keeps_its_turn
     a_disk_that_is_full_is_left_alone
     without_a_disk_a_result_says_why
     what_finds_no_memory_comes_back_later
