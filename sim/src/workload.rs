@@ -115,6 +115,10 @@ pub(crate) struct Program {
     rng: Rng,
     stage: Stage,
     admission: Admission,
+    /// While it has open runs, it waits to be admitted and does nothing else: nobody but it could seal them.
+    patient: bool,
+    /// Open runs that it has at the most, so that they alone are not too many tasks.
+    most_open: usize,
     operations: u64,
     pause: u64,
     next_function: u32,
@@ -148,6 +152,8 @@ impl Program {
             draw: Draw::new(plan),
             stage: Stage::New,
             admission: Admission::Open,
+            patient: rng.chance(1, 2),
+            most_open: (plan.session_tasks / 2).min(1 << 10) as usize,
             operations: plan.operations,
             pause,
             next_function: 0,
@@ -210,6 +216,7 @@ impl Program {
     pub(crate) fn step(&mut self, now: u64) -> Step {
         let requests = match self.stage {
             Stage::New => self.begin(),
+            Stage::Working if self.waits_for_admission() => self.cancel_hanging(now),
             Stage::Working if self.operations == 0 => {
                 if self.closes_early {
                     self.stage = Stage::Through;
@@ -228,6 +235,14 @@ impl Program {
             self.submitted = Some(submitted.clone());
         }
         Step::Ask(requests)
+    }
+
+    fn waits_for_admission(&self) -> bool {
+        self.patient && self.admission == Admission::Closed && self.open_runs().next().is_some()
+    }
+
+    fn open_runs(&self) -> impl Iterator<Item = usize> {
+        (0..self.runs.len()).filter(|n| !self.runs[*n].sealed)
     }
 
     fn begin(&mut self) -> Vec<Request> {
@@ -412,13 +427,21 @@ impl Program {
         let drawn: Vec<u64> = (0..count).map(|_| tasks - 1 - self.rng.below(reach)).collect();
         let usable = |n: &u64| {
             let task = &self.tasks[*n as usize];
-            let makes_text = matches!(task.kind, Kind::Single(_) | Kind::Result(_) | Kind::Put(_));
+            let makes_text = match task.kind {
+                // Whoever waits until it may seal a run waits for ever beside what needs the run's result.
+                Kind::Result(run) => !self.patient || self.runs[run].sealed,
+                Kind::Single(_) | Kind::Put(_) => true,
+                Kind::Chunk { .. } | Kind::ChunkFold { .. } => false,
+            };
             makes_text && !task.released && task.run.is_none()
         };
         drawn.into_iter().filter(usable).map(Seq).collect()
     }
 
     fn open_run(&mut self) -> Vec<Request> {
+        if self.patient && self.open_runs().count() >= self.most_open {
+            return self.seal_run();
+        }
         let fold = self.rng.chance(2, 3);
         let join = self.draw.join(&mut self.rng);
         let defined = self.define(join, None);
@@ -470,7 +493,7 @@ impl Program {
     }
 
     fn feed_run(&mut self) -> Vec<Request> {
-        let open: Vec<usize> = (0..self.runs.len()).filter(|n| !self.runs[*n].sealed).collect();
+        let open: Vec<usize> = self.open_runs().collect();
         if open.is_empty() {
             return self.open_run();
         }
@@ -510,7 +533,7 @@ impl Program {
     }
 
     fn seal_run(&mut self) -> Vec<Request> {
-        let open = (0..self.runs.len()).find(|n| !self.runs[*n].sealed);
+        let open = self.open_runs().next();
         open.map_or_else(Vec::new, |run| self.seal(run))
     }
 
@@ -522,7 +545,7 @@ impl Program {
     }
 
     fn seal_all(&mut self) -> Vec<Request> {
-        let open: Vec<usize> = (0..self.runs.len()).filter(|n| !self.runs[*n].sealed).collect();
+        let open: Vec<usize> = self.open_runs().collect();
         open.into_iter().flat_map(|run| self.seal(run)).collect()
     }
 

@@ -52,7 +52,9 @@ impl Scheduler {
         }
     }
 
-    /// May this session submit? One without pending tasks always may: else nothing would ever make room.
+    /// May this session submit? One without pending tasks always may: else nothing would ever make room. Nor does what
+    /// an open run comes to, which is pending until its client has sent all pieces (but where tasks are too many, it is
+    /// one like any other).
     pub(super) fn judge_admission(&mut self, slot: u32) {
         let session = &mut self.sessions[slot];
         session.crowd = session.crowd.judge(session.pending, self.config.session_tasks);
@@ -67,10 +69,18 @@ impl Scheduler {
 
     /// A client that does not wait when told so is sent away once it is far beyond what was on the way.
     pub(super) fn judge_overrun(&self, slot: u32) -> Result<(), Misbehaved> {
-        let tasks = self.config.session_tasks.saturating_add(OVERRUN_TASKS);
+        self.judge_crowding(slot)?;
         let bytes = self.config.held_bytes_limit.saturating_mul(2).saturating_add(limits::CONNECTION_CREDIT_BYTES);
         let session = &self.sessions[slot];
-        let overrun = session.admission == Admission::Closed && (session.pending > tasks || self.held > bytes);
+        let overrun = session.admission == Admission::Closed && self.held > bytes;
+        if overrun { Err(Misbehaved) } else { Ok(()) }
+    }
+
+    /// The same for its tasks alone, among which are those that wait for runs: a client opens runs without waiting.
+    pub(super) fn judge_crowding(&self, slot: u32) -> Result<(), Misbehaved> {
+        let tasks = self.config.session_tasks.saturating_add(OVERRUN_TASKS);
+        let session = &self.sessions[slot];
+        let overrun = session.admission == Admission::Closed && session.pending > tasks;
         if overrun { Err(Misbehaved) } else { Ok(()) }
     }
 
@@ -96,8 +106,9 @@ impl Scheduler {
 }
 
 fn admission(crowded: Crowd, session: &Session) -> Admission {
-    let full = [crowded, session.crowd, session.function_crowd].contains(&Crowd::Full);
-    if full && session.pending > 0 { Admission::Closed } else { Admission::Open }
+    let many = session.crowd == Crowd::Full && session.pending > 0;
+    let full = [crowded, session.function_crowd].contains(&Crowd::Full) && session.pending > session.unsealed;
+    if many || full { Admission::Closed } else { Admission::Open }
 }
 
 #[cfg(test)]

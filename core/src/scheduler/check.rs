@@ -350,6 +350,8 @@ impl Scheduler {
         for (id, run) in &session.runs {
             assert!(self.runs[*run].id == *id && self.runs[*run].session == slot, "a session knows its runs");
         }
+        let unsealed = session.runs.values().filter(|run| !self.runs[**run].sealed).count();
+        assert_eq!(unsealed as u64, session.unsealed, "runs of {} that may be given pieces", session.id);
         assert_eq!(session.intake.is_some(), self.behind.contains(&slot), "what is not taken to its end is");
         assert!(session.answers.is_empty(), "answers leave with their step");
         assert!(session.divided.is_empty(), "what has become of chunks is told in the step");

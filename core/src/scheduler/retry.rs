@@ -83,6 +83,12 @@ impl Scheduler {
         let limit = [self.config.result_limit, room].into_iter().find(|limit| size > *limit)?;
         Some(too_large(size, limit))
     }
+
+    /// Why a run may not keep so many bytes beside what its pieces come to.
+    pub(super) fn refuse_beside(&self, size: u64) -> Option<Outcome> {
+        let room = self.results_limit().saturating_sub(self.held);
+        (size > room).then(|| too_large(size, room))
+    }
 }
 
 fn unknown(text: &str) -> Outcome {

@@ -115,9 +115,15 @@ impl Run {
 
     /// Bytes of values that it holds.
     pub(super) fn held(&self) -> u64 {
-        match &self.gather {
-            Gather::Fold(fold) => fold.held(),
-            Gather::Combine(combine) => combine.held(),
+        self.gather.held()
+    }
+}
+
+impl Gather {
+    fn held(&self) -> u64 {
+        match self {
+            Self::Fold(fold) => fold.held(),
+            Self::Combine(combine) => combine.held(),
         }
     }
 }
@@ -141,8 +147,11 @@ impl Scheduler {
                 (function, Call::Combine { grouping, errors }, Gather::Combine(Combine::new()))
             }
         };
+        self.judge_crowding(session)?;
         let python = self.call_python(session, function, call)?;
         let queue = self.queue_of(session, options, python)?;
+        // Runs are opened whatever lives here: what they begin with is bounded as results are.
+        let refusal = self.refuse_beside(gather.held());
         let run = self.runs.insert(Run {
             session,
             id,
@@ -160,7 +169,7 @@ impl Scheduler {
             stirred: false,
             live: 0,
             phase: Phase::Open,
-            failure: None,
+            failure: refusal.map(|refusal| (0, refusal)),
             gather,
         });
         self.held += self.runs[run].held();
@@ -168,11 +177,15 @@ impl Scheduler {
         owner.next_run = id.0.saturating_add(1);
         owner.next_seq = result.0 + 1;
         owner.runs.insert(id, run);
+        owner.unsealed += 1;
         let role = Role::Result { run, retention: Retention::Release };
         let work = Work { function, options, queue, call, args: Value::empty() };
         let task = self.accept(session, result, work, role);
         self.tasks[task].state = State::Waiting { missing: 1 };
         self.runs[run].result = task;
+        if self.runs[run].has_failed() {
+            self.stir(run);
+        }
         Ok(())
     }
 
@@ -191,6 +204,7 @@ impl Scheduler {
             return Ok(());
         }
         self.runs[run].sealed = true;
+        self.sessions[session].unsealed -= 1;
         self.stir(run);
         Ok(())
     }
@@ -217,11 +231,19 @@ impl Scheduler {
         }
         let Ended { call, args, run_micros } = piece;
         let items = items_of(call);
+        let r = &self.runs[run];
+        // While a run is open, pieces are admitted however much it keeps. What it keeps of those that fail is bounded as
+        // results are.
+        let keeps_given = !r.sealed && r.is_combine() && r.errors == Errors::Return && !outcome.is_value();
+        let refusal = self.refuse_beside(if keeps_given { args.carried() } else { 0 });
         let r = &mut self.runs[run];
         r.progress.items += items;
         r.progress.pieces += 1;
         r.progress.run_micros = r.progress.run_micros.saturating_add(run_micros);
         r.progress.bytes = r.progress.bytes.saturating_add(outcome.value().map_or(0, Value::len));
+        if let Some(refusal) = refusal {
+            return r.fail(at, refusal);
+        }
         let kept = match (&outcome, r.errors) {
             (Outcome::Value(_), _) | (_, Errors::Return) => Some(compact(outcome)),
             (Outcome::Skipped, _) | (_, Errors::Skip) => None,
@@ -313,8 +335,9 @@ impl Scheduler {
     /// A run's result is over: whatever is left of the run goes, as soon as may be.
     pub(super) fn close_run(&mut self, run: u32) {
         self.stop_run(run, Cancel::Running);
-        let Run { session, id, .. } = self.runs[run];
+        let Run { session, id, sealed, .. } = self.runs[run];
         self.sessions[session].runs.remove(&id);
+        self.sessions[session].unsealed -= u64::from(!sealed);
         self.over.push_back(run);
         self.clear_runs();
     }

@@ -51,6 +51,8 @@ pub(super) struct Session {
     pub(super) runs: BTreeMap<RunId, u32>,
     /// One more than the largest number of a run so far.
     pub(super) next_run: u32,
+    /// Runs that may still be given pieces.
+    pub(super) unsealed: u64,
     pub(super) index: SeqIndex,
     /// One more than the largest number of a task so far.
     pub(super) next_seq: u64,
@@ -109,6 +111,7 @@ impl Session {
             options: Vec::new(),
             runs: BTreeMap::new(),
             next_run: 0,
+            unsealed: 0,
             index: SeqIndex::new(),
             next_seq: 0,
             next_internal: 0,
