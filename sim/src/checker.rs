@@ -424,9 +424,11 @@ impl Ledger {
     pub(crate) fn on_action(&mut self, now: u64, action: &Action) {
         match action {
             Action::StartAttempts { worker, starts } => starts.iter().for_each(|start| self.on_start(*worker, start)),
-            Action::RecallAttempts { attempts, .. } => {
+            Action::RecallAttempts { worker, attempts } => {
                 for attempt in attempts {
-                    self.tasks.entry(attempt.task).or_default().recalled = Some(*attempt);
+                    let task = self.tasks.entry(attempt.task).or_default();
+                    assert_eq!(task.lease, Some((*attempt, *worker)), "only what a worker has been sent is asked back");
+                    task.recalled = Some(*attempt);
                 }
             }
             Action::CutChunk { worker, attempt } => {

@@ -5,12 +5,55 @@ use super::worker::{Health, Worker};
 use super::{Action, Scheduler};
 use crate::limits;
 use crate::spec::PythonVersion;
+use crate::window::Credit;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// A queue that is done sooner than this, in microseconds, is not worth asking: the answer would come too late.
 const WORTH_MICROS: u64 = 5_000;
 /// Attempts looked at in one queue for each that is wanted back.
 const LOOKED_AT: usize = 4;
+
+/// What idle workers can be given: what nobody has the credit for would only be sent back to where it was.
+struct Rooms {
+    /// The credit of each worker, and how many attempts it lacks.
+    rooms: Vec<(u32, Credit, u64)>,
+    /// Those that lack any, most credit first.
+    open: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+impl Rooms {
+    fn new(rooms: Vec<(u32, Credit, u64)>) -> Self {
+        let open = rooms.iter().enumerate().map(|(n, (_, credit, _))| Reverse((credit.used(), n))).collect();
+        Self { rooms, open }
+    }
+
+    /// How many attempts they lack together.
+    fn lacking(&self) -> u64 {
+        self.rooms.iter().map(|(_, _, lacks)| lacks).sum()
+    }
+
+    /// The worker with most credit.
+    fn widest(&self) -> Option<u32> {
+        self.open.peek().map(|Reverse((_, n))| self.rooms[*n].0)
+    }
+
+    /// Whether the worker with most credit could be given an attempt at this cost. It is taken to be.
+    fn take(&mut self, cost: u64) -> bool {
+        let Some(Reverse((_, n))) = self.open.peek().copied() else { return false };
+        let (_, credit, lacks) = &mut self.rooms[n];
+        if !credit.allows(cost) {
+            return false;
+        }
+        credit.spend(cost);
+        *lacks -= 1;
+        let left = (*lacks > 0).then_some(Reverse((credit.used(), n)));
+        self.open.pop();
+        self.open.extend(left);
+        true
+    }
+}
 
 impl Scheduler {
     /// Asks for attempts back that others could begin at once, latest first. They come back as `AttemptsReturned`.
@@ -26,15 +69,17 @@ impl Scheduler {
         let (small, all_slots) = takers().fold((0, 0), |(n, s), w| (n + u64::from(w.small), s + slots(w)));
         let share = |w: &Worker| (small * slots(w)).div_ceil(all_slots);
         let lacks = |w: &Worker| share(w).max(1).saturating_sub(u64::from(w.small));
-        let lacking: u64 = takers().filter(|w| w.idle() > 0).map(lacks).sum();
+        let idle = self.workers.iter().filter(|(_, w)| takes(w) && w.idle() > 0 && w.offer.python == python);
+        let rooms = idle.map(|(slot, w)| (slot, w.credit.clone(), lacks(w))).filter(|(_, _, lacks)| *lacks > 0);
+        let mut rooms = Rooms::new(rooms.collect());
         let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let owners: Vec<(u32, u64, u64)> =
             owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), u64::from(w.recalled))).collect();
-        let mut wanted = lacking.saturating_sub(owners.iter().map(|(_, _, outstanding)| outstanding).sum());
+        let mut wanted = rooms.lacking().saturating_sub(owners.iter().map(|(_, _, outstanding)| outstanding).sum());
         for (owner, surplus, outstanding) in owners {
             let count = surplus.saturating_sub(outstanding).min(wanted).min(limits::BATCH_ITEMS as u64);
             if count > 0 {
-                wanted -= self.recall(owner, count as usize, python, actions);
+                wanted -= self.recall(owner, count as usize, python, &mut rooms, actions);
             }
         }
     }
@@ -51,21 +96,36 @@ impl Scheduler {
         queued.min(u64::from(worker.small).saturating_sub(share))
     }
 
-    /// Asks a worker for attempts that it has not begun, as far as is known, and says for how many.
-    fn recall(&mut self, worker: u32, count: usize, python: PythonVersion, actions: &mut Vec<Action>) -> u64 {
+    /// Asks a worker for attempts that it has not begun, as far as is known, and others have room for. How many they are.
+    fn recall(
+        &mut self,
+        worker: u32,
+        count: usize,
+        python: PythonVersion,
+        rooms: &mut Rooms,
+        actions: &mut Vec<Action>,
+    ) -> u64 {
         let mut attempts = Vec::new();
         let mut slot = self.workers[worker].last;
         let mut looks = count * LOOKED_AT + limits::BATCH_ITEMS;
-        while slot != NONE && attempts.len() < count && looks > 0 {
+        while slot != NONE
+            && attempts.len() < count
+            && looks > 0
+            && let Some(taker) = rooms.widest()
+        {
             looks -= 1;
-            let task = &mut self.tasks[slot];
+            let (task, at) = (&self.tasks[slot], slot);
             let attempt = task.attempt();
             let speaks = self.ready.queue(task.queue).class.python.is_none_or(|needed| needed == python);
-            let lease = task.lease_mut().expect("what a worker lists is assigned");
+            let lease = task.lease().expect("what a worker lists is assigned");
             slot = lease.previous;
             if speaks && !lease.started && !lease.recalled && lease.seat == super::worker::Seat::Small {
-                lease.recalled = true;
-                attempts.push(attempt);
+                let (inputs, cost) = self.start_cost(at, taker);
+                looks = looks.saturating_sub(inputs.len());
+                if rooms.take(cost) {
+                    self.tasks[at].lease_mut().expect("just seen").recalled = true;
+                    attempts.push(attempt);
+                }
             }
         }
         let got = attempts.len() as u64;

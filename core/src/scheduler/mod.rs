@@ -361,10 +361,11 @@ impl Scheduler {
         actions.append(&mut self.farewells);
         self.place(actions);
         self.fold_early(actions);
+        self.give_in_advance(actions);
+        // First what starts: what is asked back may be among it, and its worker must have it by then.
+        self.flush_starts(actions);
         self.balance(actions);
         self.share_chunks(actions);
-        self.give_in_advance(actions);
-        self.flush_starts(actions);
         self.feed_streams(actions);
         self.serve_objects(actions);
         self.flush_drops(actions);

@@ -392,9 +392,7 @@ impl Scheduler {
     /// Spends the worker's credit on the task's start and the functions that go before it. The inputs that go with it; or
     /// nothing if that is not allowed, and the worker gets nothing more in this pass.
     fn afford(&mut self, slot: u32, worker: u32) -> Option<Vec<Outcome>> {
-        let (inputs, bytes) = self.input_batch(slot, 0);
-        let cost = window::cost(bytes + self.tasks[slot].args.carried());
-        let cost = cost.saturating_add(self.untold_cost(slot, worker));
+        let (inputs, cost) = self.start_cost(slot, worker);
         let w = &mut self.workers[worker];
         w.choked = !w.credit.allows(cost);
         if w.choked {
@@ -403,6 +401,13 @@ impl Scheduler {
         }
         w.credit.spend(cost);
         Some(inputs)
+    }
+
+    /// The inputs that go with a task's start, and what that and the functions before it take of a worker's credit.
+    pub(super) fn start_cost(&self, slot: u32, worker: u32) -> (Vec<Outcome>, u64) {
+        let (inputs, bytes) = self.input_batch(slot, 0);
+        let cost = window::cost(bytes + self.tasks[slot].args.carried());
+        (inputs, cost.saturating_add(self.untold_cost(slot, worker)))
     }
 
     /// Hands a ready task to a worker.
