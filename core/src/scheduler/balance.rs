@@ -15,6 +15,9 @@ const WORTH_MICROS: u64 = 5_000;
 /// Attempts looked at in one queue for each that is wanted back.
 const LOOKED_AT: usize = 4;
 
+/// Different Pythons of idle workers that are looked at in one step: more than anybody has side by side.
+const PYTHONS: usize = 16;
+
 /// What idle workers can be given: what nobody has the credit for would only be sent back to where it was.
 struct Rooms {
     /// The credit of each worker, and how many attempts it lacks.
@@ -61,23 +64,37 @@ impl Scheduler {
         if self.force.idle == 0 || self.force.queuing == 0 || self.slice.starts == 0 {
             return;
         }
+        let mut pythons: Vec<PythonVersion> = Vec::new();
+        for (_, worker) in self.workers.iter().filter(|(_, w)| takes(w) && w.idle() > 0) {
+            if pythons.len() < PYTHONS && !pythons.contains(&worker.offer.python) {
+                pythons.push(worker.offer.python);
+            }
+        }
+        let queuing = self.workers.iter().filter(|(_, w)| w.queued() > 0);
+        let mut outstanding = queuing.map(|(_, w)| u64::from(w.recalled)).sum();
+        for python in pythons {
+            self.balance_among(python, &mut outstanding, actions);
+        }
+    }
+
+    /// The same for workers of one Python. What was asked for before counts for those that it suffices for.
+    fn balance_among(&mut self, python: PythonVersion, outstanding: &mut u64, actions: &mut Vec<Action>) {
         let slots = |w: &Worker| u64::from(w.offer.capacity.cpus);
-        let takes = |w: &&Worker| w.health == Health::Live && slots(w) > 0 && !w.reserved;
-        let takers = || self.workers.iter().map(|(_, w)| w).filter(takes);
-        let Some(python) = takers().filter(|w| w.idle() > 0).map(|w| w.offer.python).next() else { return };
-        let takers = || takers().filter(|w| w.offer.python == python);
-        let (small, all_slots) = takers().fold((0, 0), |(n, s), w| (n + u64::from(w.small), s + slots(w)));
+        let takers = || self.workers.iter().filter(|(_, w)| takes(w) && w.offer.python == python);
+        let (small, all_slots) = takers().fold((0, 0), |(n, s), (_, w)| (n + u64::from(w.small), s + slots(w)));
         let share = |w: &Worker| (small * slots(w)).div_ceil(all_slots);
         let lacks = |w: &Worker| share(w).max(1).saturating_sub(u64::from(w.small));
-        let idle = self.workers.iter().filter(|(_, w)| takes(w) && w.idle() > 0 && w.offer.python == python);
+        let idle = takers().filter(|(_, w)| w.idle() > 0);
         let rooms = idle.map(|(slot, w)| (slot, w.credit.clone(), lacks(w))).filter(|(_, _, lacks)| *lacks > 0);
         let mut rooms = Rooms::new(rooms.collect());
+        let coming = rooms.lacking().min(*outstanding);
+        *outstanding -= coming;
+        let mut wanted = rooms.lacking() - coming;
         let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let owners: Vec<(u32, u64, u64)> =
             owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), u64::from(w.recalled))).collect();
-        let mut wanted = rooms.lacking().saturating_sub(owners.iter().map(|(_, _, outstanding)| outstanding).sum());
-        for (owner, surplus, outstanding) in owners {
-            let count = surplus.saturating_sub(outstanding).min(wanted).min(limits::BATCH_ITEMS as u64);
+        for (owner, surplus, recalled) in owners {
+            let count = surplus.saturating_sub(recalled).min(wanted).min(limits::BATCH_ITEMS as u64);
             if count > 0 {
                 wanted -= self.recall(owner, count as usize, python, &mut rooms, actions);
             }
@@ -135,4 +152,9 @@ impl Scheduler {
         }
         got
     }
+}
+
+/// Whether a worker may be given what others hold.
+fn takes(worker: &Worker) -> bool {
+    worker.health == Health::Live && worker.offer.capacity.cpus > 0 && !worker.reserved
 }
