@@ -34,7 +34,10 @@ impl Scheduler {
             let input = self.sessions[session].index.find(*seq).filter(|input| *input != slot);
             let nameable =
                 |input: &u32| matches!(self.tasks[*input].role, Role::Plain(_) | Role::Put(_) | Role::Result { .. });
-            let Some(input) = input.filter(nameable) else {
+            // A piece would wait for what waits for it.
+            let is_own =
+                |input| matches!(self.tasks[slot].role, Role::Piece { run, .. } if self.runs[run].result == input);
+            let Some(input) = input.filter(nameable).filter(|input| !is_own(*input)) else {
                 let text = format!("its input {seq} is not held here");
                 return Err(Outcome::Failed(Box::new(Failure::Unknown(text.into()))));
             };

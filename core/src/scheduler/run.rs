@@ -148,6 +148,7 @@ impl Scheduler {
             }
         };
         self.judge_crowding(session)?;
+        let next_run = id.0.checked_add(1).ok_or(Misbehaved)?;
         let python = self.call_python(session, function, call)?;
         let queue = self.queue_of(session, options, python)?;
         // Runs are opened whatever lives here: what they begin with is bounded as results are.
@@ -174,7 +175,7 @@ impl Scheduler {
         });
         self.held += self.runs[run].held();
         let owner = &mut self.sessions[session];
-        owner.next_run = id.0.saturating_add(1);
+        owner.next_run = next_run;
         owner.next_seq = result.0 + 1;
         owner.runs.insert(id, run);
         owner.unsealed += 1;
