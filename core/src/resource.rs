@@ -79,7 +79,13 @@ impl Resources {
     /// Whether all of `request` fits into this capacity.
     #[must_use]
     pub fn holds(&self, request: &Self) -> bool {
-        request.cpus <= self.cpus && request.named.iter().all(|(name, amount)| self.amount(name) >= *amount)
+        request.cpus <= self.cpus && self.holds_named(request)
+    }
+
+    /// The same of the named amounts alone.
+    #[must_use]
+    pub fn holds_named(&self, request: &Self) -> bool {
+        request.named.iter().all(|(name, amount)| self.amount(name) >= *amount)
     }
 
     /// Takes `request` out; the caller has seen that it [`holds`](Self::holds) it.

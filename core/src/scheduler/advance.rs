@@ -11,6 +11,7 @@
 
 use super::object::Tie;
 use super::placement::{INPUTS_PER_START, QUEUE_MIN};
+use super::reserve::Kept;
 use super::slab::NONE;
 use super::task::{Role, State, Task};
 use super::worker::{Health, Leaving, Seat};
@@ -197,7 +198,9 @@ impl Scheduler {
         }
         let worker = found?;
         let w = &self.workers[worker];
-        let fits = w.is_open() && w.speaks(class.python) && bytes <= limits::INLINE_FRAME_BYTES as u64;
+        // Where slots are kept nothing queues.
+        let open = w.is_open() && w.kept == Kept::Nothing;
+        let fits = open && w.speaks(class.python) && bytes <= limits::INLINE_FRAME_BYTES as u64;
         let only = self.force.slots == u64::from(w.offer.capacity.cpus);
         // It may wait for more than its inputs: to be tied to the rest of them.
         let all = makers.len() == missing as usize;

@@ -1,5 +1,6 @@
 //! Balance: work that waits in one worker's queue while another has idle slots is asked back.
 
+use super::reserve::Kept;
 use super::slab::NONE;
 use super::worker::{Health, Worker};
 use super::{Action, Scheduler};
@@ -65,7 +66,7 @@ impl Scheduler {
             return;
         }
         let mut pythons: Vec<PythonVersion> = Vec::new();
-        for (_, worker) in self.workers.iter().filter(|(_, w)| takes(w) && w.idle() > 0) {
+        for (_, worker) in self.workers.iter().filter(|(_, w)| takes(w) && w.spare() > 0) {
             if pythons.len() < PYTHONS && !pythons.contains(&worker.offer.python) {
                 pythons.push(worker.offer.python);
             }
@@ -83,8 +84,10 @@ impl Scheduler {
         let takers = || self.workers.iter().filter(|(_, w)| takes(w) && w.offer.python == python);
         let (small, all_slots) = takers().fold((0, 0), |(n, s), (_, w)| (n + u64::from(w.small), s + slots(w)));
         let share = |w: &Worker| (small * slots(w)).div_ceil(all_slots);
-        let lacks = |w: &Worker| share(w).max(1).saturating_sub(u64::from(w.small));
-        let idle = takers().filter(|(_, w)| w.idle() > 0);
+        // Where slots are kept nothing queues.
+        let most = |w: &Worker| if w.kept == Kept::Nothing { u64::MAX } else { u64::from(w.spare()) };
+        let lacks = |w: &Worker| share(w).max(1).saturating_sub(u64::from(w.small)).min(most(w));
+        let idle = takers().filter(|(_, w)| w.spare() > 0);
         let rooms = idle.map(|(slot, w)| (slot, w.credit.clone(), lacks(w))).filter(|(_, _, lacks)| *lacks > 0);
         let mut rooms = Rooms::new(rooms.collect());
         let coming = rooms.lacking().min(*outstanding);
@@ -156,5 +159,5 @@ impl Scheduler {
 
 /// Whether a worker may be given what others hold.
 fn takes(worker: &Worker) -> bool {
-    worker.health == Health::Live && worker.offer.capacity.cpus > 0 && !worker.reserved
+    worker.health == Health::Live && worker.offer.capacity.cpus > 0 && worker.kept != Kept::All
 }

@@ -15,6 +15,7 @@ use super::walk::Errand;
 use super::worker::{Force, Health, Seat, Worker};
 use super::{Scheduler, TaskTotals, Wake, Watch};
 use crate::outcome::Outcome;
+use crate::resource::Resources;
 use crate::spec::Retention;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cmp::Reverse;
@@ -298,13 +299,18 @@ impl Scheduler {
         let mut free = worker.offer.capacity.clone();
         let (mut small, mut held, mut recalled, mut previous, mut task) = (0, 0, 0, NONE, worker.first);
         let mut long = 0;
-        let mut priorities = BTreeMap::new();
-        let mut sit = |seat, request: &_, priority| match seat {
+        let (mut priorities, mut holders) = (BTreeMap::new(), BTreeMap::new());
+        let mut sit = |seat, request: &Resources, priority| match seat {
             Seat::Small => {
                 small += 1;
                 *priorities.entry(Reverse(priority)).or_insert(0) += 1;
             }
-            Seat::Own => free.take(request),
+            Seat::Own => {
+                free.take(request);
+                if !request.named().is_empty() {
+                    *holders.entry(request.cpus).or_insert(0) += 1;
+                }
+            }
         };
         while task != NONE {
             let lease = self.tasks[task].lease().expect("what a worker lists is assigned");
@@ -325,6 +331,8 @@ impl Scheduler {
         assert_eq!((&free, small), (&worker.free, worker.small), "seats at {}", worker.id);
         let counted = worker.priorities().iter().map(|(priority, count)| (Reverse(*priority), *count));
         assert!(counted.eq(priorities), "small attempts at {} by priority", worker.id);
+        assert_eq!(&holders, worker.holders(), "who has named resources at {}", worker.id);
+        assert!(worker.keeps_slots(), "what is kept of {} is free", worker.id);
         assert!(worker.queued() <= worker.offer.queue, "no more is queued than offered");
         assert!(worker.drops.is_empty(), "what may go is told");
         assert!(worker.starts.is_empty() && worker.forgets.is_empty(), "starts and forgets leave with their step");

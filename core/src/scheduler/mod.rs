@@ -34,8 +34,8 @@
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients) with `direct`, `losing`, `remake`
 //!   (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement`, `advance` (before inputs are there), `home` (where they are), `balance`, `share` (the ends of long chunks), `stream`
-//!   (inputs that follow), `unschedulable`;
+//! - who runs what: `ready`, `placement` with `reserve`, `advance` (before inputs are there), `home` (where they are),
+//!   `balance`, `share` (the ends of long chunks), `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
 mod action;
@@ -70,6 +70,7 @@ mod ready;
 mod remake;
 mod report;
 mod request;
+mod reserve;
 mod retry;
 mod run;
 mod session;

@@ -2,12 +2,13 @@
 //!
 //! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
 //! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
-//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, one
-//! worker is kept free for it, so that younger small tasks cannot starve it. Tasks that need objects go to a worker with
+//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, room
+//! is kept for it at one worker, so that younger small tasks cannot starve it (see `reserve`). Tasks that need objects go to a worker with
 //! room that has them, and a worker with room gets tasks of which it has the inputs (see `home`).
 
 use super::function::called;
 use super::ready::{Class, Line};
+use super::reserve::Kept;
 use super::share::tail_of;
 use super::worker::{Health, Seat, Stream, Worker};
 use super::{Action, Scheduler};
@@ -45,7 +46,7 @@ pub(super) struct Pass {
     small: Vec<(Option<PythonVersion>, Pool)>,
     /// For tasks with a seat of their own, by queue.
     own: Vec<(u32, Pool)>,
-    /// Workers that are reserved or choked in this pass.
+    /// Workers of which something is kept or that are choked in this pass.
     marked: Vec<u32>,
 }
 
@@ -121,12 +122,21 @@ impl Scheduler {
     fn open_pass(&mut self) {
         for worker in core::mem::take(&mut self.pass.marked) {
             if let Some(worker) = self.workers.get_mut(worker) {
-                (worker.reserved, worker.choked) = (false, false);
+                (worker.kept, worker.choked) = (Kept::Nothing, false);
             }
         }
         let small = |queue: u32| Some(self.ready.queue(queue)).filter(|q| q.class.is_small());
         let small_ready = self.ready.active().filter_map(|(_, queue)| small(queue)).map(|q| q.main_len() as u64).sum();
         self.pass = Pass { small_ready, ..Pass::default() };
+    }
+
+    /// Something about a worker holds for this pass alone.
+    pub(super) fn mark(&mut self, slot: u32, change: impl FnOnce(&mut Worker)) {
+        let worker = &mut self.workers[slot];
+        if worker.kept == Kept::Nothing && !worker.choked {
+            self.pass.marked.push(slot);
+        }
+        change(worker);
     }
 
     /// Small tasks per slot that would share what is ready evenly, twice over: the tail stays here.
@@ -264,26 +274,14 @@ impl Scheduler {
         None
     }
 
-    /// Keeps a worker free for the oldest task of a queue: the one that already is, or the least loaded that could.
-    fn reserve(&mut self, queue: u32, line: Line, slot: u32) {
-        let q = self.ready.queue(queue);
-        let class = &q.class;
-        let could = self.workers.iter().filter(|(_, w)| {
-            w.health == Health::Live && !w.reserved && w.speaks(class.python) && w.offer.capacity.holds(&class.request)
-        });
-        let could = could.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
-        let best =
-            could.min_by_key(|(worker, w)| (q.reserved[line as usize] != Some(w.id), self.load(*worker), *worker));
-        let reserved = best.map(|(worker, w)| (worker, w.id));
-        self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, id)| id);
-        if let Some((worker, _)) = reserved {
-            self.workers[worker].reserved = true;
-            self.pass.marked.push(worker);
-        }
-    }
-
     /// Whether a task may go to a worker of which it has killed an executor: only if no other can run it.
-    fn may_die_at(&self, slot: u32, worker: u32, request: &Resources, python: Option<PythonVersion>) -> bool {
+    pub(super) fn may_die_at(
+        &self,
+        slot: u32,
+        worker: u32,
+        request: &Resources,
+        python: Option<PythonVersion>,
+    ) -> bool {
         let Some(trouble) = &self.tasks[slot].trouble else { return true };
         let was_at = |id| trouble.workers.contains(&id);
         !was_at(self.workers[worker].id)
@@ -323,7 +321,7 @@ impl Scheduler {
         let mut listed = core::mem::take(&mut self.roomy.workers);
         let before = listed.len();
         listed.retain(|worker| {
-            let keeps = self.workers.get(*worker).is_some_and(|w| w.roomy && (w.reserved || w.choked))
+            let keeps = self.workers.get(*worker).is_some_and(|w| w.roomy && (w.kept != Kept::Nothing || w.choked))
                 || self.takes_small(*worker, depth, priority);
             if !keeps && let Some(worker) = self.workers.get_mut(*worker) {
                 worker.roomy = false;
@@ -363,7 +361,7 @@ impl Scheduler {
     /// Idle slots that small tasks do not get in this pass.
     pub(super) fn kept_slots(&self) -> u64 {
         let kept = self.pass.marked.iter().filter_map(|worker| self.workers.get(*worker));
-        kept.map(|worker| worker.force().idle).sum()
+        kept.map(|worker| worker.force().idle - u64::from(worker.spare())).sum()
     }
 
     /// How full a worker is, comparable between workers: attempts per slot.
@@ -381,8 +379,12 @@ impl Scheduler {
         if !w.is_open() || w.offer.capacity.cpus == 0 {
             return false;
         }
-        if w.idle() > 0 {
+        if w.spare() > 0 {
             return true;
+        }
+        // What waits in a queue would take the slots that are kept as they come free.
+        if w.kept != Kept::Nothing {
+            return false;
         }
         let per_slot = fair.min(w.prefetch()).max(QUEUE_MIN);
         let depth = per_slot.saturating_mul(u64::from(w.offer.capacity.cpus));
@@ -393,13 +395,11 @@ impl Scheduler {
     /// nothing if that is not allowed, and the worker gets nothing more in this pass.
     fn afford(&mut self, slot: u32, worker: u32) -> Option<Vec<Outcome>> {
         let (inputs, cost) = self.start_cost(slot, worker);
-        let w = &mut self.workers[worker];
-        w.choked = !w.credit.allows(cost);
-        if w.choked {
-            self.pass.marked.push(worker);
+        if !self.workers[worker].credit.allows(cost) {
+            self.mark(worker, |w| w.choked = true);
             return None;
         }
-        w.credit.spend(cost);
+        self.workers[worker].credit.spend(cost);
         Some(inputs)
     }
 

@@ -3,6 +3,7 @@
 use super::gone::Gone;
 use super::handover::Handover;
 use super::ready::Class;
+use super::reserve::Kept;
 use super::share::Rest;
 use super::slab::NONE;
 use super::task::{Lease, State};
@@ -36,6 +37,8 @@ pub(super) struct Worker {
     pub(super) small: u32,
     /// How many of those there are of each priority, falling; as good as always of one.
     priorities: Vec<(i32, u32)>,
+    /// Attempts that have named resources of it, by how many slots they have: how many do.
+    holders: BTreeMap<u32, u32>,
     /// Attempts of living tasks, oldest first.
     pub(super) first: u32,
     pub(super) last: u32,
@@ -52,8 +55,8 @@ pub(super) struct Worker {
     pub(super) streams: VecDeque<Stream>,
     /// How long its small tasks run, on the average, in microseconds.
     pub(super) mean_micros: Option<u64>,
-    /// Kept free for a task that needs more than is free, in this placement pass.
-    pub(super) reserved: bool,
+    /// What is kept free of it for a task that needs more than is free, in this placement pass.
+    pub(super) kept: Kept,
     /// Out of credit, in this placement pass.
     pub(super) choked: bool,
     /// In the list of workers that may take more small tasks.
@@ -176,7 +179,7 @@ impl Worker {
 
     /// Whether it may be given anything new.
     pub(super) fn is_open(&self) -> bool {
-        self.health == Health::Live && !self.choked && !self.reserved
+        self.health == Health::Live && !self.choked && self.kept != Kept::All
     }
 
     /// Whether it can run tasks of this kind at all.
@@ -184,9 +187,16 @@ impl Worker {
         python.is_none_or(|python| python == self.offer.python)
     }
 
-    /// Whether `request` fits beside what runs now.
+    /// Slots that nothing uses and small tasks may have.
+    pub(super) fn spare(&self) -> u32 {
+        self.idle().saturating_sub(self.kept.slots())
+    }
+
+    /// Whether `request` fits beside what runs and what is kept now. What waits for a named resource is not overtaken by
+    /// others that want some.
     pub(super) fn fits(&self, request: &Resources) -> bool {
-        request.cpus <= self.idle() && self.free.holds(request)
+        let waits = self.kept == Kept::Nothing || request.named().is_empty();
+        waits && request.cpus <= self.spare() && self.free.holds(request)
     }
 
     pub(super) fn sit(&mut self, seat: Seat, class: &Class) {
@@ -198,7 +208,12 @@ impl Worker {
                     Err(at) => self.priorities.insert(at, (class.priority, 1)),
                 }
             }
-            Seat::Own => self.free.take(&class.request),
+            Seat::Own => {
+                self.free.take(&class.request);
+                if !class.request.named().is_empty() {
+                    *self.holders.entry(class.request.cpus).or_insert(0) += 1;
+                }
+            }
         }
     }
 
@@ -218,12 +233,26 @@ impl Worker {
                     self.priorities.remove(at);
                 }
             }
-            Seat::Own => self.free.give_back(request),
+            Seat::Own => {
+                self.free.give_back(request);
+                if !request.named().is_empty() {
+                    let count = self.holders.get_mut(&request.cpus).expect("who stands up sat there");
+                    *count -= 1;
+                    if *count == 0 {
+                        self.holders.remove(&request.cpus);
+                    }
+                }
+            }
         }
     }
 
     fn find_priority(&self, priority: i32) -> Result<usize, usize> {
         self.priorities.binary_search_by_key(&Reverse(priority), |(priority, _)| Reverse(*priority))
+    }
+
+    /// Attempts that have named resources, by how many slots they have.
+    pub(super) const fn holders(&self) -> &BTreeMap<u32, u32> {
+        &self.holders
     }
 
     /// How many small attempts there are of each priority.
@@ -260,6 +289,7 @@ impl Scheduler {
             health: Health::Live,
             small: 0,
             priorities: Vec::new(),
+            holders: BTreeMap::new(),
             first: NONE,
             last: NONE,
             held: 0,
@@ -270,7 +300,7 @@ impl Scheduler {
             owed: Owed::default(),
             streams: VecDeque::new(),
             mean_micros: None,
-            reserved: false,
+            kept: Kept::Nothing,
             choked: false,
             roomy: false,
             stirred: false,
