@@ -2,9 +2,10 @@
 //!
 //! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
 //! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
-//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything else starts only where it fits at once; if it fits nowhere now, room
-//! is kept for it at one worker, so that younger small tasks cannot starve it (see `reserve`). Tasks that need objects go to a worker with
-//! room that has them, and a worker with room gets tasks of which it has the inputs (see `home`).
+//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything
+//! else starts only where it fits at once; if it fits nowhere now, room is kept for it at one worker, so that younger
+//! small tasks cannot starve it (see `reserve`). Tasks that need objects go to a worker with room that has them, and a
+//! worker with room gets tasks of which it has the inputs (see `home`).
 
 use super::function::called;
 use super::ready::{Class, Line};

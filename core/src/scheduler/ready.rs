@@ -1,5 +1,6 @@
 //! Ready tasks, in queues: one for each class of tasks that any worker sees as the same.
 
+use super::reserve::Reserved;
 use super::slab::{NONE, Slab};
 use super::task::{State, Task};
 use super::unschedulable::Clock;
@@ -65,8 +66,8 @@ pub(super) struct Queue {
     listed: usize,
     late: BTreeMap<u64, u32>,
     troubled: BTreeMap<u64, u32>,
-    /// The worker kept free for the oldest task of each line.
-    pub(super) reserved: [Option<WorkerId>; 2],
+    /// Where room is kept for the oldest task of each line.
+    pub(super) reserved: [Option<Reserved>; 2],
     /// Younger tasks that began at their homes since the oldest one did.
     pub(super) passed_over: u64,
     pub(super) clock: Clock,

@@ -1,12 +1,66 @@
-//! Reservation: what fits nowhere now has room kept at one worker, so that what is younger and smaller cannot starve it.
+//! Reservation: what fits nowhere now has room kept at one worker, so that what is younger and smaller cannot starve
+//! it.
 //!
-//! One that lacks slots there has all that comes free kept for it. One that lacks a named resource alone has slots kept, no
-//! more than it will need beside those of whoever gives the resource back: small tasks have the others.
+//! One that lacks slots there has all that comes free kept for it. One that lacks a named resource alone has slots
+//! kept, no more than it will need beside those of whoever gives the resource back: small tasks have the others.
+//!
+//! It waits there even if another worker is nearly free for a moment, for each change of mind gives up what has come
+//! free. Only if that takes far longer than tasks take elsewhere does it wait at another worker, and ever longer if it
+//! has been everywhere.
 
 use super::Scheduler;
 use super::ready::Line;
 use super::worker::{Health, Worker};
+use crate::id::WorkerId;
 use crate::resource::Resources;
+use crate::time::Time;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A task waits at a worker for this many times what others there take, and this long in any case, before it is to wait
+/// at another one.
+const PATIENCE: u64 = 4;
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// Each time that it has waited so at all workers, it waits twice as long, up to this often.
+const ROUNDS_MAX: u32 = 20;
+
+/// Where room is kept for the oldest task of a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    worker: WorkerId,
+    /// Since when it waits there.
+    since: Time,
+    /// Who was left since then did not have room in time.
+    begun: Time,
+    /// How often it has waited everywhere.
+    rounds: u32,
+}
+
+impl Reserved {
+    const fn new(worker: WorkerId, now: Time) -> Self {
+        Self { worker, since: now, begun: now, rounds: 0 }
+    }
+
+    fn tried(&self, worker: &Worker) -> bool {
+        worker.left.is_some_and(|left| left > self.begun)
+    }
+
+    /// The task waits at another worker from now on. What it waits there grows, so that in the end somebody has room.
+    fn moved(self, worker: &Worker, now: Time) -> Self {
+        let again = self.tried(worker);
+        Self {
+            worker: worker.id,
+            since: now,
+            begun: if again { now } else { self.begun },
+            rounds: (self.rounds + u32::from(again)).min(ROUNDS_MAX),
+        }
+    }
+
+    fn patience(&self, wait_micros: u64) -> Duration {
+        let wait = Duration::from_micros(wait_micros.saturating_mul(PATIENCE)).max(PATIENCE_MIN);
+        wait.saturating_mul(1 << self.rounds)
+    }
+}
 
 /// What is kept free of a worker, in a placement pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +95,26 @@ impl Worker {
         beside && self.health == Health::Live && self.offer.capacity.holds(request)
     }
 
+    fn lacks_named(&self, request: &Resources) -> bool {
+        !self.free.holds_named(request)
+    }
+
     /// What is to be kept for a request for which there is no room now.
     fn to_keep(&self, request: &Resources) -> Kept {
         // Whatever of the named resources it waits for, one of those who have some ends before it begins.
         let given_back = self.holders().keys().next().copied().unwrap_or(0);
         let slots = request.cpus.saturating_sub(given_back);
-        if self.free.holds_named(request) || self.small.saturating_add(slots) > self.free.cpus {
+        if !self.lacks_named(request) || self.small.saturating_add(slots) > self.free.cpus {
             return Kept::All;
         }
         Kept::Slots(slots)
+    }
+
+    /// How long it usually takes until there is room for a request, as far as that is known.
+    fn wait_micros(&self, request: &Resources) -> Option<u64> {
+        let ends = request.cpus.saturating_add(self.small).saturating_sub(self.free.cpus);
+        let turns = 1 + u64::from(ends / self.offer.capacity.cpus.max(1));
+        self.mean_micros.map(|mean| mean.saturating_mul(turns))
     }
 
     /// Whether slots that are kept are free.
@@ -59,18 +124,45 @@ impl Worker {
 }
 
 impl Scheduler {
-    /// Keeps room for the oldest task of a queue: where it already is kept, or at the least loaded worker that could run it.
+    /// Keeps room for the oldest task of a queue: where it already is kept, or else at the least loaded worker that
+    /// could run it and has the named resources, if any has.
     pub(super) fn reserve(&mut self, queue: u32, line: Line, slot: u32) {
         let q = self.ready.queue(queue);
         let class = &q.class;
         let could = self.workers.iter().filter(|(_, w)| w.speaks(class.python) && w.may_keep(&class.request));
         let could = could.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
-        let best =
-            could.min_by_key(|(worker, w)| (q.reserved[line as usize] != Some(w.id), self.load(*worker), *worker));
-        let reserved = best.map(|(worker, w)| (worker, w.id, w.to_keep(&class.request)));
-        self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, id, _)| id);
-        if let Some((worker, _, kept)) = reserved {
+        let held = q.reserved[line as usize];
+        let (held, others): (Vec<_>, Vec<_>) = could.partition(|(_, w)| held.is_some_and(|held| held.worker == w.id));
+        let reserved = match (q.reserved[line as usize], held.first()) {
+            (Some(reserved), Some((worker, w))) => match self.sooner(&reserved, w, &others, &class.request) {
+                Some(other) => Some((other, reserved.moved(&self.workers[other], self.now), Some(*worker))),
+                None => Some((*worker, reserved, None)),
+            },
+            _ => {
+                let key = |(worker, w): &(u32, &Worker)| (w.lacks_named(&class.request), self.load(*worker), *worker);
+                let least = others.iter().copied().min_by_key(key);
+                least.map(|(worker, w)| (worker, Reserved::new(w.id, self.now), None))
+            }
+        };
+        let kept = reserved.map(|(worker, ..)| (worker, self.workers[worker].to_keep(&class.request)));
+        self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, reserved, _)| reserved);
+        if let Some((worker, kept)) = kept {
             self.mark(worker, |w| w.kept = kept);
         }
+        if let Some((_, _, Some(left))) = reserved {
+            self.workers[left].left = Some(self.now);
+        }
+    }
+
+    /// Another worker that is likely to have room sooner than the one where it is kept: that one lacks a named resource
+    /// which the other has, or has taken far longer than tasks take at the other.
+    fn sooner(&self, held: &Reserved, at: &Worker, others: &[(u32, &Worker)], request: &Resources) -> Option<u32> {
+        let wait = |w: &Worker| w.wait_micros(request).unwrap_or(u64::MAX);
+        let key = |(worker, w): &(u32, &Worker)| {
+            (w.lacks_named(request), held.tried(w), wait(w), self.load(*worker), *worker)
+        };
+        let (other, w) = others.iter().copied().min_by_key(key).filter(|(_, w)| !w.lacks_named(request))?;
+        let late = |wait| self.now.since(held.since) > held.patience(wait);
+        (at.lacks_named(request) || w.wait_micros(request).is_some_and(late)).then_some(other)
     }
 }

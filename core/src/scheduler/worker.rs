@@ -57,6 +57,8 @@ pub(super) struct Worker {
     pub(super) mean_micros: Option<u64>,
     /// What is kept free of it for a task that needs more than is free, in this placement pass.
     pub(super) kept: Kept,
+    /// When a task that it took too long to make room for last went to wait elsewhere.
+    pub(super) left: Option<Time>,
     /// Out of credit, in this placement pass.
     pub(super) choked: bool,
     /// In the list of workers that may take more small tasks.
@@ -192,8 +194,8 @@ impl Worker {
         self.idle().saturating_sub(self.kept.slots())
     }
 
-    /// Whether `request` fits beside what runs and what is kept now. What waits for a named resource is not overtaken by
-    /// others that want some.
+    /// Whether `request` fits beside what runs and what is kept now. What waits for a named resource is not overtaken
+    /// by others that want some.
     pub(super) fn fits(&self, request: &Resources) -> bool {
         let waits = self.kept == Kept::Nothing || request.named().is_empty();
         waits && request.cpus <= self.spare() && self.free.holds(request)
@@ -301,6 +303,7 @@ impl Scheduler {
             streams: VecDeque::new(),
             mean_micros: None,
             kept: Kept::Nothing,
+            left: None,
             choked: false,
             roomy: false,
             stirred: false,
