@@ -3,6 +3,7 @@
 use crate::clock::resident_bytes;
 use crate::cluster::{BATCH, Cluster, Make, Results, USUAL, Work};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
+use plait_core::scheduler::Event;
 use plait_core::spec::{Cancel, Errors, Finish, Grouping, Request, Retention, RunSpec};
 use std::time::Duration;
 
@@ -287,6 +288,28 @@ pub(crate) fn losses(size: Size) -> Vec<Phase> {
         finish(cluster, size.tasks);
     });
     recorder.phases
+}
+
+/// Workers with objects that leave together: all but one, which inherits them, then that one too.
+pub(crate) fn drains(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    recorder.cluster.make = Make { listens: true, ..USUAL };
+    recorder.cluster.results = Results::Stored;
+    join_all(&mut recorder, size);
+    recorder.phase("objects are made", size.tasks, |cluster| {
+        cluster.submit(session, size.tasks, |_, task| task.retention = Retention::Release);
+        finish(cluster, size.tasks);
+        cluster.come_to_rest();
+    });
+    recorder.phase("all but one drain", size.tasks, |cluster| drain(cluster, 1..size.workers));
+    recorder.phase("the last one drains", size.tasks, |cluster| drain(cluster, 0..1));
+    recorder.phases
+}
+
+fn drain(cluster: &mut Cluster, workers: std::ops::Range<u32>) {
+    cluster.step_with(workers.map(|n| Event::WorkerDraining { worker: WorkerId(n) }).collect());
+    cluster.come_to_rest();
 }
 
 /// A worker that knows very many functions: each was called there once.

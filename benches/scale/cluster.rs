@@ -313,7 +313,8 @@ impl Cluster {
         }
     }
 
-    fn step_with(&mut self, events: Vec<Event>) {
+    /// A step with these events alone.
+    pub(crate) fn step_with(&mut self, events: Vec<Event>) {
         self.now = self.now + PAUSE;
         let span = self.clock.begin();
         self.scheduler.step(self.now, events, &mut self.actions);

@@ -27,12 +27,13 @@ const ELSEWHERE: u64 = 1_000_000;
 type Case = fn(Size) -> Vec<Phase>;
 
 /// The cases that are not about the backlog, by name.
-const ELSE: [(&str, Case); 10] = [
+const ELSE: [(&str, Case); 11] = [
     ("graphs", cases::graphs),
     ("runs", cases::runs),
     ("classes", cases::classes),
     ("objects", cases::objects),
     ("losses", cases::losses),
+    ("drains", cases::drains),
     ("functions", cases::functions),
     ("wide", cases::wide),
     ("wide-objects", cases::wide_objects),

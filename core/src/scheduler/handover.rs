@@ -15,7 +15,12 @@ pub(super) struct Handover {
     scan: Scan,
     /// Objects that are about to be somewhere else, in the order in which that was asked for.
     open: VecDeque<u32>,
+    /// Whether the first of those were not looked at, since the step could do no more.
+    cut: bool,
 }
+
+/// Who may get what others leave, once anybody has asked.
+type Heirs = Option<Vec<u32>>;
 
 /// How many of its objects were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +44,7 @@ impl Handover {
 
     /// Whether there is more to look at, now.
     pub(super) const fn is_unfinished(&self) -> bool {
-        matches!(self.scan, Scan::At { .. })
+        self.cut || matches!(self.scan, Scan::At { .. })
     }
 
     /// Whether nothing is left to wait for.
@@ -56,18 +61,24 @@ impl Scheduler {
 
     /// Has others get what workers that drain have alone, as far as this step may look.
     pub(super) fn hand_over(&mut self) {
+        let mut heirs = None;
         for n in 0..self.draining.len() {
             let worker = self.draining[n];
-            self.scan_objects(worker);
-            while let Some(object) = self.workers[worker].handover.open.front().copied()
-                && !(self.objects.get(object).is_some() && self.is_awaited_elsewhere(object, worker))
+            self.scan_objects(worker, &mut heirs);
+            while self.slice.services > 0
+                && let Some(object) = self.workers[worker].handover.open.front().copied()
+                && !(self.objects.get(object).is_some() && self.is_awaited_elsewhere(object, worker, &mut heirs))
             {
+                self.slice.services -= 1;
                 self.workers[worker].handover.open.pop_front();
             }
+            let Self { slice, workers, .. } = self;
+            let handover = &mut workers[worker].handover;
+            handover.cut = slice.services == 0 && !handover.open.is_empty();
         }
     }
 
-    fn scan_objects(&mut self, worker: u32) {
+    fn scan_objects(&mut self, worker: u32, heirs: &mut Heirs) {
         let now_idle = self.workers[worker].is_idle();
         let (mut next, idle) = match self.workers[worker].handover.scan {
             Scan::At { next, idle } => (next, idle || (next == 0 && now_idle)),
@@ -83,7 +94,7 @@ impl Scheduler {
             }
             self.slice.services -= 1;
             next = object + 1;
-            if self.is_awaited_elsewhere(object, worker) {
+            if self.is_awaited_elsewhere(object, worker, heirs) {
                 self.workers[worker].handover.open.push_back(object);
             }
         };
@@ -91,7 +102,7 @@ impl Scheduler {
     }
 
     /// Whether an object that a worker has is with nobody who stays, and will come to one; if need be, that is asked for.
-    fn is_awaited_elsewhere(&mut self, object: u32, worker: u32) -> bool {
+    fn is_awaited_elsewhere(&mut self, object: u32, worker: u32, heirs: &mut Heirs) -> bool {
         let o = &self.objects[object];
         let stays = |worker: u32| self.workers[worker].health != Health::Draining;
         let is_safe = o.here.is_some() || o.copies.iter().any(|copy| stays(copy.worker));
@@ -101,7 +112,7 @@ impl Scheduler {
         if o.wants.iter().any(|want| stays(want.worker)) {
             return true;
         }
-        let Some(heir) = self.heir() else { return false };
+        let Some(heir) = self.heir(heirs) else { return false };
         self.objects[object].wants.insert(Want { worker: heir, attempts: 0, way: Way::Waiting, handed: true });
         self.locate(object, heir);
         self.stir_object(object);
@@ -109,16 +120,12 @@ impl Scheduler {
     }
 
     /// Who gets the next object: each live worker in turn.
-    fn heir(&mut self) -> Option<u32> {
-        let count = self.workers.len();
-        for _ in 0..count {
-            let worker = self.workers.slot_at(self.next_heir % count);
-            self.next_heir = self.next_heir.wrapping_add(1);
-            if self.workers[worker].health == Health::Live {
-                return Some(worker);
-            }
-        }
-        None
+    fn heir(&mut self, heirs: &mut Heirs) -> Option<u32> {
+        let live = || self.workers.iter().filter(|(_, w)| w.health == Health::Live).map(|(worker, _)| worker);
+        let heirs = heirs.get_or_insert_with(|| live().collect());
+        let heir = heirs.get(self.next_heir % heirs.len().max(1)).copied()?;
+        self.next_heir = self.next_heir.wrapping_add(1);
+        Some(heir)
     }
 
     /// An object is lost: nobody inherits it any more.
