@@ -45,13 +45,19 @@ def eventually(condition: Callable[[], T | None], what: str, patience: float = P
 class Program:
     """A process that a test started, with its output read as it comes."""
 
-    def __init__(self, *arguments: str | Path, env: dict[str, str] | None = None, stdin: str | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        stdin: str | None = None,
+        stderr: int = subprocess.PIPE,
+    ) -> None:
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
             env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "PYTHONUNBUFFERED": "1"} | (env or {}),
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         if stdin is not None:
@@ -64,6 +70,7 @@ class Program:
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+            if stream
         ]
         for reader in self._readers:
             reader.start()
@@ -123,36 +130,44 @@ class Program:
             reader.join(PATIENCE)
 
 
-def plait(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Program:
+def plait(
+    *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None, stderr: int = subprocess.PIPE
+) -> Program:
     """Start the program `plait`, as installed."""
-    return Program(Path(sys.executable).parent / "plait", *arguments, env=env, stdin=stdin)
+    return Program(Path(sys.executable).parent / "plait", *arguments, env=env, stdin=stdin, stderr=stderr)
 
 
-def python(code: str, *arguments: str, env: dict[str, str] | None = None) -> Program:
+def python(code: str, *arguments: str, env: dict[str, str] | None = None, stderr: int = subprocess.PIPE) -> Program:
     """Start a script given as text."""
-    return Program(sys.executable, "-c", code, *arguments, env=env)
+    return Program(sys.executable, "-c", code, *arguments, env=env, stderr=stderr)
 
 
 class Cluster:
     """A coordinator with workers, as a user starts them, on a free port (of loopback) and in a home of their own."""
 
-    def __init__(self, home: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, home: Path, host: str = "127.0.0.1", stderr: int = subprocess.PIPE) -> None:
         self.home = home
         self.env = {"PLAIT_HOME": str(home), "PLAIT_ADDRESS": ""}
         self.programs: list[Program] = []
-        self.coordinator = self.start("coordinator", "--bind", f"{host}:0")
+        self.coordinator = self.start("coordinator", "--bind", f"{host}:0", stderr=stderr)
         self.worker_line = self.coordinator.says(r"plait worker (plait1w-\S+)")[1]
         self.client_line = self.coordinator.says(r'plait\.Client\("(plait1c-\S+)"\)')[1]
         self.port = int(self.client_line.rpartition(":")[2])
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Program:
-        program = plait(*arguments, env=self.env | (env or {}), stdin=stdin)
+    def start(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdin: str | None = None,
+        stderr: int = subprocess.PIPE,
+    ) -> Program:
+        program = plait(*arguments, env=self.env | (env or {}), stdin=stdin, stderr=stderr)
         self.programs.append(program)
         return program
 
-    def worker(self, *arguments: str, slots: int = 1) -> Program:
+    def worker(self, *arguments: str, slots: int = 1, stderr: int = subprocess.PIPE) -> Program:
         """Start a worker; it finds its line in the key file."""
-        return self.start("worker", "--slots", str(slots), *arguments)
+        return self.start("worker", "--slots", str(slots), *arguments, stderr=stderr)
 
     def python(self, code: str, *arguments: str) -> Program:
         """Start a client script on this cluster."""

@@ -25,10 +25,16 @@ pub(super) fn serve_coordinator(
     home: PathBuf,
     on_ready: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    telemetry::install(Settings::from_environment().log.as_deref());
+    let log = telemetry::install(Settings::from_environment().log.as_deref());
+    let ended = coordinate(py, Listen { bind, advertise, home }, on_ready);
+    py.detach(|| drop(log));
+    ended
+}
+
+fn coordinate(py: Python<'_>, listen: Listen, on_ready: &Bound<'_, PyAny>) -> PyResult<()> {
     let shutdown = CancellationToken::new();
     let (tell, news) = sync_channel(2);
-    let (listen, token) = (Listen { bind, advertise, home }, shutdown.clone());
+    let token = shutdown.clone();
     std::thread::Builder::new().name("plait".into()).spawn(move || {
         let ended = serve(&listen, |lines| drop(tell.send(Ok(lines))), &token);
         drop(tell.send(Err(ended)));

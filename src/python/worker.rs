@@ -38,7 +38,13 @@ pub(super) fn run_worker(
         objects: None,
         spill_dir: settings.spill_dir,
     };
-    telemetry::install(settings.log.as_deref());
+    let log = telemetry::install(settings.log.as_deref());
+    let ended = work(py, line, config);
+    py.detach(|| drop(log));
+    ended
+}
+
+fn work(py: Python<'_>, line: JoinLine, config: Config) -> PyResult<()> {
     standalone::settle()?;
     let (stop, control) = control();
     let (tell, news) = sync_channel(1);
