@@ -487,7 +487,7 @@ def serve_coordinator(bind: str, advertise: str | None, home: str, on_ready: Cal
     """Run a coordinator until Ctrl-C or SIGTERM; `on_ready` gets the join lines of workers and of clients.
 
     Raises:
-        ConnectError: If the port cannot be opened.
+        ConnectError: If the port cannot be opened, or lets nobody in any more.
     """
 
 def status(line: str, timeout: float) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ use crate::store::depot::Depot;
 use plait_core::limits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,9 @@ pub enum ServeError {
     /// This process cannot start what it needs.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
+    /// Nobody could join any more.
+    #[error("the coordinator ended: it could let nobody in any more")]
+    Deaf,
 }
 
 /// An open port with its join lines.
@@ -86,7 +90,7 @@ impl Port {
 /// Runs a coordinator on this thread until `shutdown`; `on_ready` is called once peers can join.
 ///
 /// # Errors
-/// If it cannot listen.
+/// If it cannot listen, or not any more.
 pub fn serve(
     listen: &Listen,
     on_ready: impl FnOnce(JoinLines),
@@ -97,11 +101,24 @@ pub fn serve(
         let port = Port::open(listen, &config, &Store::new()).await?;
         on_ready(port.lines.clone());
         let (arrivals, arriving) = mpsc::channel(limits::ARRIVALS);
-        let accepting = tokio::spawn(port.serve(arrivals, shutdown.clone()));
-        run(config, arriving, shutdown.clone()).await;
-        // It ends with the same token; a panic in it has told its story on stderr.
-        drop(accepting.await);
-        Ok(())
+        let ending = shutdown.child_token();
+        let mut accepting = tokio::spawn(port.serve(arrivals, ending.clone()));
+        let mut running = pin!(run(config, arriving, ending.clone()));
+        tokio::select! {
+            biased;
+            () = &mut running => {
+                // It ends with the same token.
+                drop(accepting.await);
+                Ok(())
+            }
+            // A panic in it has told its story on stderr. A port that answers nobody looks like one that does.
+            _ = &mut accepting => {
+                let early = !shutdown.is_cancelled();
+                ending.cancel();
+                running.await;
+                if early { Err(ServeError::Deaf) } else { Ok(()) }
+            }
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::log::Log;
 use super::*;
+use plait::coordinator;
 use plait::net::identity::Identity;
 use plait::net::join::{Key, Pin};
 use plait::net::link::LossReason;
@@ -48,6 +49,25 @@ async fn shout_inside(port: &Port, role: Role, bytes: &[u8]) {
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
     hung_up(&mut stream).await;
+}
+
+#[test]
+fn a_coordinator_that_can_let_nobody_in_any_more_ends() {
+    let bind = "127.0.0.1:0".into();
+    let listen = coordinator::Listen { bind, advertise: None, home: fresh_home() };
+    let shutdown = CancellationToken::new();
+    let (ready, lines) = std::sync::mpsc::channel();
+    let serving = std::thread::spawn(move || {
+        let log = tracing_subscriber::fmt().with_writer(|| -> std::io::Stderr { panic!("it cannot be logged") });
+        tracing::subscriber::with_default(log.with_max_level(tracing::Level::WARN).finish(), || {
+            coordinator::serve(&listen, |join| ready.send(join).unwrap(), &shutdown)
+        })
+    });
+    let line: JoinLine = lines.recv().unwrap().client.parse().unwrap();
+    let mut stranger = std::net::TcpStream::connect(line.addresses[0].to_string()).unwrap();
+    std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let ended = serving.join().unwrap();
+    assert!(matches!(ended, Err(coordinator::ServeError::Deaf)), "{ended:?}");
 }
 
 #[tokio::test]
