@@ -2,7 +2,7 @@
 
 mod scribe;
 
-use scribe::Scribe;
+pub(crate) use scribe::Scribe;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;

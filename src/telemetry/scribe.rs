@@ -9,11 +9,18 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, write};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Most bytes that are kept; the thread may have as many in hand. A burst of logs passes, a stuck stderr costs little.
 const KEPT_BYTES: usize = 1 << 20;
+/// Those who can wait find room while fewer bytes are kept: a few pieces of what a pipe holds.
+const ROOM_BYTES: usize = 16 << 10;
+/// How long they wait for room, before what they have is lost.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Where a duplicate may lie: behind the standard streams.
@@ -35,6 +42,7 @@ struct Desk {
     work: Condvar,
     /// All that was brought is dealt with.
     idle: Condvar,
+    room: Notify,
 }
 
 /// What was brought since the thread came last.
@@ -58,8 +66,8 @@ enum Thread {
 
 impl Scribe {
     pub(crate) fn new(sink: OwnedFd) -> Self {
-        let (work, idle) = (Condvar::new(), Condvar::new());
-        Self(Arc::new(Door(Arc::new(Desk { sink, kept: Mutex::default(), work, idle }))))
+        let (work, idle, room) = (Condvar::new(), Condvar::new(), Notify::new());
+        Self(Arc::new(Door(Arc::new(Desk { sink, kept: Mutex::default(), work, idle, room }))))
     }
 
     /// One for what is stderr now; none if this process has no stderr.
@@ -78,6 +86,19 @@ impl Scribe {
             kept.lost += count(lines);
         }
         desk.call(&mut kept);
+    }
+
+    /// Brings text of any length, as there is room for it. What finds none for a long time is lost.
+    pub(crate) async fn pass(&self, mut text: &[u8]) {
+        while !text.is_empty() {
+            let (piece, rest) = text.split_at(text.len().min(ROOM_BYTES));
+            if timeout(PATIENCE, self.0.0.room()).await.is_err() {
+                self.0.0.kept().lost += count(text);
+                return;
+            }
+            self.note(piece);
+            text = rest;
+        }
     }
 
     /// Waits until all is written, for a moment.
@@ -111,6 +132,10 @@ impl Kept {
         self.text.is_empty() && self.lost == 0
     }
 
+    const fn has_room(&self) -> bool {
+        self.lost == 0 && self.text.len() < ROOM_BYTES
+    }
+
     const fn is_at_work(&self) -> bool {
         match self.thread {
             Thread::Absent => false,
@@ -135,6 +160,17 @@ impl Desk {
         self.work.notify_one();
     }
 
+    async fn room(&self) {
+        loop {
+            let mut room = pin!(self.room.notified());
+            room.as_mut().enable();
+            if self.kept().has_room() {
+                return;
+            }
+            room.await;
+        }
+    }
+
     /// Writes what is brought, until the door is closed and nothing is left.
     fn write(&self) {
         let mut missing = 0;
@@ -156,6 +192,7 @@ impl Desk {
             return None;
         }
         kept.thread = Thread::Writing;
+        self.room.notify_waiters();
         Some((std::mem::take(&mut kept.text), std::mem::take(&mut kept.lost)))
     }
 
@@ -240,6 +277,28 @@ mod tests {
         assert_eq!((written[0], written.len() + lost), ("first", 1 + brought));
         assert!(written[1..].iter().all(|whole| whole.len() + 1 == line.len()));
         assert!(lost >= 7 && written.len() >= KEPT_BYTES / line.len(), "{lost}");
+    }
+
+    #[test]
+    fn who_can_wait_waits_for_room_and_loses_nothing() {
+        let (scribe, mut reader) = stuck();
+        let text = "0123456789abcde\n".repeat(20_000);
+        let all = std::thread::scope(|scope| {
+            let passing = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+                runtime.block_on(scribe.pass(text.as_bytes()));
+            });
+            while !scribe.0.0.kept().is_at_work() {
+                std::thread::yield_now();
+            }
+            assert!(scribe.0.0.kept().text.len() <= 2 * ROOM_BYTES);
+            let mut all = vec![0; rustix::pipe::fcntl_getpipe_size(&reader).expect("a size") + text.len()];
+            reader.read_exact(&mut all).expect("all of it");
+            passing.join().expect("passed");
+            all
+        });
+        assert!(all.ends_with(text.as_bytes()));
+        assert_eq!(read_to_end(scribe, reader), "");
     }
 
     #[test]

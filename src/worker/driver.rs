@@ -6,7 +6,6 @@
 use super::control::Stage;
 use super::disk::{Disk, Done, Viewer};
 use super::hall::{Ask, Hall};
-use super::stderr;
 use super::supervisor::{Said, Supervisor};
 use super::transfer::Transfers;
 use super::translate::{self, Meaning};
@@ -18,6 +17,7 @@ use crate::store::blob::Store;
 use crate::store::depot::Depot;
 use crate::store::objects::Objects;
 use crate::store::spill::{ReadError, SpillError};
+use crate::telemetry::Scribe;
 use plait_core::id::{ExecutorId, FunctionKey, ObjectId};
 use plait_core::limits::{INLINE_VALUE_BYTES, PEER_DISK_READS};
 use plait_core::outcome::Unfetched;
@@ -78,7 +78,7 @@ impl Driver {
         let hall = matches!(upstream, Upstream::Dial(_)).then(hall);
         Self {
             brain,
-            supervisor: Supervisor::new(config.launch, config.place, blobs, stderr::ours()),
+            supervisor: Supervisor::new(config.launch, config.place, blobs, Scribe::of_stderr()),
             transfers: Transfers::new(hall.clone(), Arc::clone(&objects), land.clone()),
             objects,
             asks,

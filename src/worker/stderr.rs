@@ -1,30 +1,23 @@
 //! What an executor writes to stderr: passed on to our own, its end kept for the story of a death.
 //!
-//! Our stderr may be a pipe that nobody reads. It is written only when it has room, so the worker's one thread never
-//! waits for it; until then the executor's pipe fills up, as if it wrote there itself.
+//! Our stderr may be a pipe that nobody reads, or a terminal that was stopped. A [`Scribe`] writes there, so the worker's
+//! one thread never does; until it has room the executor's pipe fills up, as if it wrote there itself.
 
 use crate::net::watched::{Watched, watched};
+use crate::telemetry::Scribe;
 use plait_core::limits::LOG_TAIL_BYTES;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
 
-/// What is read or written at once: a pipe with room takes this much without waiting.
+/// What is read at once.
 const PIECE_BYTES: usize = 4096;
 /// Most that is still taken from the pipe of an executor that has ended: more than a pipe holds.
 const LAST_BYTES: usize = 1 << 20;
-/// Where a duplicate may lie: behind the standard streams.
-const FIRST_FD: i32 = 3;
-/// How often a full stderr is tried again.
-const RETRY_EVERY: Duration = Duration::from_millis(20);
-/// How often, before what is left is dropped.
-const RETRIES: u32 = 500;
 
 /// The reading end of an executor's stderr; shared by the task that passes it on and the one that tells its death.
 #[derive(Clone, Debug)]
@@ -45,11 +38,6 @@ struct Kept {
     over: bool,
 }
 
-/// Our own stderr, if this process has one.
-pub(crate) fn ours() -> Option<OwnedFd> {
-    fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST_FD).ok()
-}
-
 impl Stderr {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
@@ -58,7 +46,7 @@ impl Stderr {
     }
 
     /// Passes everything on to `sink` until the executor's end of the pipe is closed or [`finish`](Self::finish) was called.
-    pub(crate) async fn pass_on(self, sink: Option<impl AsFd>) {
+    pub(crate) async fn pass_on(self, sink: Option<Scribe>) {
         loop {
             tokio::select! {
                 ready = self.0.pipe.readable() => {
@@ -71,7 +59,7 @@ impl Stderr {
             }
             let pending = self.0.kept().take_pending();
             if let Some(sink) = &sink {
-                write_all(sink, &pending).await;
+                sink.pass(&pending).await;
             }
             if self.0.kept().is_through() {
                 return;
@@ -150,32 +138,6 @@ fn text(tail: &[u8]) -> String {
     text
 }
 
-/// Writes what there is room for, now or in a while.
-pub(super) async fn write_all(sink: &impl AsFd, mut bytes: &[u8]) {
-    let mut retries = 0;
-    while !bytes.is_empty() && retries < RETRIES {
-        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
-        match if has_room(sink) { rustix::io::write(sink, piece) } else { Err(Errno::AGAIN) } {
-            Ok(written) => {
-                bytes = &bytes[written..];
-                retries = 0;
-            }
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                retries += 1;
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
-            // Closed, or a reader that is gone: nobody wants it.
-            Err(_) => return,
-        }
-    }
-}
-
-fn has_room(sink: &impl AsFd) -> bool {
-    let mut asked = [PollFd::new(sink, PollFlags::OUT)];
-    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +158,7 @@ mod tests {
                 all
             });
             let stderr = Stderr::new(from.into()).expect("a pipe to wait for");
-            let passing = tokio::spawn(stderr.clone().pass_on(Some(sink)));
+            let passing = tokio::spawn(stderr.clone().pass_on(Some(Scribe::new(sink.into()))));
             let written = "0123456789abcde\n".repeat(20_000);
             let writer = {
                 let written = written.clone();
@@ -219,11 +181,32 @@ mod tests {
             rustix::pipe::fcntl_setpipe_size(&sink, 4096).expect("a small pipe");
             rustix::io::write(&sink, &[b'x'; 4096]).expect("full now");
             let stderr = Stderr::new(from.into()).expect("a pipe to wait for");
-            let passing = tokio::spawn(stderr.clone().pass_on(Some(sink)));
+            let passing = tokio::spawn(stderr.clone().pass_on(Some(Scribe::new(sink.into()))));
             executor.write_all(b"first\n").expect("room");
             tokio::task::yield_now().await;
             executor.write_all(b"last words\n").expect("room");
             assert_eq!(stderr.finish(), "first\nlast words\n");
+            passing.abort();
+        });
+    }
+
+    #[test]
+    fn a_terminal_that_nobody_reads_does_not_keep_this_thread() {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let unread = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&unread).and_then(|()| unlockpt(&unread)).expect("its other end may be opened");
+        let name = ptsname(&unread, Vec::new()).expect("it has a name").into_string().expect("text");
+        let terminal = std::fs::OpenOptions::new().write(true).open(name).expect("its other end");
+        runtime().block_on(async {
+            let (from, mut executor) = pipe().expect("a pipe");
+            rustix::io::ioctl_fionbio(&executor, true).expect("it need not wait");
+            let stderr = Stderr::new(from.into()).expect("a pipe to wait for");
+            let passing = tokio::spawn(stderr.clone().pass_on(Some(Scribe::new(OwnedFd::from(terminal)))));
+            // Far more than a terminal takes, until the executor itself would have to wait.
+            while executor.write(&[b'x'; PIECE_BYTES]).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(stderr.finish(), "x".repeat(LOG_TAIL_BYTES));
             passing.abort();
         });
     }

@@ -5,9 +5,9 @@ use super::ear::attend;
 use super::executor::{Executor, Means, Written};
 use super::launch::Launch;
 use super::process::end_orphans;
-use super::stderr;
 use crate::store::blob::Store;
 use crate::store::passing::Reserve;
+use crate::telemetry::Scribe;
 use plait_core::id::ExecutorId;
 use plait_core::limits::SPAWN_FAILURES;
 use plait_core::outcome::{Death, Exit};
@@ -15,7 +15,6 @@ use plait_core::protocol::message::executor::{EntryEnded, FromExecutor, ToExecut
 use plait_core::worker::{Entry, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -59,7 +58,7 @@ pub(crate) struct Supervisor {
     place: Place,
     means: Means,
     /// Where the executors' stderr goes, if anywhere.
-    stderr: Option<Arc<OwnedFd>>,
+    stderr: Option<Scribe>,
     executors: BTreeMap<ExecutorId, Arc<Executor>>,
     /// Those that were not ready yet.
     starting: BTreeSet<ExecutorId>,
@@ -72,14 +71,14 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(launch: Launch, place: Place, store: Arc<Store>, stderr: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(launch: Launch, place: Place, store: Arc<Store>, stderr: Option<Scribe>) -> Self {
         let (say, said) = mpsc::channel(WAITING);
         let host = rustix::system::uname().nodename().to_string_lossy().into();
         Self {
             launch,
             place,
             means: Means { host, store, reserve: Reserve::new() },
-            stderr: stderr.map(Arc::new),
+            stderr,
             executors: BTreeMap::new(),
             starting: BTreeSet::new(),
             failures: 0,
@@ -122,7 +121,7 @@ impl Supervisor {
             let program = self.launch.program().display();
             let line = format!("plait: tasks wait, since no executor can be started with {program}: {why}\n");
             if let Some(sink) = self.stderr.clone() {
-                self.tasks.spawn(async move { stderr::write_all(&sink, line.as_bytes()).await });
+                self.tasks.spawn(async move { sink.pass(line.as_bytes()).await });
             }
         }
     }
@@ -198,5 +197,7 @@ impl Drop for Supervisor {
         // All at once first: each takes a moment to die.
         self.executors.values().for_each(|executor| executor.kill());
         self.executors.values().for_each(|executor| executor.end());
+        // What they wrote last has a moment to get through.
+        self.stderr.iter().for_each(Scribe::flush);
     }
 }

@@ -6,6 +6,7 @@ use super::{Config, Place, Stop, Upstream, WorkerExit, control};
 use crate::config::SpillDir;
 use crate::net::link;
 use crate::store::blob::Store;
+use crate::telemetry::Scribe;
 use bytes::Bytes;
 use plait_core::id::{
     Attempt, AttemptId, ExecutorId, FunctionId, FunctionKey, ObjectId, Seq, SessionId, TaskId, WorkerId,
@@ -127,7 +128,7 @@ fn an_executor_that_cannot_be_told_what_to_do_is_of_no_use() {
 fn it_is_said_that_no_executor_can_be_started() {
     run(async {
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        let sink = || Some(writer.try_clone().expect("the same").into());
+        let sink = || Some(Scribe::new(writer.try_clone().expect("the same").into()));
         let nothing = super::Launch::python("/no/such/python".into(), Vec::new(), &[]);
         let mut missing = Supervisor::new(nothing, Place::Guest, Store::new(), sink());
         let mut failing = Supervisor::new(script("exit 3"), Place::Guest, Store::new(), sink());

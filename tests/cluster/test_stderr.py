@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,13 @@ def stopped_terminal() -> tuple[int, list[int]]:
     return far, [near]
 
 
-@pytest.fixture(params=[full_disk, pipe_without_reader, full_pipe, gone_terminal, stopped_terminal])
+def unread_terminal() -> tuple[int, list[int]]:
+    """It takes something yet, but never all of it."""
+    near, far = pty.openpty()
+    return far, [near]
+
+
+@pytest.fixture(params=[full_disk, pipe_without_reader, full_pipe, gone_terminal, stopped_terminal, unread_terminal])
 def bad_stderr(request: pytest.FixtureRequest, nothing_left: None) -> Iterator[int]:
     """A descriptor that takes nothing: at once with an error, or after a wait without end."""
     make: Callable[[], tuple[int, list[int]]] = request.param
@@ -57,6 +64,15 @@ def bad_stderr(request: pytest.FixtureRequest, nothing_left: None) -> Iterator[i
     yield writer
     for fd in (writer, *kept):
         os.close(fd)
+
+
+def flood(mark: str) -> None:
+    """Say more than anything takes that is not read; leave a mark once there is more than a terminal takes."""
+    for piece in range(256):
+        sys.stderr.write(("x" * 99 + "\n") * 40)
+        sys.stderr.flush()
+        if piece == 8:
+            Path(mark).touch()
 
 
 def knock(port: int) -> None:
@@ -91,6 +107,37 @@ def test_a_worker_survives_its_coordinator(cluster: rig.Cluster, bad_stderr: int
         assert client.submit(os.getppid).result(rig.PATIENCE) == worker.pid
     worker.send(signal.SIGTERM)
     assert worker.ends() == 0
+
+
+def test_executors_that_say_much_hold_up_nobody_else(cluster: rig.Cluster, tmp_path: Path, bad_stderr: int) -> None:
+    worker = cluster.worker(slots=2, stderr=bad_stderr)
+    with plait.Client(cluster.client_line) as client:
+        flooding = client.submit(flood, str(tmp_path / "mark"))
+        rig.eventually((tmp_path / "mark").exists, "it has begun")
+        for _ in range(20):
+            assert client.submit(os.getppid).result(rig.PATIENCE) == worker.pid
+        flooding.cancel(running=True)
+
+
+EMBEDDED = """
+import os, sys, plait, rig
+from pathlib import Path
+from cluster.test_stderr import flood
+client = plait.Client(slots=2)
+flooding = client.submit(flood, sys.argv[1])
+rig.eventually(Path(sys.argv[1]).exists, "it has begun")
+for _ in range(20):
+    assert client.submit(os.getppid).result(60) == os.getpid()
+flooding.cancel(running=True)
+client.shutdown()
+print("over")
+"""
+
+
+def test_those_of_an_embedded_client_neither(tmp_path: Path, bad_stderr: int) -> None:
+    program = rig.python(EMBEDDED, str(tmp_path / "mark"), stderr=bad_stderr)
+    program.says("over")
+    assert program.ends() == 0
 
 
 def test_the_log_is_whole_at_a_normal_end(cluster: rig.Cluster) -> None:
