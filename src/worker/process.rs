@@ -12,12 +12,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many processes below an executor are looked for when it is killed: children that left its group.
 const DESCENDANTS: usize = 10_000;
 /// How long a dropped process is waited for, so that no zombie stays behind in a host process.
 const REAP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks at one that cannot be waited for.
+const REAP_PAUSE: Duration = Duration::from_millis(1);
 
 /// A child process, its group, and what makes its exit known without SIGCHLD.
 #[derive(Debug)]
@@ -28,14 +30,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Takes a started child over; on failure the child is killed.
+    /// Takes a started child over; on failure the child is ended.
     pub(crate) fn adopt(started: &Started) -> io::Result<Self> {
         let pid = Pid::from_child(&started.child);
-        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Self::with(pid, pidfd_open(pid, PidfdFlags::NONBLOCK))
+    }
+
+    fn with(pid: Pid, opened: Result<OwnedFd, Errno>) -> io::Result<Self> {
+        match opened {
             Ok(pidfd) => Ok(Self { pid, pidfd: pidfd.into(), exit: None }),
             Err(error) => {
-                kill_group(pid);
-                Err(error.into())
+                end_blindly(pid);
+                let error = io::Error::from(error);
+                Err(io::Error::new(error.kind(), format!("the system refuses pidfd_open: {error}")))
             }
         }
     }
@@ -139,6 +146,15 @@ fn kill_group(leader: Pid) {
     let _ = kill_process_group(leader, Signal::KILL);
 }
 
+/// Kills and reaps a child of which nothing tells when it has ended.
+fn end_blindly(child: Pid) {
+    kill_group(child);
+    let (started, flags) = (Instant::now(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    while matches!(waitid(WaitId::Pid(child), flags), Ok(None)) && started.elapsed() < REAP_TIMEOUT {
+        std::thread::sleep(REAP_PAUSE);
+    }
+}
+
 /// Children, their children and so on, also those that left the group; an executor adopts its orphans.
 fn descendants(root: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
@@ -191,8 +207,8 @@ mod tests {
     }
 
     fn gone(pid: Pid) -> bool {
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while is_running(pid) && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while is_running(pid) && Instant::now() < deadline {
             std::thread::yield_now();
         }
         !is_running(pid)
@@ -228,6 +244,18 @@ mod tests {
         process.kill();
         assert_eq!(exit(&mut process), Exit::Signal(9));
         assert!(gone(child));
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_watched_is_ended_and_it_is_said_why() {
+        let (near, far) = UnixStream::pair().expect("a socket pair");
+        let started = script("exec 1>&0; echo up; exec sleep 1000").start(far.into(), 1).expect("a shell");
+        assert_eq!(line(&mut BufReader::new(near)), "up");
+        let pid = Pid::from_child(&started.child);
+        let refused = Process::with(pid, Err(Errno::PERM)).expect_err("it was refused");
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(refused.to_string().contains("pidfd_open"), "{refused}");
+        assert!(!std::path::Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
     }
 
     #[test]

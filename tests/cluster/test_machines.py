@@ -1,0 +1,57 @@
+"""Machines that lack something: a system call, standard streams, a key folder that only its owner may change."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+import rig
+
+#: Runs a program that the kernel refuses a system call, with an error; what it starts, too.
+WITHOUT = """
+import ctypes, os, struct, sys
+number, error = int(sys.argv[1]), int(sys.argv[2])
+load, equal, give = 0x20, 0x15, 0x06
+steps = [(load, 0, 0, 0), (equal, 0, 1, number), (give, 0, 0, 0x00050000 | error), (give, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+libc = ctypes.CDLL(None, use_errno=True)
+filter = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(program))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, filter, 0, 0) == 0
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+#: The numbers of system calls here.
+CALLS = {"flock": {"x86_64": 73, "aarch64": 32}.get(platform.machine()), "pidfd_open": 434}
+
+
+def without(call: str, error: int, *program: str | Path) -> list[str]:
+    """Return the command that runs a program without a system call."""
+    number = CALLS[call]
+    if number is None:
+        pytest.skip(f"the number of {call} on this machine is not known here")
+    return [sys.executable, "-c", WITHOUT, str(number), str(error), *map(str, program)]
+
+
+def zombies(pid: int) -> int:
+    count = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(") ")[2].split()[:2]
+            count += state == "Z" and int(parent) == pid
+    return count
+
+
+def test_executors_that_cannot_be_watched_leave_nothing_behind() -> None:
+    code = "import plait; plait.Client(slots=1).submit(pow, 2, 5).result()"
+    program = rig.Program(*without("pidfd_open", errno.EPERM, sys.executable, "-c", code))
+    try:
+        rig.eventually(lambda: program.err, "it is said that no executor can be started")
+        assert "pidfd_open" in program.err[0], program.story()
+        rig.eventually(lambda: not zombies(program.pid), "all are reaped")
+    finally:
+        program.stop()
