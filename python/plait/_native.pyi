@@ -6,7 +6,7 @@ Whatever waits here does so without the GIL and looks for signals every 50 ms. O
 
 from collections.abc import Callable, Iterator, Sequence
 from pickle import PickleBuffer
-from typing import Any, Self, SupportsIndex, final
+from typing import Any, Literal, Self, SupportsIndex, final
 
 from typing_extensions import Buffer as SupportsBuffer
 from typing_extensions import disjoint_base
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "after_fork_in_child",
     "names_main",
+    "read_join_file",
     "run_worker",
     "serve_coordinator",
     "status",
@@ -458,6 +459,13 @@ def after_fork_in_child() -> None:
 
 def names_main(stream: bytes, /) -> bool:
     """Tell whether a pickled stream may refer to the module `__main__`, which is another one elsewhere."""
+
+def read_join_file(home: str, role: Literal["worker", "client"]) -> str | None:
+    """Return the line that a coordinator wrote into a key folder; None if none ever did.
+
+    Raises:
+        ConnectError: If folder or file is not this user's alone, is a symbolic link, or holds something else.
+    """
 
 def run_worker(
     line: str,

@@ -5,6 +5,7 @@ use crate::coordinator::ServeError;
 use crate::embedded::StartError;
 use crate::net::dial::DialError;
 use crate::net::join::JoinError;
+use crate::net::keys::KeyError;
 use plait_core::limits;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -84,6 +85,11 @@ pub(super) fn dial_error(py: Python<'_>, error: &DialError) -> PyErr {
 
 /// What is wrong with a join line.
 pub(super) fn line_error(py: Python<'_>, error: &JoinError) -> PyErr {
+    raise(py, "ConnectError", &error.to_string())
+}
+
+/// Why the key folder cannot be used.
+pub(super) fn key_error(py: Python<'_>, error: &KeyError) -> PyErr {
     raise(py, "ConnectError", &error.to_string())
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod executor;
 mod fork;
 mod future;
+mod keys;
 mod outcome;
 mod pickle;
 mod runtime;
@@ -40,6 +41,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ticket::Ticket>()?;
     module.add_function(wrap_pyfunction!(coordinator::serve_coordinator, module)?)?;
     module.add_function(wrap_pyfunction!(coordinator::status, module)?)?;
+    module.add_function(wrap_pyfunction!(keys::read_join_file, module)?)?;
     module.add_function(wrap_pyfunction!(worker::run_worker, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(pickle::names_main, module)?)?;

@@ -55,3 +55,25 @@ def test_executors_that_cannot_be_watched_leave_nothing_behind() -> None:
         rig.eventually(lambda: not zombies(program.pid), "all are reaped")
     finally:
         program.stop()
+
+
+@pytest.mark.parametrize("verb", ["worker", "status"])
+def test_a_key_file_that_others_could_have_changed_is_not_used(cluster: rig.Cluster, tmp_path: Path, verb: str) -> None:
+    file = cluster.home / ("worker.join" if verb == "worker" else "client.join")
+
+    def refused(*words: str) -> None:
+        program = cluster.start(verb)
+        assert program.ends() == 3, program.story()
+        assert len(program.err) == 1, program.story()
+        assert all(word in program.err[0] for word in (*words, str(file))), program.story()
+
+    file.chmod(0o644)
+    refused("chmod 600")
+    file.chmod(0o600)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    refused("symbolic link")
+    file.unlink()
+    file.write_text("nonsense\n")
+    file.chmod(0o600)
+    refused("join line")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
-from plait import _config
+from plait import _config, _native
 from plait._errors import ConnectError
 
 HELP = "start one with `plait coordinator`, then set PLAIT_ADDRESS to the join line that it prints"
@@ -18,23 +19,23 @@ def worker_line(given: str | None) -> str:
         given: A line; `-` for the first line of stdin; None for PLAIT_ADDRESS, then the key file.
 
     Raises:
-        ConnectError: When there is none.
+        ConnectError: When there is none, or none that can be trusted.
     """
     if given == "-":
         line = sys.stdin.readline().strip()
         if not line:
             raise ConnectError("stdin has no join line: give the one that `plait coordinator` prints for workers")
         return line
-    return given or _address() or _key_file("worker.join")
+    return given or _address() or _key_file("worker")
 
 
 def client_line() -> str:
     """Find the line of a client: PLAIT_ADDRESS, then the key file.
 
     Raises:
-        ConnectError: When there is none.
+        ConnectError: When there is none, or none that can be trusted.
     """
-    return _address() or _key_file("client.join")
+    return _address() or _key_file("client")
 
 
 def _address() -> str | None:
@@ -48,9 +49,10 @@ def _address() -> str | None:
         raise ConnectError(f"PLAIT_ADDRESS is neither a join line nor a readable file: {error}") from None
 
 
-def _key_file(name: str) -> str:
-    path = Path(_config.home()) / name
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise ConnectError(f"no coordinator is known here (no PLAIT_ADDRESS, no {path}): {HELP}") from None
+def _key_file(role: Literal["worker", "client"]) -> str:
+    """The key file's line; one that somebody else could have put there is refused."""
+    home = _config.home()
+    line = _native.read_join_file(home, role)
+    if line is None:
+        raise ConnectError(f"no coordinator is known here (no PLAIT_ADDRESS, no {Path(home, role)}.join): {HELP}")
+    return line
