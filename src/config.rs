@@ -109,11 +109,16 @@ pub fn store_bytes_limit() -> u64 {
 /// Bytes of memory that this process may use: the machine's, or less where a cgroup says so.
 #[must_use]
 pub fn memory_limit() -> u64 {
-    let machine = System::new().map_or(ASSUMED_MEMORY, |mut system| {
+    let machine = told(System::new().map_or(0, |mut system| {
         system.refresh_memory();
         system.total_memory()
-    });
+    }));
     cgroup_limits(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")).fold(machine, u64::min)
+}
+
+/// What the machine tells of its memory; 0 is what it says where `/proc` is hidden.
+const fn told(memory: u64) -> u64 {
+    if memory == 0 { ASSUMED_MEMORY } else { memory }
 }
 
 /// The limits of this process's cgroups and all above them, of both versions; unlimited ones are left out or huge.
@@ -188,6 +193,11 @@ mod tests {
         let limit = cgroup_limits(&membership, &root).min();
         std::fs::remove_dir_all(&root).unwrap();
         assert_eq!(limit, Some(5_000));
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_has_memory_all_the_same() {
+        assert_eq!([told(0), told(1 << 30)], [ASSUMED_MEMORY, 1 << 30]);
     }
 
     #[test]
