@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+import plait
 import rig
 
 #: Runs a program that the kernel refuses a system call, with an error; what it starts, too.
@@ -27,6 +30,9 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 #: The numbers of system calls here.
 CALLS = {"flock": {"x86_64": 73, "aarch64": 32}.get(platform.machine()), "pidfd_open": 434}
+#: Closes streams, then runs a program.
+CLOSED = "import os, sys; [os.close(int(fd)) for fd in sys.argv[1]]; os.execv(sys.argv[2], sys.argv[2:])"
+PLAIT = Path(sys.executable).parent / "plait"
 
 
 def without(call: str, error: int, *program: str | Path) -> list[str]:
@@ -55,6 +61,17 @@ def test_executors_that_cannot_be_watched_leave_nothing_behind() -> None:
         rig.eventually(lambda: not zombies(program.pid), "all are reaped")
     finally:
         program.stop()
+
+
+@pytest.mark.parametrize("closed", ["0", "2", "01", "012"])
+def test_a_worker_needs_no_standard_streams(cluster: rig.Cluster, closed: str) -> None:
+    command = [sys.executable, "-c", CLOSED, closed, PLAIT, "worker", "--slots", "1", cluster.worker_line]
+    worker = rig.Program(*command, env={"PLAIT_HOME": "/nowhere", "PLAIT_ADDRESS": ""})
+    cluster.programs.append(worker)
+    with plait.Client(cluster.client_line) as client:
+        assert client.submit(os.getppid).result(rig.PATIENCE) == worker.pid
+    worker.send(signal.SIGTERM)
+    assert worker.ends() == 0, worker.story()
 
 
 @pytest.mark.parametrize("verb", ["worker", "status"])

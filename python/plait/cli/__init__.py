@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 from collections.abc import Callable
 from typing import NoReturn
@@ -16,6 +17,8 @@ import click
 
 from plait._errors import AuthError, ConnectError, CoordinatorLost, PlaitError, VersionMismatch
 
+#: The last of the standard streams.
+STDERR = 2
 #: Where each verb lives, and what the list of verbs says about it.
 VERBS = {
     "demo": "the main job on this machine: real input, a progress bar, the result, the speed-up",
@@ -79,8 +82,16 @@ def code_of(error: PlaitError) -> int:
     return 1
 
 
+def _open_streams() -> None:
+    """Open the standard streams that are closed, or what is opened next would be in their place and written to."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def main() -> None:
     """Run the program `plait`."""
+    _open_streams()
     try:
         verbs.main(prog_name="plait", standalone_mode=True)
     except PlaitError as error:
