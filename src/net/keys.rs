@@ -112,7 +112,11 @@ impl Keyring {
             .create(home)
             .map_err(|source| io_error("create", home, source))?;
         let folder = open_folder(home)?;
-        let _lock = lock(&folder, home)?;
+        let (_lock, refused) = lock(&folder, home)?;
+        if let Some(error) = refused {
+            let (home, error) = (home.display(), io::Error::from(error));
+            tracing::warn!(%home, %error, "files cannot be locked there: start one coordinator at a time");
+        }
         let Secrets { seed, worker, client } = match read(&folder, home, KEY_FILE)? {
             Some(text) => Secrets::parse(&text).ok_or_else(|| KeyError::Damaged(home.join(KEY_FILE)))?,
             None => {
@@ -252,20 +256,22 @@ fn replace(folder: &OwnedFd, home: &Path, name: &str, text: &str) -> Result<(), 
     fs::renameat(folder, &*fresh, folder, name).map_err(|error| io_error("replace", &home.join(name), error.into()))
 }
 
-/// Held until the file is dropped; a process that dies lets go of it.
-fn lock(folder: &OwnedFd, home: &Path) -> Result<File, KeyError> {
+/// Held until the file is dropped; a process that dies lets go of it. Where the file system has no locks, none is held, and
+/// its answer is returned: only others that start at the same time are a danger, and no keys at all would be worse.
+fn lock(folder: &OwnedFd, home: &Path) -> Result<(File, Option<Errno>), KeyError> {
     let path = home.join(LOCK_FILE);
     let file = open_file(folder, home, LOCK_FILE, OFlags::RDWR | OFlags::CREATE)?;
     let file = file.ok_or_else(|| KeyError::Link(path.clone()))?;
     let started = Instant::now();
     loop {
         match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok((file, None)),
             Err(Errno::WOULDBLOCK) if started.elapsed() < limits::KEY_LOCK_TIMEOUT => {
                 std::thread::sleep(limits::KEY_LOCK_PAUSE);
             }
             Err(Errno::WOULDBLOCK) => return Err(KeyError::Locked(path)),
             Err(Errno::INTR) => {}
+            Err(error @ (Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP)) => return Ok((file, Some(error))),
             Err(error) => return Err(io_error("lock", &path, error.into())),
         }
     }

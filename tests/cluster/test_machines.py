@@ -52,6 +52,22 @@ def zombies(pid: int) -> int:
     return count
 
 
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_coordinator_starts_where_files_cannot_be_locked(tmp_path: Path, error: int) -> None:
+    env = {"PLAIT_HOME": str(tmp_path / "home"), "PLAIT_ADDRESS": ""}
+    coordinator = rig.Program(*without("flock", error, PLAIT, "coordinator", "--bind", "127.0.0.1:0"), env=env)
+    try:
+        line = coordinator.says(r'plait\.Client\("(plait1c-\S+)"\)')[1]
+        with plait.Client(line) as client:
+            assert client.workers() == []
+        coordinator.send(signal.SIGTERM)
+        assert coordinator.ends() == 0
+        assert len(coordinator.err) == 1, coordinator.story()
+        assert "cannot be locked" in coordinator.err[0]
+    finally:
+        coordinator.stop()
+
+
 def test_executors_that_cannot_be_watched_leave_nothing_behind() -> None:
     code = "import plait; plait.Client(slots=1).submit(pow, 2, 5).result()"
     program = rig.Program(*without("pidfd_open", errno.EPERM, sys.executable, "-c", code))
