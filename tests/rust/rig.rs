@@ -243,6 +243,11 @@ impl<A: FnMut(&Start) -> Act + Send> Worker<A> {
 
     fn on_starts(&mut self, starts: Vec<Start>) {
         self.send(FromWorker::Taken(starts.iter().map(|start| window::cost(start.len())).sum()));
+        // Each answers for itself here: what waits for another of this worker's goes back.
+        let (early, starts): (Vec<_>, Vec<_>) = starts.into_iter().partition(|start| !start.promised.is_empty());
+        if !early.is_empty() {
+            self.send(FromWorker::Returned(early.iter().map(|start| start.attempt).collect()));
+        }
         self.started.lock().unwrap().extend(starts.iter().map(|start| start.attempt));
         let (whole, streamed): (Vec<_>, Vec<_>) =
             starts.into_iter().partition(|start| start.inputs.len() as u64 == start.inputs_total);

@@ -17,9 +17,9 @@ use crate::time::Time;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// A task waits at a worker for this many times what others there take, and this long in any case, before it is to wait
-/// at another one.
+/// A task waits at a worker for this many times what others there take, before it is to wait at another one.
 const PATIENCE: u64 = 4;
+/// And this long in any case: to change about among short tasks would keep it from all of them.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// Each time that it has waited so at all workers, it waits twice as long, up to this often.
 const ROUNDS_MAX: u32 = 20;
