@@ -8,31 +8,27 @@ use super::attempt::{Handle, Place};
 use super::{Action, Brain};
 use crate::id::AttemptId;
 use crate::outcome::{Ending, Outcome};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 impl Brain {
     /// Has an attempt that is new wait for those that are to make its inputs. False if one of them is not here any more.
     pub(super) fn await_promised(&mut self, handle: Handle) -> bool {
         let start = &self.attempts.get(handle).start;
-        let (own, inputs) = (start.attempt, start.inputs.len());
-        let makers: Option<Vec<Handle>> = start
-            .promised
-            .iter()
-            .map(|promised| {
-                let is_input = (promised.input as usize) < inputs && promised.by != own;
-                self.attempts.find(promised.by).filter(|_| is_input)
-            })
-            .collect();
-        match makers {
-            Some(makers) => {
-                makers.into_iter().for_each(|maker| self.attempts.get_mut(maker).heirs.push(handle));
-                true
-            }
-            None => {
-                self.attempts.get_mut(handle).start.promised.clear();
-                false
-            }
-        }
+        let places: BTreeSet<u32> = start.promised.iter().map(|promised| promised.input).collect();
+        let fit = places.last().is_none_or(|last| (*last as usize) < start.inputs.len());
+        let apart = places.len() == start.promised.len() && start.promised.iter().all(|p| p.by != start.attempt);
+        let makers = start.promised.iter().map(|promised| self.attempts.find(promised.by));
+        let makers: Option<Vec<Handle>> = makers.collect::<Option<_>>().filter(|_| fit && apart);
+        let start = &mut self.attempts.get_mut(handle).start;
+        let Some(makers) = makers else {
+            start.promised.clear();
+            return false;
+        };
+        // Nothing else is waited for in their places, whatever stands there.
+        places.into_iter().for_each(|place| start.inputs[place as usize] = Outcome::Skipped);
+        makers.into_iter().for_each(|maker| self.attempts.get_mut(maker).heirs.push(handle));
+        true
     }
 
     /// An attempt is over: those that waited for its value have it, or never will.
