@@ -258,9 +258,9 @@ impl Brain {
         self.return_disinherited(actions);
         self.cut_chunks(now, actions);
         self.send_asks(actions);
-        self.objects.flush(actions);
         self.send_orders(actions);
         self.plan_look(now);
+        self.objects.flush(actions);
         self.settle_memory(actions);
         self.reports.flush(actions);
         self.leave(actions);

@@ -569,7 +569,6 @@ impl World {
                 let known = open.get(self.rng.below(open.len() as u64 + 1) as usize);
                 let by = *known.unwrap_or(&stranger);
                 promised.push(Promised { input: inputs.len() as u32, by });
-                self.named.insert(ObjectId(by));
                 inputs.push(Outcome::Skipped);
             }
         }
