@@ -465,8 +465,12 @@ impl Brain {
     pub(super) fn settle_memory(&mut self, actions: &mut Vec<Action>) {
         loop {
             if self.objects.memory.is_stirred() || !self.objects.have_room_for_orders() {
-                let pinned = self.pinned();
-                self.objects.memory.turn = pinned.turn;
+                let mut pinned = self.pinned();
+                if pinned.turn != self.objects.memory.turn {
+                    // Who had the turn keeps nothing for it any more.
+                    self.objects.memory.turn = pinned.turn;
+                    pinned = self.pinned();
+                }
                 let evicted = self.objects.memory.settle(&pinned, actions);
                 self.await_again(&evicted);
             }
