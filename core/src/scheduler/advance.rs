@@ -16,7 +16,7 @@ use super::slab::NONE;
 use super::task::{Role, State, Task};
 use super::worker::{Health, Leaving, Seat};
 use super::{Action, Scheduler};
-use crate::id::{Attempt, AttemptId, WorkerId};
+use crate::id::{AttemptId, WorkerId};
 use crate::limits;
 use crate::outcome::{Outcome, Report};
 use crate::spec::{Call, Cancel, Promised};
@@ -286,7 +286,7 @@ impl Scheduler {
     /// Whether all that an advance waits for was made by the attempts that it was referred to.
     fn is_kept(&self, advance: &Advance) -> bool {
         advance.makers.iter().all(|(maker, attempt)| {
-            let made = self.tasks.get(*maker).filter(|made| Attempt(made.attempts) == Attempt(*attempt));
+            let made = self.tasks.get(*maker).filter(|made| made.attempts == *attempt);
             made.is_some_and(|made| matches!(&made.state, State::Done(outcome) if outcome.is_value()))
         })
     }
