@@ -1,10 +1,10 @@
 //! What the cluster goes through. Each case begins with a cluster of its own and says how its steps went.
 
 use crate::clock::resident_bytes;
-use crate::cluster::{BATCH, Cluster, Make, Results, USUAL, Work};
+use crate::cluster::{BATCH, Cluster, FIRST_OPTIONS, Make, Results, SLOTS, USUAL, Work, asking};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, SessionId, WorkerId};
 use plait_core::scheduler::Event;
-use plait_core::spec::{Cancel, Errors, Finish, Grouping, Request, Retention, RunSpec};
+use plait_core::spec::{Cancel, Errors, Finish, Grouping, Options, Request, Retention, RunSpec};
 use std::time::Duration;
 
 /// How large a world is.
@@ -224,6 +224,50 @@ pub(crate) fn classes(size: Size) -> Vec<Phase> {
     recorder.phases
 }
 
+/// Tasks no two of which are alike to placement: each has a priority of its own, or asks for an amount of its own.
+pub(crate) fn unlike(size: Size) -> Vec<Phase> {
+    let mut recorder = Recorder::new(Cluster::new(1));
+    let session = SessionId(0);
+    let tasks = size.tasks / 10;
+    let all = u32::try_from(tasks).expect("few enough");
+    // Enough for some two hundred of them; but the largest fit nowhere.
+    let memory = u64::from(all) * 100;
+    recorder.cluster.make = Make { memory, ..USUAL };
+    join_all(&mut recorder, size);
+    let mut next = FIRST_OPTIONS;
+    let mut submit = |cluster: &mut Cluster, options: &dyn Fn(u32) -> Options| {
+        let first = next;
+        next += all;
+        (0..all).for_each(|n| cluster.choose(session, OptionsId(first + n), options(n)));
+        cluster.submit(session, tasks, |n, task| task.options = OptionsId(first + n as u32));
+    };
+    let usual = Options::default;
+    // Neither in the order in which they are submitted, nor in the other one.
+    let mixed = |n: u32| (u64::from(n) * 7_919 % u64::from(all)) as u32;
+    recorder.phase("priorities", tasks, |cluster| {
+        submit(cluster, &|n| Options { priority: mixed(n) as i32, ..usual() });
+        finish(cluster, tasks);
+    });
+    recorder.phase("amounts", tasks, |cluster| {
+        submit(cluster, &|n| Options { request: asking(1, 1 + u64::from(mixed(n))), ..usual() });
+        finish(cluster, tasks);
+    });
+    recorder.phase("of slots and amounts", tasks, |cluster| {
+        let request = |n| asking(1 + n % SLOTS, 1 + u64::from(mixed(n)));
+        submit(cluster, &|n| Options { request: request(n), priority: (n % 10) as i32, ..usual() });
+        finish(cluster, tasks);
+    });
+    recorder.phase("each fits nowhere", tasks, |cluster| {
+        submit(cluster, &|n| Options { request: asking(1, memory + 1 + u64::from(mixed(n))), ..usual() });
+        let until = cluster.done + tasks;
+        cluster.wait(61);
+        while cluster.done < until {
+            cluster.step(Work::Stands);
+        }
+    });
+    recorder.phases
+}
+
 /// Values that stay with workers: needed each by one, needed one by all; the loss of a worker that has some.
 pub(crate) fn objects(size: Size) -> Vec<Phase> {
     let mut recorder = Recorder::new(Cluster::new(1));
@@ -412,7 +456,7 @@ pub(crate) fn row(size: Size) -> Vec<Phase> {
 /// A worker of 1,024 slots with tasks so short that its queue is as long as it may be.
 pub(crate) fn full(size: Size) -> Vec<Phase> {
     let mut recorder = Recorder::new(Cluster::new(1));
-    recorder.cluster.make = Make { slots: 1_024, run_micros: 100, listens: true };
+    recorder.cluster.make = Make { slots: 1_024, run_micros: 100, listens: true, ..USUAL };
     recorder.cluster.join();
     recorder.phase("a full worker", size.tasks, |cluster| {
         cluster.submit(SessionId(0), size.tasks, |_, _| {});

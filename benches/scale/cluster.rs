@@ -8,9 +8,9 @@ use plait_core::id::{AttemptId, FunctionId, ObjectId, OptionsId, Seq, SessionId,
 use plait_core::limits;
 use plait_core::outcome::{Ending, Notice, Outcome, Report};
 use plait_core::peer::{Fingerprint, Peer};
-use plait_core::resource::Resources;
+use plait_core::resource::{Amount, Resources};
 use plait_core::scheduler::{Action, Config, Event, Exchange, Scheduler, Watch, World};
-use plait_core::spec::{Call, FunctionSpec, Offer, Options, PythonVersion, Request, Retention, TaskSpec};
+use plait_core::spec::{Call, FunctionSpec, Offer, Options, PythonVersion, Request, Retention, Start, TaskSpec};
 use plait_core::time::Time;
 use plait_core::value::{Stored, Value};
 use plait_core::window::{self, Owed};
@@ -24,6 +24,8 @@ pub(crate) const ARGS_BYTES: usize = 32;
 pub(crate) const BATCH: u64 = limits::BATCH_ITEMS as u64;
 /// Between two steps.
 const PAUSE: Duration = Duration::from_millis(1);
+/// The first number of options that is free: those before it ask for one slot, for two, for one more than a worker has.
+pub(crate) const FIRST_OPTIONS: u32 = 3;
 const PYTHON: PythonVersion = PythonVersion { major: 3, minor: 12 };
 
 /// What workers do with a task's result.
@@ -46,6 +48,8 @@ pub(crate) enum Work {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Make {
     pub(crate) slots: u32,
+    /// How much it has of the one named resource.
+    pub(crate) memory: u64,
     /// What its tasks run, in microseconds, as it reports it: it is given a few in advance.
     pub(crate) run_micros: u64,
     /// Whether others can fetch from it.
@@ -53,7 +57,7 @@ pub(crate) struct Make {
 }
 
 /// A worker as most are.
-pub(crate) const USUAL: Make = Make { slots: SLOTS, run_micros: 50_000, listens: false };
+pub(crate) const USUAL: Make = Make { slots: SLOTS, memory: 0, run_micros: 50_000, listens: false };
 
 /// A worker.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ struct Hand {
     /// In the order in which they begin; the first so many are known to run.
     held: VecDeque<AttemptId>,
     started: usize,
+    /// Those of them that were given in advance, by the attempts whose values they were promised.
+    heirs: BTreeMap<AttemptId, Vec<AttemptId>>,
     /// How many inputs each lacks that lacks some.
     incoming: BTreeMap<AttemptId, u64>,
     owed: Owed,
@@ -153,15 +159,23 @@ impl Cluster {
         self.ask(session, Request::DefineFunction(FunctionSpec { id, hash: [0; 32], python: None, body }));
     }
 
+    /// A client defines options.
+    pub(crate) fn choose(&mut self, session: SessionId, id: OptionsId, options: Options) {
+        self.ask(session, Request::DefineOptions { id, options });
+        while self.said_much() {
+            self.step(Work::Stands);
+        }
+    }
+
     /// One more worker, in a step of its own as the driver takes arrivals.
     pub(crate) fn join(&mut self) -> WorkerId {
         let worker = WorkerId(self.next_worker);
         self.next_worker += 1;
-        let Make { slots, listens, .. } = self.make;
+        let Make { slots, memory, listens, .. } = self.make;
         let peer = Peer { address: ([127, 0, 0, 1], 9_000).into(), key: Fingerprint::default() };
         let offer = Offer {
             name: format!("host-{worker}").into(),
-            capacity: Resources::cpus(slots),
+            capacity: asking(slots, memory),
             queue: limits::WORKER_QUEUE_PER_SLOT * slots,
             python: PYTHON,
             peer: listens.then_some(peer),
@@ -329,7 +343,7 @@ impl Cluster {
             Action::StartAttempts { worker, starts } => {
                 let Some(hand) = self.hands.get_mut(&worker) else { return };
                 hand.owed.take(starts.iter().map(|start| window::cost(start.len())).sum());
-                hand.held.extend(starts.iter().map(|start| start.attempt));
+                starts.iter().for_each(|start| hand.take(start));
                 let lacks = starts.iter().map(|start| (start.attempt, start.inputs_total - start.inputs.len() as u64));
                 hand.incoming.extend(lacks.filter(|(_, lacks)| *lacks > 0));
                 hand.acknowledge(worker);
@@ -376,6 +390,7 @@ impl Hand {
             make,
             held: VecDeque::new(),
             started: 0,
+            heirs: BTreeMap::new(),
             incoming: BTreeMap::new(),
             owed: Owed::default(),
             fetched: VecDeque::new(),
@@ -385,6 +400,26 @@ impl Hand {
 
     fn is_quiet(&self) -> bool {
         self.held.is_empty() && self.fetched.is_empty() && self.words.is_empty()
+    }
+
+    fn take(&mut self, start: &Start) {
+        self.held.push_back(start.attempt);
+        for promised in &start.promised {
+            self.heirs.entry(promised.by).or_default().push(start.attempt);
+        }
+    }
+
+    /// An attempt leaves. Without a value that travels, those that were promised it go back, and what was promised theirs.
+    fn disinherit(&mut self, worker: WorkerId, maker: AttemptId, ending: Option<&Ending>, gone: &mut HashSet<AttemptId>) {
+        let left = self.heirs.remove(&maker).unwrap_or_default();
+        if matches!(ending, Some(Ending::Returned(value)) if value.stored().is_none()) {
+            return;
+        }
+        let attempts: Vec<AttemptId> = left.into_iter().filter(|heir| gone.insert(*heir)).collect();
+        attempts.iter().for_each(|heir| self.disinherit(worker, *heir, None, gone));
+        if !attempts.is_empty() {
+            self.words.push_back(Event::AttemptsReturned { worker, attempts });
+        }
     }
 
     /// Further inputs of an attempt have come.
@@ -434,9 +469,10 @@ impl Hand {
             self.started -= 1;
             self.held.pop_front();
             self.incoming.remove(&attempt);
-            if !gone.remove(&attempt) {
-                let run_micros = self.make.run_micros;
-                reports.push(Report { attempt, ending: ending(attempt), run_micros });
+            let ending = (!gone.remove(&attempt)).then(|| ending(attempt));
+            self.disinherit(worker, attempt, ending.as_ref(), gone);
+            if let Some(ending) = ending {
+                reports.push(Report { attempt, ending, run_micros: self.make.run_micros });
             }
         }
         if !reports.is_empty() {
@@ -450,6 +486,11 @@ impl Hand {
         }
         said
     }
+}
+
+/// So many slots, and so much of the one named resource.
+pub(crate) fn asking(slots: u32, memory: u64) -> Resources {
+    Resources::new(slots, [("memory".into(), Amount(memory))])
 }
 
 fn ending(attempt: AttemptId, results: Results, raises: Option<(SessionId, Seq)>) -> Ending {

@@ -27,10 +27,11 @@ const ELSEWHERE: u64 = 1_000_000;
 type Case = fn(Size) -> Vec<Phase>;
 
 /// The cases that are not about the backlog, by name.
-const ELSE: [(&str, Case); 11] = [
+const ELSE: [(&str, Case); 12] = [
     ("graphs", cases::graphs),
     ("runs", cases::runs),
     ("classes", cases::classes),
+    ("unlike", cases::unlike),
     ("objects", cases::objects),
     ("losses", cases::losses),
     ("drains", cases::drains),
