@@ -260,6 +260,7 @@ pub(crate) fn unlike(size: Size) -> Vec<Phase> {
     recorder.phase("each fits nowhere", tasks, |cluster| {
         submit(cluster, &|n| Options { request: asking(1, memory + 1 + u64::from(mixed(n))), ..usual() });
         let until = cluster.done + tasks;
+        cluster.come_to_rest();
         cluster.wait(61);
         while cluster.done < until {
             cluster.step(Work::Stands);

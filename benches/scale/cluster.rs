@@ -162,8 +162,8 @@ impl Cluster {
     /// A client defines options.
     pub(crate) fn choose(&mut self, session: SessionId, id: OptionsId, options: Options) {
         self.ask(session, Request::DefineOptions { id, options });
-        while self.said_much() {
-            self.step(Work::Stands);
+        if self.said.len() >= limits::STEP_ITEMS / 2 {
+            self.hear_out(Work::Stands);
         }
     }
 
@@ -410,7 +410,13 @@ impl Hand {
     }
 
     /// An attempt leaves. Without a value that travels, those that were promised it go back, and what was promised theirs.
-    fn disinherit(&mut self, worker: WorkerId, maker: AttemptId, ending: Option<&Ending>, gone: &mut HashSet<AttemptId>) {
+    fn disinherit(
+        &mut self,
+        worker: WorkerId,
+        maker: AttemptId,
+        ending: Option<&Ending>,
+        gone: &mut HashSet<AttemptId>,
+    ) {
         let left = self.heirs.remove(&maker).unwrap_or_default();
         if matches!(ending, Some(Ending::Returned(value)) if value.stored().is_none()) {
             return;

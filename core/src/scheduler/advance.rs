@@ -102,7 +102,7 @@ impl Scheduler {
 
     /// Gives workers what follows on what they have.
     pub(super) fn give_in_advance(&mut self, actions: &mut Vec<Action>) {
-        if self.pass.has_small_ready() {
+        if self.ready.small_len() > 0 {
             return self.advances.candidates.clear();
         }
         for worker in self.stirred_workers() {

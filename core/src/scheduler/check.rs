@@ -5,12 +5,13 @@ use super::function::called;
 use super::input::Edge;
 use super::leftover::SHELVED;
 use super::object::{Object, Tie};
-use super::ready::Class;
+use super::ready::{Class, Line, Rank};
 use super::run::{Gather, Run, items_of};
 use super::session::{Link, Session};
 use super::slab::NONE;
 use super::task::{Role, State, Task};
 use super::timer::Timer;
+use super::unschedulable::could_run;
 use super::walk::Errand;
 use super::worker::{Force, Health, Seat, Worker};
 use super::{Scheduler, TaskTotals, Wake, Watch};
@@ -57,7 +58,8 @@ impl Scheduler {
         assert!(self.behind.is_empty() || self.slice.ties == 0, "what can be taken is");
         assert!(self.lost.is_empty() || self.slice.chores == 0, "what is lost and awaited is made again");
         assert!(self.dregs.is_empty() || self.slice.trifles == 0, "what calls were given goes");
-        assert!(due.is_none_or(|(_, wake)| cut || wake == Wake::Unfinished), "what is due was done");
+        let judged = cut || self.slice.verdicts == 0;
+        assert!(due.is_none_or(|(_, wake)| judged || wake == Wake::Unfinished), "what is due was done");
         let told = self.tellings.is_empty() && self.losses.is_empty();
         let ended = self.fallout.is_empty() && told && self.over.is_empty();
         let settled = self.stirred.is_empty() && self.unordered.is_empty() && self.gone.is_empty();
@@ -99,11 +101,9 @@ impl Scheduler {
     /// The ready queues hold exactly the ready tasks, each in the queue of its class.
     fn check_ready(&self) {
         let mut seen = BTreeSet::new();
-        let mut active = BTreeSet::new();
         for (queue, q) in self.ready.all() {
             let slots = q.check(&self.tasks);
             assert_eq!(slots.len(), q.len(), "queues count their tasks");
-            active.extend((!slots.is_empty()).then_some(queue));
             for slot in slots {
                 assert_eq!(self.tasks[slot].queue, queue, "a task is in its own queue");
                 assert!(seen.insert(slot), "a task is in its queue once");
@@ -111,9 +111,38 @@ impl Scheduler {
         }
         let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready(_)));
         assert!(ready.map(|(slot, _)| slot).eq(seen), "ready tasks are those in the queues");
-        let known: BTreeSet<u32> = self.ready.active().map(|(_, queue)| queue).collect();
-        assert_eq!(known, active, "queues with tasks are active");
-        self.ready.check_homes(&self.tasks);
+        self.ready.check(&self.tasks);
+        if self.slice.starts > 0 && !self.pass.is_unfinished() {
+            self.check_placed();
+        }
+        self.check_verdicts();
+    }
+
+    /// No task waits for a seat of its own where there is room for it, nor without room kept for it where some may be.
+    fn check_placed(&self) {
+        let mut at = None;
+        while let Some(rank) = self.ready.own_after(at).next() {
+            at = Some(rank);
+            let Rank { queue, line, .. } = rank;
+            let (_, slot) = self.ready.head(&self.tasks, queue, line).expect("it is listed");
+            let class = &self.ready.queue(queue).class;
+            let keeps = self.ready.queue(queue).reserved(line).is_some() || line == Line::Troubled;
+            for (worker, w) in self.workers.iter() {
+                let may = self.may_die_at(slot, worker, &class.request, class.python);
+                let affords = w.credit.allows(self.start_cost(slot, worker).1);
+                assert!(!may || !affords || !self.takes_own(worker, queue), "{} takes what waits", w.id);
+                assert!(keeps || !self.may_keep_at(worker, queue, slot), "{} may keep room for what waits", w.id);
+            }
+        }
+    }
+
+    /// Who is known to find a worker, or none, does.
+    fn check_verdicts(&self) {
+        for (queue, q) in self.ready.all().filter(|(_, q)| q.len() > 0) {
+            let could = || self.workers.iter().any(|(_, w)| could_run(w, &q.class));
+            let verdict = self.ready.verdict(queue, self.worker_set);
+            assert!(verdict.is_none_or(|fits| fits == could()), "somebody could run what stands in a queue, or nobody");
+        }
     }
 
     fn check_task(&self, slot: u32, task: &Task, untold: &BTreeSet<u32>) {

@@ -34,7 +34,7 @@
 //! - values with workers: `object` (who refers to them), `transfer`, `fetch` (by clients) with `direct`, `losing`, `remake`
 //!   (lineage);
 //! - runs: `run`, `fold`, `combine`, `apart` (chunks that fail as such); what runs and sessions leave behind: `leftover`;
-//! - who runs what: `ready`, `placement` with `reserve`, `advance` (before inputs are there), `home` (where they are),
+//! - who runs what: `ready`, `placement` with `pass` and `reserve`, `advance` (before inputs are there), `home` (where they are),
 //!   `balance`, `share` (the ends of long chunks), `stream` (inputs that follow), `unschedulable`;
 //! - `timer`, `snapshot`, `check`, and the tables underneath: `slab`, `index`.
 
@@ -64,6 +64,7 @@ mod liveness;
 mod losing;
 mod object;
 mod parting;
+mod pass;
 mod placement;
 mod put;
 mod ready;
@@ -224,7 +225,7 @@ pub struct Scheduler {
     showing: u64,
     /// Actions that say that something is over, in order.
     farewells: Vec<Action>,
-    pass: placement::Pass,
+    pass: pass::Pass,
     roomy: placement::Roomy,
     shares: Shares,
     /// Workers to look at before this step ends.
@@ -251,6 +252,10 @@ struct Slice {
     /// Tasks to tell that a value is there or to take from a lost worker, values to let go of or to put in order, inputs to
     /// send on.
     trifles: usize,
+    /// Workers to look at for tasks with a seat of their own, and lines of such tasks.
+    looks: usize,
+    /// Workers to look at for whether anybody could ever run a task.
+    verdicts: usize,
     /// Objects to look at that somebody may want.
     services: usize,
     /// Inputs for tasks to be led past.
@@ -267,6 +272,9 @@ impl Slice {
     /// Inputs that a new task is tied to as fast: not more than tasks that end let go of in the same time, so that those
     /// which do not come to it never pile up.
     const TIES: usize = 2;
+    /// Workers that are looked at as fast, for whether they have room and for whether they ever could.
+    const LOOKS: usize = 16;
+    const VERDICTS: usize = 8;
     /// A run that ends takes as long as so many chores.
     const CHORES_PER_RUN: usize = 4;
     /// The same of a fold that begins.
@@ -277,6 +285,8 @@ impl Slice {
             starts: size,
             chores: size,
             trifles: size.saturating_mul(Self::TRIFLES),
+            looks: size.saturating_mul(Self::LOOKS),
+            verdicts: size.saturating_mul(Self::VERDICTS),
             services: size,
             passes: size.saturating_mul(Self::PASSES),
             ties: size.saturating_mul(Self::TIES),
@@ -328,7 +338,7 @@ impl Scheduler {
             to_show: VecDeque::new(),
             showing: 0,
             farewells: Vec::new(),
-            pass: placement::Pass::default(),
+            pass: pass::Pass::default(),
             roomy: placement::Roomy::new(),
             shares: Shares::default(),
             stirred_workers: Vec::new(),

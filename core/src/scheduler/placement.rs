@@ -1,14 +1,15 @@
 //! Placement: which ready task goes to which worker.
 //!
-//! One pass per step, by falling priority and within a priority in the order of submission. Small tasks (one slot,
-//! nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper than what
-//! keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun. Everything
-//! else starts only where it fits at once; if it fits nowhere now, room is kept for it at one worker, so that younger
-//! small tasks cannot starve it (see `reserve`). Tasks that need objects go to a worker with room that has them, and a
-//! worker with room gets tasks of which it has the inputs (see `home`).
+//! One pass per step, by falling priority and within a priority in the order of submission (see `pass`). Small tasks
+//! (one slot, nothing else) fill idle slots first, spread over the workers, and then their queues, evenly and no deeper
+//! than what keeps a worker busy for a while; in a queue they overtake what has a lower priority and has not begun.
+//! Everything else starts only where it fits at once; if it fits nowhere now, room is kept for it at one worker, so that
+//! younger small tasks cannot starve it (see `reserve`). Tasks that need objects go to a worker with room that has them,
+//! and a worker with room gets tasks of which it has the inputs (see `home`).
 
 use super::function::called;
-use super::ready::{Class, Line};
+use super::pass::{Pool, Turn};
+use super::ready::{Class, Line, Rank};
 use super::reserve::Kept;
 use super::share::tail_of;
 use super::worker::{Health, Seat, Stream, Worker};
@@ -18,7 +19,6 @@ use crate::outcome::Outcome;
 use crate::resource::Resources;
 use crate::spec::{PythonVersion, Start};
 use crate::window;
-use alloc::collections::BinaryHeap;
 use alloc::collections::binary_heap::PeekMut;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -33,30 +33,6 @@ const QUEUE_UNMEASURED: u64 = 16;
 pub(super) const INPUTS_PER_START: usize = 2;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
-
-/// Workers that may take a task, least loaded first. Loads only grow during a pass, so an entry that is out of date sorts
-/// too early and is put right when it is met.
-type Pool = BinaryHeap<Reverse<(u64, u32)>>;
-
-/// What one pass keeps in mind.
-#[derive(Debug, Default)]
-pub(super) struct Pass {
-    /// Small tasks that are ready and not placed yet.
-    small_ready: u64,
-    /// For small tasks, by the Python that they need.
-    small: Vec<(Option<PythonVersion>, Pool)>,
-    /// For tasks with a seat of their own, by queue.
-    own: Vec<(u32, Pool)>,
-    /// Workers of which something is kept or that are choked in this pass.
-    marked: Vec<u32>,
-}
-
-impl Pass {
-    /// Whether small tasks were left that nobody takes.
-    pub(super) const fn has_small_ready(&self) -> bool {
-        self.small_ready > 0
-    }
-}
 
 /// Workers that may take small tasks: whoever is not listed was found to hold enough, and nothing has left it since.
 #[derive(Debug)]
@@ -73,14 +49,6 @@ impl Roomy {
     }
 }
 
-/// What became of a line in a pass.
-enum Turn {
-    /// Nothing more can be placed from it.
-    Over,
-    /// Its head is younger than another line's.
-    Yields(u64),
-}
-
 impl Worker {
     /// Small tasks per slot that keep it busy for a while.
     pub(super) fn prefetch(&self) -> u64 {
@@ -92,31 +60,20 @@ impl Scheduler {
     /// One placement pass. It ends early once this step has started enough; the next step goes on.
     pub(super) fn place(&mut self, actions: &mut Vec<Action>) {
         self.open_pass();
-        if self.ready.is_empty() || self.workers.len() == 0 {
+        if self.workers.len() == 0 {
             return;
         }
-        let active: Vec<(i32, u32)> = self.ready.active().collect();
-        for level in active.chunk_by(|a, b| a.0 == b.0) {
-            let mut lines = BinaryHeap::new();
-            for (_, queue) in level {
-                for line in [Line::Main, Line::Troubled] {
-                    lines.extend(self.head(*queue, line).map(|(ticket, _)| Reverse((ticket, *queue, line))));
-                }
-            }
-            while let Some(Reverse((_, queue, line))) = lines.pop() {
-                let until = lines.peek().map_or(u64::MAX, |Reverse((ticket, ..))| *ticket);
-                let turn = match line {
-                    Line::Troubled => self.place_troubled(queue, actions),
-                    Line::Main if self.ready.queue(queue).class.is_small() => self.place_small(queue, until, actions),
-                    Line::Main => self.place_large(queue, until, actions),
-                };
-                if let Turn::Yields(ticket) = turn {
-                    lines.push(Reverse((ticket, queue, line)));
-                }
-                if self.slice.starts == 0 {
-                    return;
-                }
-            }
+        while self.slice.starts > 0
+            && let Some((rank, until)) = self.next_line()
+        {
+            let Rank { queue, line, .. } = rank;
+            let is_small = line == Line::Main && self.ready.queue(queue).class.is_small();
+            let turn = match line {
+                Line::Troubled => self.place_troubled(rank, actions),
+                Line::Main if is_small => self.place_small(queue, until, actions),
+                Line::Main => self.place_large(queue, until, actions),
+            };
+            self.end_turn(rank, is_small, turn);
         }
     }
 
@@ -126,9 +83,7 @@ impl Scheduler {
                 (worker.kept, worker.choked) = (Kept::Nothing, false);
             }
         }
-        let small = |queue: u32| Some(self.ready.queue(queue)).filter(|q| q.class.is_small());
-        let small_ready = self.ready.active().filter_map(|(_, queue)| small(queue)).map(|q| q.main_len() as u64).sum();
-        self.pass = Pass { small_ready, ..Pass::default() };
+        self.begin_pass();
     }
 
     /// Something about a worker holds for this pass alone.
@@ -142,7 +97,7 @@ impl Scheduler {
 
     /// Small tasks per slot that would share what is ready evenly, twice over: the tail stays here.
     fn fair_depth(&self) -> u64 {
-        self.pass.small_ready / (2 * self.force.slots.max(1))
+        self.ready.small_len() / (2 * self.force.slots.max(1))
     }
 
     /// The oldest task of a line that may begin.
@@ -171,53 +126,53 @@ impl Scheduler {
         let Class { python, priority, .. } = self.ready.queue(queue).class;
         while let Some((ticket, slot)) = self.head(queue, Line::Main) {
             if ticket > until {
-                return Turn::Yields(ticket);
+                break;
             }
-            let Some(worker) = self.pick(python, priority) else { return Turn::Over };
+            let Some(worker) = self.pick(python, priority) else { return Turn::Closed };
             let takes = |s: &Self, w: u32| s.workers[w].speaks(python) && s.takes_small(w, s.fair_depth(), priority);
             let (slot, worker) = self.nearer(queue, slot, worker, takes);
             if let Some(inputs) = self.afford(slot, worker) {
-                self.pass.small_ready -= 1;
                 self.start(slot, worker, Seat::Small, inputs, actions);
             }
         }
-        Turn::Over
+        Turn::Yields
     }
 
     fn place_large(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
         while let Some((ticket, slot)) = self.head(queue, Line::Main) {
             if ticket > until {
-                return Turn::Yields(ticket);
+                break;
             }
             if !self.place_own(queue, Line::Main, slot, actions) {
                 self.reserve(queue, Line::Main, slot);
-                return Turn::Over;
+                return Turn::Over(ticket);
             }
         }
-        Turn::Over
+        Turn::Yields
     }
 
-    fn place_troubled(&mut self, queue: u32, actions: &mut Vec<Action>) -> Turn {
+    fn place_troubled(&mut self, rank: Rank, actions: &mut Vec<Action>) -> Turn {
+        let Rank { queue, line, ticket, .. } = rank;
         let troubled: Vec<u32> = self.ready.troubled(queue, TROUBLED_LOOKED_AT.min(self.slice.starts)).collect();
         let mut reserve = true;
         for slot in troubled {
             if self.is_withheld(slot) {
                 continue;
             }
-            let placed = self.place_own(queue, Line::Troubled, slot, actions);
+            let placed = self.place_own(queue, line, slot, actions);
             if !placed && core::mem::take(&mut reserve) {
-                self.reserve(queue, Line::Troubled, slot);
+                self.reserve(queue, line, slot);
             }
         }
-        Turn::Over
+        Turn::Over(ticket)
     }
 
     /// Starts a task in a seat of its own, if it fits somewhere now.
     fn place_own(&mut self, queue: u32, line: Line, slot: u32, actions: &mut Vec<Action>) -> bool {
-        while let Some(worker) = self.find_room(queue, slot) {
+        while let Some(worker) = self.find_room(queue, line, slot) {
             let (slot, worker) = self.nearer(queue, slot, worker, |s, w| s.takes_own(w, queue));
             if let Some(inputs) = self.afford(slot, worker) {
-                self.ready.queue_mut(queue).reserved[line as usize] = None;
+                self.ready.keep(queue, line, None);
                 self.start(slot, worker, Seat::Own, inputs, actions);
                 return true;
             }
@@ -226,27 +181,50 @@ impl Scheduler {
     }
 
     /// The least loaded worker at which a task fits now.
-    fn find_room(&mut self, queue: u32, slot: u32) -> Option<u32> {
-        if self.tasks[slot].trouble.is_some() {
+    fn find_room(&mut self, queue: u32, line: Line, slot: u32) -> Option<u32> {
+        if self.pass.is_brief {
+            return self.keeper(queue, line, slot).filter(|worker| self.takes_own(*worker, queue));
+        }
+        if self.is_refused(queue, |pass| &pass.roomless) {
+            return None;
+        }
+        if line == Line::Troubled {
             return self.find_other(queue, slot);
         }
-        let mut pools = core::mem::take(&mut self.pass.own);
-        let pool = match pools.iter().position(|(known, _)| *known == queue) {
-            Some(pool) => pool,
-            None => {
-                let workers =
-                    self.workers.iter().map(|(worker, _)| worker).filter(|worker| self.takes_own(*worker, queue));
-                pools.push((queue, workers.map(|worker| Reverse((self.load(worker), worker))).collect()));
-                pools.len() - 1
+        let found = self.least_open(|s, worker| s.takes_own(worker, queue));
+        if found.is_none() {
+            self.pass.roomless.add(&self.ready.queue(queue).class);
+        }
+        found
+    }
+
+    /// The least loaded of all workers that takes one more task with a seat of its own.
+    fn least_open(&mut self, takes: impl Fn(&Self, u32) -> bool) -> Option<u32> {
+        let listed = self.pass.open.take();
+        let mut open =
+            listed.unwrap_or_else(|| self.workers.iter().map(|(worker, _)| (self.load(worker), worker)).collect());
+        let (mut at, mut found) = ((0, 0), None);
+        while let Some((load, worker)) = open.range(at..).next().copied() {
+            self.slice.looks = self.slice.looks.saturating_sub(1);
+            at = (load, worker + 1);
+            let now = self.load(worker);
+            if !self.workers[worker].is_open() {
+                open.remove(&(load, worker));
+            } else if load != now {
+                open.remove(&(load, worker));
+                open.insert((now, worker));
+            } else if takes(self, worker) {
+                found = Some(worker);
+                break;
             }
-        };
-        let found = self.least(&mut pools[pool].1, |worker| self.takes_own(worker, queue));
-        self.pass.own = pools;
+        }
+        self.pass.open = Some(open);
         found
     }
 
     /// The same for a task under which executors died.
-    fn find_other(&self, queue: u32, slot: u32) -> Option<u32> {
+    fn find_other(&mut self, queue: u32, slot: u32) -> Option<u32> {
+        self.slice.looks = self.slice.looks.saturating_sub(self.workers.len());
         let class = &self.ready.queue(queue).class;
         let fits = self.workers.iter().filter(|(_, w)| w.is_open() && w.speaks(class.python) && w.fits(&class.request));
         let fits = fits.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
@@ -254,7 +232,7 @@ impl Scheduler {
     }
 
     /// Whether a task of a queue fits at a worker now.
-    fn takes_own(&self, worker: u32, queue: u32) -> bool {
+    pub(super) fn takes_own(&self, worker: u32, queue: u32) -> bool {
         let (w, class) = (&self.workers[worker], &self.ready.queue(queue).class);
         w.is_open() && w.speaks(class.python) && w.fits(&class.request)
     }
@@ -295,16 +273,11 @@ impl Scheduler {
     fn pick(&mut self, python: Option<PythonVersion>, priority: i32) -> Option<u32> {
         let depth = self.fair_depth();
         let mut pools = core::mem::take(&mut self.pass.small);
-        let pool = match pools.iter().position(|(known, _)| *known == python) {
-            Some(pool) => pool,
-            None => {
-                let workers =
-                    self.roomy(depth, priority).into_iter().filter(|worker| self.workers[*worker].speaks(python));
-                pools.push((python, workers.map(|worker| Reverse((self.load(worker), worker))).collect()));
-                pools.len() - 1
-            }
-        };
-        let found = self.least(&mut pools[pool].1, |worker| self.takes_small(worker, depth, priority));
+        let pool = pools.entry(python).or_insert_with(|| {
+            let able = self.roomy(depth, priority).into_iter().filter(|worker| self.workers[*worker].speaks(python));
+            able.map(|worker| Reverse((self.load(worker), worker))).collect()
+        });
+        let found = self.least(pool, |worker| self.takes_small(worker, depth, priority));
         self.pass.small = pools;
         found
     }
@@ -354,6 +327,7 @@ impl Scheduler {
 
     /// Something has left a worker, or there is more that it may hold.
     pub(super) fn list_roomy(&mut self, worker: u32) {
+        self.ready.hear_of_room();
         if !core::mem::replace(&mut self.workers[worker].roomy, true) {
             self.roomy.workers.push(worker);
         }

@@ -14,7 +14,6 @@ use super::worker::{Health, Worker};
 use crate::id::WorkerId;
 use crate::resource::Resources;
 use crate::time::Time;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 /// A task waits at a worker for this many times what others there take, before it is to wait at another one.
@@ -25,7 +24,7 @@ const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const ROUNDS_MAX: u32 = 20;
 
 /// Where room is kept for the oldest task of a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reserved {
     worker: WorkerId,
     /// Since when it waits there.
@@ -124,44 +123,71 @@ impl Worker {
 }
 
 impl Scheduler {
-    /// Keeps room for the oldest task of a queue: where it already is kept, or else at the least loaded worker that
+    /// Keeps room for the oldest task of a line: where it already is kept, or else at the least loaded worker that
     /// could run it and has the named resources, if any has.
     pub(super) fn reserve(&mut self, queue: u32, line: Line, slot: u32) {
-        let q = self.ready.queue(queue);
-        let class = &q.class;
-        let could = self.workers.iter().filter(|(_, w)| w.speaks(class.python) && w.may_keep(&class.request));
-        let could = could.filter(|(worker, _)| self.may_die_at(slot, *worker, &class.request, class.python));
-        let held = q.reserved[line as usize];
-        let (held, others): (Vec<_>, Vec<_>) = could.partition(|(_, w)| held.is_some_and(|held| held.worker == w.id));
-        let reserved = match (q.reserved[line as usize], held.first()) {
-            (Some(reserved), Some((worker, w))) => match self.sooner(&reserved, w, &others, &class.request) {
-                Some(other) => Some((other, reserved.moved(&self.workers[other], self.now), Some(*worker))),
-                None => Some((*worker, reserved, None)),
-            },
-            _ => {
-                let key = |(worker, w): &(u32, &Worker)| (w.lacks_named(&class.request), self.load(*worker), *worker);
-                let least = others.iter().copied().min_by_key(key);
-                least.map(|(worker, w)| (worker, Reserved::new(w.id, self.now), None))
+        let kept = self.keeper(queue, line, slot).zip(self.ready.queue(queue).reserved(line));
+        let reserved = if self.pass.is_brief {
+            kept
+        } else if self.is_refused(queue, |pass| &pass.unkept) {
+            None
+        } else {
+            self.slice.looks = self.slice.looks.saturating_sub(self.workers.len());
+            let chosen = self.choose_keeper(queue, slot, kept);
+            if chosen.is_none() && line == Line::Main {
+                self.pass.unkept.add(&self.ready.queue(queue).class);
             }
+            chosen
         };
-        let kept = reserved.map(|(worker, ..)| (worker, self.workers[worker].to_keep(&class.request)));
-        self.ready.queue_mut(queue).reserved[line as usize] = reserved.map(|(_, reserved, _)| reserved);
-        if let Some((worker, kept)) = kept {
+        self.ready.keep(queue, line, reserved.map(|(_, reserved)| reserved));
+        if let Some((worker, _)) = reserved {
+            let kept = self.workers[worker].to_keep(&self.ready.queue(queue).class.request);
             self.mark(worker, |w| w.kept = kept);
         }
-        if let Some((_, _, Some(left))) = reserved {
-            self.workers[left].left = Some(self.now);
-        }
+    }
+
+    /// Where room is kept for the oldest task of a line, if it still can be.
+    pub(super) fn keeper(&self, queue: u32, line: Line, slot: u32) -> Option<u32> {
+        let reserved = self.ready.queue(queue).reserved(line)?;
+        self.workers.find(reserved.worker.0).filter(|worker| self.may_keep_at(*worker, queue, slot))
+    }
+
+    pub(super) fn may_keep_at(&self, worker: u32, queue: u32, slot: u32) -> bool {
+        let (w, class) = (&self.workers[worker], &self.ready.queue(queue).class);
+        w.speaks(class.python)
+            && w.may_keep(&class.request)
+            && self.may_die_at(slot, worker, &class.request, class.python)
+    }
+
+    /// Where room is to be kept, if anywhere: the same as before, or at another worker that had better.
+    fn choose_keeper(&mut self, queue: u32, slot: u32, kept: Option<(u32, Reserved)>) -> Option<(u32, Reserved)> {
+        let request = &self.ready.queue(queue).class.request;
+        let could = self.workers.iter().filter(|(worker, _)| self.may_keep_at(*worker, queue, slot));
+        let Some((worker, reserved)) = kept else {
+            let key = |(worker, w): &(u32, &Worker)| (w.lacks_named(request), self.load(*worker), *worker);
+            return could.min_by_key(key).map(|(worker, w)| (worker, Reserved::new(w.id, self.now)));
+        };
+        let others = could.filter(|(other, _)| *other != worker);
+        let Some(other) = self.sooner(&reserved, &self.workers[worker], others, request) else { return kept };
+        let moved = reserved.moved(&self.workers[other], self.now);
+        self.workers[worker].left = Some(self.now);
+        Some((other, moved))
     }
 
     /// Another worker that is likely to have room sooner than the one where it is kept: that one lacks a named resource
     /// which the other has, or has taken far longer than tasks take at the other.
-    fn sooner(&self, held: &Reserved, at: &Worker, others: &[(u32, &Worker)], request: &Resources) -> Option<u32> {
+    fn sooner<'a>(
+        &self,
+        held: &Reserved,
+        at: &Worker,
+        others: impl Iterator<Item = (u32, &'a Worker)>,
+        request: &Resources,
+    ) -> Option<u32> {
         let wait = |w: &Worker| w.wait_micros(request).unwrap_or(u64::MAX);
         let key = |(worker, w): &(u32, &Worker)| {
             (w.lacks_named(request), held.tried(w), wait(w), self.load(*worker), *worker)
         };
-        let (other, w) = others.iter().copied().min_by_key(key).filter(|(_, w)| !w.lacks_named(request))?;
+        let (other, w) = others.min_by_key(key).filter(|(_, w)| !w.lacks_named(request))?;
         let late = |wait| self.now.since(held.since) > held.patience(wait);
         (at.lacks_named(request) || w.wait_micros(request).is_some_and(late)).then_some(other)
     }

@@ -80,7 +80,7 @@ impl Scheduler {
     /// Asks for the ends of as many chunks as there are idle slots, oldest first.
     pub(super) fn share_chunks(&mut self, actions: &mut Vec<Action>) {
         self.shares.given = 0;
-        if self.shares.long.is_empty() || self.force.idle == 0 || self.pass.has_small_ready() {
+        if self.shares.long.is_empty() || self.force.idle == 0 || self.ready.small_len() > 0 {
             return;
         }
         let free = self.force.idle.saturating_sub(self.kept_slots());

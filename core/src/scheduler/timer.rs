@@ -26,7 +26,8 @@ impl Scheduler {
 
     /// Whether the last step has left something for the next one.
     pub(super) fn is_unfinished(&self) -> bool {
-        let cut = self.slice.starts == 0 && !self.ready.is_empty();
+        let cut = self.slice.starts == 0 && !self.ready.is_empty() || self.pass.is_unfinished();
+        let unjudged = self.ready.clocks().unjudged(self.worker_set).is_some();
         let told =
             self.fallout.is_empty() && self.tellings.is_empty() && self.losses.is_empty() && self.unfed.is_empty();
         let unfolded = self.slice.trifles == 0 && !self.unfolded.is_empty() && self.force.idle > 0;
@@ -37,7 +38,8 @@ impl Scheduler {
         let unserved = unshown || !self.stirred_objects.is_empty() || self.is_handing_over();
         let empty =
             self.tasks.has_empty() || self.edges.has_empty() || self.objects.has_empty() || self.runs.has_empty();
-        cut || unfolded
+        cut || unjudged
+            || unfolded
             || unserved
             || empty
             || !told

@@ -352,6 +352,7 @@ impl Scheduler {
     pub(super) fn on_starts_taken(&mut self, id: WorkerId, cost: u64) {
         let Some(worker) = self.heard(id) else { return };
         self.workers[worker].credit.give_back(cost);
+        self.ready.hear_of_room();
     }
 
     /// A worker said something. Its slot, if it is one.
