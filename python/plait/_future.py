@@ -4,7 +4,7 @@ The standard library's `__init__` is not run: it takes 4.5 µs and 1.6 kB, more 
 in the native half of the object, which also answers what is asked of every future: a plain value that is there. A
 result is waited for in the thread that asks. What `concurrent.futures.wait`, `as_completed` and callbacks need
 (`_condition`, `_waiters`, `_state`, `_done_callbacks`) comes into being when they touch it; from then on the dispatcher
-announces the end.
+announces the end, and no value is loaded for that: only who asks for one has it here.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ Story = tuple[int, str | None, int, int] | None
 CANCELLED: End = (CancelledError(), None)
 
 _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
+#: The standard library's name for what `_verdict` says.
+_STATES = {None: PENDING, "cancelled": CANCELLED_AND_NOTIFIED, "value": FINISHED, "failed": FINISHED}
 #: Numbers from here on are those of tasks that the coordinator made.
 _INTERNAL = 1 << 63
 #: Guards every `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that strikes in
@@ -122,7 +124,7 @@ class Future(FutureBase, StandardFuture[T]):
 
     def cancelled(self) -> bool:
         """Whether the task was cancelled."""
-        return self.done() and (self._end or self._settle(0.0)) is CANCELLED
+        return self._verdict() == "cancelled"
 
     def cancel(self, *, running: bool = False) -> bool:
         """Cancel the task unless it runs or is over; answered at once, whatever comes later is dropped.
@@ -133,14 +135,16 @@ class Future(FutureBase, StandardFuture[T]):
         Returns:
             Whether it is cancelled now.
         """
-        if self._end is None and self.done():
-            self._settle(0.0)
-        if self._end is not None:
-            return self._end is CANCELLED
+        if (verdict := self._verdict()) is not None:
+            return verdict == "cancelled"
         if not running and self._whereabouts() == "running":
             return False
-        if self._keep(CANCELLED) is not CANCELLED:
-            return False
+        with _lock:
+            shared = self._shared
+            if shared is not None and shared.state in _DONE:  # its end has come meanwhile, and others were told of it
+                return shared.state == CANCELLED_AND_NOTIFIED
+            if self._keep(CANCELLED) is not CANCELLED:
+                return False
         if running:
             self._cancel_running()
         else:
@@ -161,12 +165,14 @@ class Future(FutureBase, StandardFuture[T]):
         """Wait in asyncio, without a thread of its own."""
         import asyncio
 
+        self.add_done_callback(Future._load)  # by the dispatcher: that may take long, and the loop must not wait for it
         return asyncio.wrap_future(self).__await__()
 
     @property
     def info(self) -> TaskInfo:
         """How the task went so far: state, attempts, worker, times."""
-        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
+        verdict = self._verdict()
+        state = "pending" if verdict is None else "cancelled" if verdict == "cancelled" else "finished"
         if state == "pending" and self.running():
             state = "running"
         story = self._story()
@@ -220,6 +226,23 @@ class Future(FutureBase, StandardFuture[T]):
 
     # Plait's own.
 
+    def _verdict(self) -> str | None:
+        """Tell how it ended: "value", "cancelled" or "failed"; None if it has not.
+
+        A value stays where it is: all that are waited for together may be more than this process has memory for.
+        """
+        end = self._end
+        if end is None:
+            if (verdict := self._look()) is not None or not self.done():
+                return verdict
+            end = self._end or self._settle(0.0)  # another thread is just taking it
+        return "cancelled" if end is CANCELLED else "value" if end[0] is None else "failed"
+
+    def _load(self) -> None:
+        """Load what it came to, now that it is over."""
+        if self._end is None:
+            self._settle(0.0)
+
     def _settle(self, timeout: float | None) -> End:
         """Wait for the outcome and load it."""
         try:
@@ -240,12 +263,11 @@ class Future(FutureBase, StandardFuture[T]):
             self._whereabouts()  # raises in a forked child, where nobody would ever announce anything
         shared = self._shared
         if shared is None:
-            end = self._settle(0.0) if self._end is None and self.done() else self._end
+            verdict = self._verdict()
             with _lock:
                 shared = self._made()
                 if shared is None:
-                    state = PENDING if end is None else CANCELLED_AND_NOTIFIED if end is CANCELLED else FINISHED
-                    shared = self._shared = _Shared(state)
+                    shared = self._shared = _Shared(_STATES["cancelled" if self._end is CANCELLED else verdict])
         # Perhaps whoever made it was interrupted here: another time does no harm.
         if not shared.watched:
             if shared.state == PENDING and not self._owner.dispatcher.watch(self):
@@ -287,13 +309,15 @@ class Future(FutureBase, StandardFuture[T]):
         """Tell the waiters; returns the callbacks that are to be called."""
         if shared.state in _DONE:
             return []
-        cancelled = self.cancelled()
-        failed = self._end is not None and self._end[0] is not None
-        shared.state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
+        verdict = self._verdict()
+        with _lock:
+            if self._end is CANCELLED:
+                verdict = "cancelled"
+            shared.state = CANCELLED_AND_NOTIFIED if verdict == "cancelled" else FINISHED
         for waiter in shared.waiters:
-            if cancelled:
+            if verdict == "cancelled":
                 waiter.add_cancelled(self)
-            elif failed:
+            elif verdict == "failed":
                 waiter.add_exception(self)
             else:
                 waiter.add_result(self)

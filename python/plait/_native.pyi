@@ -235,6 +235,12 @@ class FutureBase:
     def _keep(self, end: tuple[BaseException | None, Any]) -> tuple[BaseException | None, Any]:
         """Keep an end unless there is one already, and return the one that is kept."""
 
+    def _look(self) -> str | None:
+        """Tell how the task ended: "value", "cancelled" or "failed"; what it came to stays where it is.
+
+        None if it is not over, and once the outcome was taken.
+        """
+
     def _whereabouts(self) -> str:
         """Where the task is: "pending", "running" or "done"."""
 

@@ -3,11 +3,11 @@
 use super::inbox::{End, Inbox};
 use super::outgoing::{Batch, Gate, Outgoing, Question};
 use super::waiter::{Waiter, Wish};
-use super::{Close, Completion, Loss, NewTask, State, SubmitError};
+use super::{Close, Completion, Loss, NewTask, State, SubmitError, Verdict};
 use crate::store::blob::Store;
 use crate::store::objects::Objects;
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq, WorkerId};
-use plait_core::outcome::{Outcome, Progress};
+use plait_core::outcome::{Outcome, Progress, Story};
 use plait_core::protocol::message::client::Status;
 use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion, Retention};
 use plait_core::value::{Stored, Value};
@@ -114,6 +114,12 @@ impl Handle {
     #[must_use]
     pub fn state(&self, task: Seq) -> State {
         self.0.inbox.state(task, self.0.outgoing.next_task())
+    }
+
+    /// How a task ended and the story behind it, if its outcome is still to be taken. Its value is neither fetched nor read.
+    #[must_use]
+    pub fn look(&self, task: Seq) -> Option<(Verdict, Story)> {
+        self.0.inbox.look(task)
     }
 
     /// Takes a task's outcome; once. A value that lies in the store is not needed there any more, unless it is kept until it

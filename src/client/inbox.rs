@@ -5,7 +5,7 @@
 
 use super::table::{Filed, FixedState, Table};
 use super::waiter::{Waiter, Wish, wake_all};
-use super::{Completion, Loss, State};
+use super::{Completion, Loss, State, Verdict};
 use plait_core::id::{RunId, Seq, WorkerId};
 use plait_core::outcome::{Delivery, Outcome, Progress, Story};
 use plait_core::spec::{Cancel, Request};
@@ -73,6 +73,13 @@ impl Inbox {
     /// Where a task is. `next` is the number of the next task to be submitted.
     pub(super) fn state(&self, task: Seq, next: Seq) -> State {
         self.lock().state(task, next)
+    }
+
+    /// How a task ended, if its outcome is still to be taken; its value stays where it is.
+    pub(super) fn look(&self, task: Seq) -> Option<(Verdict, Story)> {
+        let contents = self.lock();
+        let completion = contents.table.look(task).or_else(|| contents.absent.get(&task.0))?;
+        Some((completion.verdict(), completion.story))
     }
 
     /// Takes an outcome out.
@@ -589,6 +596,27 @@ mod tests {
         assert_eq!(inbox.pending(), 0);
         assert_eq!(inbox.divide(CHUNK, vec![(5, A)]), []);
         assert_eq!(inbox.pending(), 0, "nothing is expected of what is not known");
+    }
+
+    #[test]
+    fn who_looks_at_an_outcome_leaves_it_where_it_is() {
+        let inbox = inbox();
+        inbox.divide(CHUNK, vec![(20, A), (50, B), (75, C)]);
+        assert_eq!(inbox.look(CHUNK), None);
+        let object = ObjectId(AttemptId { task: TaskId::new(SessionId(0), CHUNK), attempt: Attempt(1) });
+        let stored = || Outcome::Value(Stored { object, lengths: [9].into() }.into());
+        let story = Story { run_micros: 7, ..Story::default() };
+        let ends = [(CHUNK, stored()), (A, Outcome::Cancelled), (B, Outcome::Raised(Value::empty()))];
+        let deliveries = ends.into_iter().map(|(seq, outcome)| Delivery { seq, outcome, story });
+        inbox.deliver(deliveries.collect(), |_| true);
+        for _ in 0..2 {
+            let looked = [CHUNK, A, B].map(|task| inbox.look(task));
+            assert_eq!(looked, [Verdict::Value, Verdict::Cancelled, Verdict::Failed].map(|how| Some((how, story))));
+        }
+        inbox.deliver(vec![Delivery { seq: C, outcome: stored(), story }], |_| false);
+        assert_eq!(inbox.look(C), Some((Verdict::Value, story)), "wherever its value is");
+        assert!(inbox.take(CHUNK).is_some());
+        assert_eq!(inbox.look(CHUNK), None);
     }
 
     #[test]

@@ -61,10 +61,30 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// How it ended.
+    const fn verdict(&self) -> Verdict {
+        match &self.outcome {
+            Ok(Outcome::Value(_)) => Verdict::Value,
+            Ok(Outcome::Cancelled) => Verdict::Cancelled,
+            Ok(Outcome::Raised(_) | Outcome::Skipped | Outcome::Failed(_)) | Err(_) => Verdict::Failed,
+        }
+    }
+
     /// The object that is its value, if that is one.
     fn stored(&self) -> Option<&Stored> {
         self.outcome.as_ref().ok().and_then(Outcome::stored)
     }
+}
+
+/// How a task ended, as long as nobody asks for what it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has a value, wherever that is.
+    Value,
+    /// It was cancelled.
+    Cancelled,
+    /// It has neither.
+    Failed,
 }
 
 /// Where a task is, as far as this client has heard.

@@ -158,6 +158,12 @@ impl Table {
         if page.watched & (1 << index) == 0 { Filed::Kept } else { Filed::Watched }
     }
 
+    /// An outcome that is kept.
+    pub(super) fn look(&self, task: Seq) -> Option<&Completion> {
+        let (page, index) = place(task);
+        self.pages.get(&page)?.slots.get(index)?.as_ref()
+    }
+
     /// Takes an outcome out; the task is then unknown here.
     pub(super) fn take(&mut self, task: Seq) -> Option<Completion> {
         let (number, index) = place(task);

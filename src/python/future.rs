@@ -153,6 +153,12 @@ impl FutureBase {
         self.keep(end).told(py)
     }
 
+    /// How the task ended: "value", "cancelled" or "failed"; what it came to stays where it is. None if it is not over, and
+    /// once the outcome was taken.
+    fn _look(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.hold()?.look(py)
+    }
+
     /// Where the task is: "pending", "running" or "done".
     fn _whereabouts(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.hold()?.state(py)
@@ -171,7 +177,7 @@ impl FutureBase {
 
     /// How it went, once it is over: attempts, the last worker's name, microseconds of the last attempt and in all.
     fn _story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
-        self.hold.get().map_or(Ok(None), |hold| hold.story(py))
+        self.hold.get().map_or(Ok(None), |hold| hold.story_alone(py))
     }
 
     /// Asks that the task not begin.

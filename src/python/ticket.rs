@@ -7,7 +7,7 @@ use super::fork::Native;
 use super::outcome::outcome_into;
 use super::pickle;
 use super::wait::{Deadline, wait_until};
-use crate::client::{Completion, Handle, State};
+use crate::client::{Completion, Handle, State, Verdict};
 use plait_core::id::Seq;
 use plait_core::outcome::{Outcome, Story};
 use plait_core::spec::{Cancel, Retention};
@@ -211,12 +211,42 @@ impl Hold {
         })
     }
 
-    /// How it went, once it is over: attempts, the last worker's name, microseconds of the last attempt and in all.
+    /// How it ended, "value", "cancelled" or "failed", without taking what it came to. None before that, and once Python has
+    /// the outcome.
+    pub(super) fn look(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        let handle = self.handle.own(py)?;
+        let outcome = match &*self.end() {
+            End::Here(outcome, _) => Some(outcome.clone_ref(py)),
+            End::Told(_) => return Ok(None),
+            End::Ahead => None,
+        };
+        let verdict = match outcome {
+            Some(outcome) => Some(verdict_of(outcome.bind(py))?),
+            None => handle.look(self.task).map(|(verdict, _)| verdict),
+        };
+        Ok(verdict.map(|verdict| match verdict {
+            Verdict::Value => "value",
+            Verdict::Cancelled => "cancelled",
+            Verdict::Failed => "failed",
+        }))
+    }
+
+    /// How it went, once it is over and what it came to is here: attempts, the last worker's name, microseconds of the last
+    /// attempt and in all.
     pub(super) fn story(&self, py: Python<'_>) -> PyResult<Option<Told>> {
         let handle = self.handle.own(py)?;
-        let Some(story) = self.fetch(py, handle)? else { return Ok(None) };
-        let worker = story.worker.and_then(|worker| handle.worker_name(worker)).map(|name| name.to_string());
-        Ok(Some((story.attempts.0, worker, story.run_micros, story.total_micros)))
+        Ok(self.fetch(py, handle)?.map(|story| told_of(handle, story)))
+    }
+
+    /// The same, wherever that is: it stays there.
+    pub(super) fn story_alone(&self, py: Python<'_>) -> PyResult<Option<Told>> {
+        let handle = self.handle.own(py)?;
+        let known = match &*self.end() {
+            End::Here(_, story) | End::Told(story) => Some(*story),
+            End::Ahead => None,
+        };
+        let story = known.or_else(|| handle.look(self.task).map(|(_, story)| story));
+        Ok(story.map(|story| told_of(handle, story)))
     }
 
     /// Asks that the task not begin.
@@ -299,6 +329,21 @@ impl Ticket {
         let ticket = |task| Self::new(handle.clone(), task, Retention::Delivery);
         Ok(handle.take_parts(self.0.task).into_iter().map(|(from, task)| (from, ticket(task))).collect())
     }
+}
+
+fn told_of(handle: &Handle, story: Story) -> Told {
+    let worker = story.worker.and_then(|worker| handle.worker_name(worker)).map(|name| name.to_string());
+    (story.attempts.0, worker, story.run_micros, story.total_micros)
+}
+
+/// How a task ended whose outcome has Python's form: see [`End::Here`].
+fn verdict_of(outcome: &Bound<'_, PyAny>) -> PyResult<Verdict> {
+    let Ok(outcome) = outcome.cast::<PyTuple>() else { return Ok(Verdict::Value) };
+    Ok(match outcome.get_item(0)?.extract::<&str>()? {
+        "value" => Verdict::Value,
+        "cancelled" => Verdict::Cancelled,
+        _ => Verdict::Failed,
+    })
 }
 
 /// The one segment of a value, if it is short enough to be copied.

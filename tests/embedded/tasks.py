@@ -46,6 +46,33 @@ class Bomb:
         return (divmod, (1, 0))
 
 
+#: What this process has loaded of `Loud`.
+loaded: list[Any] = []
+
+
+class Loud:
+    """An object that is heard when it is unpickled."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickle as its name and that of the thread."""
+        return (hear, (self.name,))
+
+
+def hear(name: Any) -> tuple[Any, str]:
+    """Say that something was loaded."""
+    loaded.append(name)
+    return name, threading.current_thread().name
+
+
+def loud_after(path: str) -> Loud:
+    """Return something loud once a file exists."""
+    until(path)
+    return Loud(path)
+
+
 class Killer:
     """An object that kills whoever unpickles it."""
 

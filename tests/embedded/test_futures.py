@@ -79,6 +79,57 @@ def test_a_thousand_futures_every_way_at_once(client):
     assert sorted(called) == expected
 
 
+def test_only_who_asks_for_a_value_loads_it(client):
+    futures = [client.submit(tasks.Loud, n) for n in range(20)]
+    called: list[bool] = []
+    for future in futures[:10]:
+        future.add_done_callback(lambda f: called.append(f.done()))
+    assert len(concurrent.futures.wait(futures, 60).done) == 20
+    assert len(list(concurrent.futures.as_completed(futures, 60))) == 20
+    eventually(lambda: len(called) == 10, "all callbacks ran")
+    futures[0].add_done_callback(lambda f: called.append(f.cancelled()))
+    assert called == [True] * 10 + [False]
+    assert not any(future.cancelled() or future.cancel() or future.running() for future in futures)
+    assert {future.info.state for future in futures} == {"finished"} and futures[1].info.attempts == 1
+    assert "state=finished" in repr(futures[2])
+    assert tasks.loaded == []
+    assert futures[3].result()[0] == 3 and futures[4].exception() is None
+    assert tasks.loaded == [3, 4]
+    tasks.loaded.clear()
+
+
+def test_what_others_were_told_of_is_not_cancelled_any_more(client, monkeypatch):
+    future = client.submit(tasks.same, 1)
+    told: list[bool] = []
+    whereabouts = plait.Future._whereabouts
+
+    def end_meanwhile(self):
+        monkeypatch.setattr(plait.Future, "_whereabouts", whereabouts)
+        monkeypatch.setattr(plait.Future, "_verdict", verdict)
+        future.add_done_callback(lambda f: told.append(f.cancelled()))
+        eventually(lambda: told, "the callback ran")
+        return "pending"
+
+    verdict = plait.Future._verdict
+    monkeypatch.setattr(plait.Future, "_verdict", lambda _: None)
+    monkeypatch.setattr(plait.Future, "_whereabouts", end_meanwhile)
+    assert future.cancel() is False
+    assert told == [False] and future.result(60) == 1 and not future.cancelled()
+
+
+def test_what_is_awaited_is_loaded_by_the_dispatcher(client, tmp_path):
+    gate = tmp_path / "gate"
+
+    async def wait():
+        waiting = asyncio.ensure_future(client.submit(tasks.loud_after, str(gate)))
+        await asyncio.sleep(0)
+        gate.touch()
+        return await waiting
+
+    assert asyncio.run(wait()) == (str(gate), "plait-dispatcher")
+    tasks.loaded.clear()
+
+
 def test_wait_for_the_first_exception(client, tmp_path):
     gate = tmp_path / "gate"
     slow, bad = client.submit(tasks.until, str(gate)), client.submit(tasks.fail, 1)

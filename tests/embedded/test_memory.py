@@ -155,6 +155,22 @@ def test_more_results_than_memory_holds_are_kept_on_disk(group: Group, tmp_path:
     assert group.run(SPILLED, spill=tmp_path).splitlines() == ["True", "True", "[]"]
 
 
+WAITED = """
+import concurrent.futures
+import numpy as np, plait
+with plait.Client(slots=2) as client:
+    made, called = [client.submit(np.full, 4 << 20, n, np.uint8) for n in range(120)], []
+    for one in made:
+        one.add_done_callback(lambda one: called.append(one.cancelled()))
+    print(len(concurrent.futures.wait(made, 80).done), called == [False] * 120)
+    print(all((made.pop(0).result() == n).all() for n in range(120)))
+"""
+
+
+def test_to_wait_for_more_than_memory_holds_loads_none_of_it(group: Group, tmp_path: Path) -> None:
+    assert group.run(WAITED, spill=tmp_path).splitlines() == ["120 True", "True"]
+
+
 SPOILED = (
     LINKS
     + """
