@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import functools
 import os
 import signal
@@ -47,7 +48,7 @@ class DistributedServer:
         host: The address to listen on; `"0.0.0.0"` lets other machines in.
 
     Attributes:
-        results: What `handle_results` has collected.
+        results: What `handle_results` has collected, of this run or the last one.
         join_line: What a worker elsewhere needs; None while the server does not run.
 
     Example:
@@ -65,6 +66,8 @@ class DistributedServer:
         self.results: list[Any] = []
         self.join_line: str | None = None
         self._client: Client | None = None
+        #: What `results` held before the first run; None before that.
+        self._at_first: list[Any] | None = None
 
     #: `perform_sub_task(self, piece)`, on a worker node. Left out, the node's own is used.
     perform_sub_task: Callable[..., Any]
@@ -89,9 +92,20 @@ class DistributedServer:
     def run(self, data: Any) -> Any:
         """Listen, hand out the pieces of `data`, collect, and return what `combine_results` makes of it.
 
+        It waits for worker nodes, and they leave when it ends. To run once more takes nodes that join anew, as a
+        warning says, and starts with `results` as they were before the first run.
+
         Raises:
             ConnectError: When the port cannot be opened.
         """
+        if self._at_first is None:
+            self._at_first = copy.copy(self.results)
+        else:
+            self.results = copy.copy(self._at_first)
+            warnings.warn(
+                "the worker nodes of the run before have left: this one begins once others join (WorkerNode.run again)",
+                stacklevel=2,
+            )
         with Client(slots=0, listen=f"{self.host}:{self.port}") as client:
             self._client, self.join_line = client, client.join_line
             try:
@@ -104,7 +118,7 @@ class DistributedServer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to the workers without what belongs to this process."""
-        return self.__dict__ | {"_client": None, "join_line": None, "results": []}
+        return self.__dict__ | {"_client": None, "_at_first": None, "join_line": None, "results": []}
 
 
 class WorkerNode:

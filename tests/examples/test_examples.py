@@ -47,6 +47,39 @@ def test_the_word_count_is_right(tmp_path: Path) -> None:
     assert [line.split() for line in answer.splitlines()] == [["3,000", "three"], ["2,000", "two"], ["1,000", "one"]]
 
 
+TWICE = """
+import sys, warnings
+from plait.compat import DistributedServer
+class Squares(DistributedServer):
+    def perform_sub_task(self, n):
+        return n * n
+server = Squares(port=int(sys.argv[1]))
+first = server.run(range(4))
+print(sorted(first), flush=True)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    print(sorted(server.run(range(4, 6))), sorted(first), len(told), "WorkerNode.run again" in str(told[0].message))
+"""
+
+
+def test_a_server_of_the_prototype_runs_again_with_nodes_that_join_anew(tmp_path: Path) -> None:
+    env = EMBEDDED | {"PLAIT_HOME": str(tmp_path)}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    join = f"from plait.compat import WorkerNode; WorkerNode('127.0.0.1', {port}, slots=1).run()"
+    programs = [rig.python(TWICE, port, env=env)]
+    try:
+        programs.append(rig.python(join, env=env))
+        programs[0].says(r"\[0, 1, 4, 9\]")
+        programs[1].succeeds()
+        programs.append(rig.python(join, env=env))
+        assert programs[0].succeeds().splitlines()[-1] == "[16, 25] [0, 1, 4, 9] 1 True"
+        programs[2].succeeds()
+    finally:
+        for program in programs:
+            program.stop()
+
+
 def test_the_prototype_works_in_two_scripts(tmp_path: Path) -> None:
     env = EMBEDDED | {"PLAIT_HOME": str(tmp_path)}
     with socket.create_server(("127.0.0.1", 0)) as free:
