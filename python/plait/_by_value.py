@@ -6,6 +6,8 @@ process sent and writes what arrived over it: methods get other globals, and wha
 class that this process has sent is its own and stays as it is; an executor takes what it is given, so that a class that
 the user has changed arrives there changed. And a class with `__slots__` is made again with them: without, its instances
 come back with a `__dict__` that the class of the user has no place for.
+
+Code keeps the name of its file, for tracebacks; cloudpickle takes it away.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import functools
 import io
 import operator
 import sys
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -47,7 +50,10 @@ def fill_class(cls: type, given: tuple[Callable[[type, Any], Any], Any]) -> None
         fill(cls, state)
 
 
+_reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
 _reduce = cloudpickle.Pickler.reducer_override
+#: What cloudpickle says in the place of the file that code comes from.
+_NO_FILE = "<dynamic-code>"
 #: What `functools.lru_cache` and `cache` make of a function.
 _Cached = functools._lru_cache_wrapper
 
@@ -59,13 +65,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         """Return how to make a class or a function again, as `pickle` asks for it."""
         reduced = _reduce(self, obj)
         if reduced is NotImplemented:  # most often
-            return _reduce_of_functools(obj)
+            return _with_file(obj) if type(obj) is CodeType else _reduce_of_functools(obj)
         if type(reduced) is not tuple or len(reduced) != 6 or not issubclass(type(obj), type):
             return reduced
         make, args, state, _, _, fill = reduced
         if not _context.in_executor():
             _sent[id(obj)] = obj
         return make, _with_slots(obj, args), (fill, state), None, None, fill_class
+
+
+def _with_file(code: CodeType) -> Any:
+    """Return how to make code again, with the name of its file: tracebacks show that, and lines where it is there."""
+    make, args, *rest = _reduce_code(code)
+    file = next((index for index, arg in enumerate(args) if type(arg) is str), None)
+    if file is not None and args[file] == _NO_FILE:  # as cloudpickle 3.1 has it
+        args = (*args[:file], code.co_filename, *args[file + 1 :])
+    return make, args, *rest
 
 
 def _reduce_of_functools(obj: Any) -> Any:

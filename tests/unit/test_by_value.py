@@ -166,3 +166,26 @@ def test_functions_that_can_be_imported_and_remember_go_by_name(monkeypatch, tmp
     monkeypatch.syspath_prepend(tmp_path)
     seven = importlib.import_module("remembers").seven
     assert serialize.load_value(serialize.dump_value([lambda: 0, seven]))[1] is seven
+
+
+BOOM = """
+def boom(n):
+    def inner():
+        raise KeyError(n)
+    return inner()
+"""
+
+
+def test_code_keeps_the_name_of_its_file_for_tracebacks(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(BOOM)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(BOOM, script, "exec"), names)
+    segments, by_value = serialize.dump_function(names["boom"], Exception)
+    assert by_value and segments == serialize.dump_function(names["boom"], Exception)[0]
+    boom, _ = serialize.load_function(segments)
+    with pytest.raises(KeyError) as caught:
+        boom(1)
+    shown = str(serialize.load_error(serialize.dump_error(caught.value)).__cause__)
+    assert f'File "{script}", line 4, in inner\n    raise KeyError(n)' in shown
+    assert "dynamic-code" not in shown
