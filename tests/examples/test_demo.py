@@ -69,3 +69,10 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], words: str) -> None:
     program = rig.plait(*arguments, env=EMBEDDED)
     assert program.ends() == 2, program.story()
     assert words in "\n".join(program.err)
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["worker", "plait1w-x@127.0.0.1:1"]])
+def test_a_wrong_number_of_slots_in_the_environment_is_one_line_and_exit_code_2(arguments: list[str]) -> None:
+    program = rig.plait(*arguments, env=EMBEDDED | {"PLAIT_SLOTS": "x"})
+    assert program.ends() == 2, program.story()
+    assert (program.out, program.err) == ([], ["plait: PLAIT_SLOTS must be a whole number above 0, not 'x'"])

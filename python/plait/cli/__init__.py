@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from plait import _config
 from plait._errors import AuthError, ConnectError, CoordinatorLost, PlaitError, VersionMismatch
 
 #: The last of the standard streams.
@@ -71,6 +72,14 @@ def fail(message: str, code: int) -> NoReturn:
     """End the program with one line that says what is wrong and what to do."""
     click.echo(f"plait: {message}", err=True)
     raise SystemExit(code)
+
+
+def slots_here() -> int:
+    """Tell how many tasks run at once where the command line does not; ends the program if `PLAIT_SLOTS` is wrong."""
+    try:
+        return _config.slots()
+    except ValueError as error:
+        fail(str(error), 2)
 
 
 def code_of(error: PlaitError) -> int:

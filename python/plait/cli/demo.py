@@ -14,7 +14,7 @@ import tqdm
 
 import plait
 from plait import _config
-from plait.cli import census
+from plait.cli import census, slots_here
 
 
 @click.command("demo")
@@ -30,8 +30,8 @@ def command(folder: str | None) -> None:
     One sub-task for each group of neighbouring files tokenises and parses them; the counts are merged on the workers; a
     last sub-task makes the report from the merged count.
     """
+    slots = slots_here()
     groups = _groups(folder or sysconfig.get_path("stdlib"))
-    slots = _config.slots()
     click.echo(f"{len(groups)} sub-tasks on {slots} slots")
     began = time.monotonic()
     with plait.Client(slots=slots) as client:  # embedded, whatever PLAIT_ADDRESS says

@@ -8,7 +8,7 @@ import sys
 import click
 
 from plait import _config, _native
-from plait.cli import lines, run_until_told
+from plait.cli import lines, run_until_told, slots_here
 
 #: The largest amount of a named resource.
 MOST = 1e12
@@ -35,7 +35,7 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
         _hide(line)
     join_line = lines.worker_line(line)
     name = f"{os.uname().nodename}:{os.getpid()}"
-    count = slots or _config.slots()
+    count = slots or slots_here()
     run_until_told(lambda: _native.run_worker(join_line, count, amounts, _config.launch(), name))
 
 
