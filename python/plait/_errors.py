@@ -188,7 +188,7 @@ class RemoteError(PlaitError):
     """The user's exception, where it cannot be unpickled here.
 
     Args:
-        message: Its type and text.
+        message: Its type and text, and why it is not itself.
         type_name: Its type, with the module.
         traceback: Where it was raised, as text.
     """

@@ -287,16 +287,23 @@ def dump_error(error: BaseException) -> list[bytes]:
     """Pickle an exception with its traceback as text, in one segment; never fails.
 
     Frames of plait itself at the start of the traceback are left out. What cannot be pickled, or not unpickled again,
-    becomes a `RemoteError` on the other side.
+    becomes a `RemoteError` on the other side, which says why.
     """
-    body = None
+    body = _pickled_error(error)
+    return [dumps((body, _type_name(error), text_of(error)[:MAX_ERROR_TEXT], _traceback_of(error)), 5)]
+
+
+def _pickled_error(error: BaseException) -> bytes | str:
+    """Pickle an exception, or say why it cannot be had again: then its text alone travels."""
+    doing = "pickled"
     try:
         stream = b"".join(_dump_in_band(error))
-        if isinstance(loads(stream), BaseException):
-            body = stream
-    except BaseException:
-        pass  # it stays None: the text alone travels
-    return [dumps((body, _type_name(error), text_of(error)[:MAX_ERROR_TEXT], _traceback_of(error)), 5)]
+        doing = "rebuilt"
+        if isinstance(again := loads(stream), BaseException):
+            return stream
+        return f"would be a {type(again).__name__}"
+    except BaseException as failure:
+        return f"cannot be {doing}: {told(failure)}"[:MAX_ERROR_TEXT]
 
 
 def load_error(segments: Segments, note: str = "") -> BaseException:
@@ -307,16 +314,18 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
         note: Which task, attempt, host, how long; none if empty.
     """
     body, type_name, text, trace = loads(segments[0])
-    error = None
-    if body is not None:
+    error, reason = None, body
+    if isinstance(body, bytes):
         try:
             error = loads(body)
+            reason = f"would be a {type(error).__name__} here"
         except KeyboardInterrupt:
             raise
-        except BaseException:
-            pass  # a RemoteError with the text takes its place
+        except BaseException as failure:
+            reason = f"cannot be rebuilt here: {told(failure)}"
     if not isinstance(error, BaseException):
-        error = RemoteError(f"{type_name}: {text}", type_name=type_name, traceback=trace)
+        message = f"{type_name}: {text} (the exception itself {reason})"
+        error = RemoteError(message, type_name=type_name, traceback=trace)
     # Set by hand: a class may forbid setting attributes of its exceptions.
     if not isinstance(error, (DependencyFailed, TaskCrashed)):
         BaseException.__setattr__(error, "__cause__", RemoteTraceback(trace))
