@@ -194,8 +194,9 @@ class Client(Executor):
         The iterables are read in the caller's thread: the first window now, the rest as results are taken. Where
         that takes long, no more is read once there is a result to give. Leaving the loop cancels what is left.
 
-        Items that go in one message are pickled together: what several of them hold is one object there, and what a
-        call changes of it, later ones see. With `chunksize=1` each item has its own. A call that is tried again
+        An item is pickled when it is sent, which may be long after the call: a change that is made to it before that
+        is seen. Items that go in one message are pickled together: what several of them hold is one object there, and
+        what a call changes of it, later ones see. With `chunksize=1` each item has its own. A call that is tried again
         (`retries`) gets its item as it was sent.
 
         Args:
