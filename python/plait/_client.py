@@ -148,7 +148,7 @@ class Client(Executor):
         try:
             entry = self._functions.find(fn)
         except SerializationError as error:
-            return Future(self._core, (error, None))
+            return Future(self._core, (error.with_traceback(None), None))
         options = (
             self._option_number if entry.pins is None else self._core.define_options(self._options.over(entry.pins))
         )

@@ -150,7 +150,7 @@ def submit_call(core: Core, function: int, options: int, args: tuple[Any, ...], 
     try:
         segments, inputs = dump_call(args, kwargs)
     except SerializationError as error:
-        return Future(core, (error, None))
+        return Future(core, (error.with_traceback(None), None))  # how plait came there says nothing more
     failed = failure_among(core, inputs)
     if failed is not None:
         return Future(core, (failed, None))
@@ -168,7 +168,7 @@ def put_value(core: Core, value: Any) -> Future[Any]:
     try:
         core.session.put(future, dump_value(value, "value"))
     except (SerializationError, ResultTooLarge) as refused:
-        return Future(core, (refused, None))
+        return Future(core, (refused.with_traceback(None), None))
     return future
 
 

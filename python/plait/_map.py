@@ -301,7 +301,7 @@ class Results(Batches, Generic[T]):
         try:
             segments, inputs = dump_call(args, {})
         except SerializationError as error:
-            return Sent([item], None, 0, error)
+            return Sent([item], None, 0, error.with_traceback(None))
         failed = failure_among(self._core, inputs)
         if failed is not None:
             return Sent([item], None, 0, failed)

@@ -65,6 +65,11 @@ MAX_BUFFERS = 1_000
 #: The longest text of an error with its traceback, in characters.
 MAX_ERROR_TEXT = 64 << 10
 
+#: What stands above the frames of a traceback.
+_HEADING = "Traceback (most recent call last):"
+#: Code that pickles, beside plait's own: what it says of an error is in the message.
+_PICKLERS = ("/cloudpickle/cloudpickle.py", "/pickle.py", "/copyreg.py")
+
 _thread = local()
 
 
@@ -84,7 +89,7 @@ def dump_function(fn: Callable[..., Any], retry_on: RetryOn) -> tuple[list[bytes
         try:
             stream = _cloud_dumps((fn, retry_on), None)
         except Exception as error:
-            raise _failure(fn, getattr(fn, "__qualname__", "fn"), error) from error
+            raise _failure(fn, getattr(fn, "__qualname__", "fn"), error) from _users_part(error)
     return [stream], b"cloudpickle" in stream
 
 
@@ -261,7 +266,7 @@ def dump_value(value: Any, name: str = "result") -> list[Any]:
     try:
         return _dump(value)
     except Exception as error:
-        raise _failure(value, name, error) from error
+        raise _failure(value, name, error) from _users_part(error)
 
 
 def load_value(segments: Segments) -> Any:
@@ -327,11 +332,16 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
         message = f"{type_name}: {text} (the exception itself {reason})"
         error = RemoteError(message, type_name=type_name, traceback=trace)
     # Set by hand: a class may forbid setting attributes of its exceptions.
-    if not isinstance(error, (DependencyFailed, TaskCrashed)):
+    if not isinstance(error, (DependencyFailed, TaskCrashed)) and not _says_all(error, trace):
         BaseException.__setattr__(error, "__cause__", RemoteTraceback(trace))
     if note:
         _add_note(error, note)
     return error
+
+
+def _says_all(error: BaseException, trace: str) -> bool:
+    """Whether a remote traceback has nothing to add: an error of plait's own, of which no frame is the user's."""
+    return isinstance(error, SerializationError) and _HEADING not in trace
 
 
 def _add_note(error: BaseException, note: str) -> None:
@@ -406,7 +416,7 @@ def _dump_with_futures(payload: Any, name: Callable[[Any], Sequence[tuple[str, A
         try:
             segments = _dump(payload, inputs)
         except Exception as error:
-            raise _failure_among(name(payload), error) from error
+            raise _failure_among(name(payload), error) from _users_part(error)
     return segments, [future for _, future in inputs.values()]
 
 
@@ -514,17 +524,37 @@ def _traceback_of(error: BaseException) -> str:
     import traceback
 
     try:
-        lines = traceback.format_exception(type(error), error, _users_frames(error.__traceback__))
+        lines = traceback.format_exception(type(error), error, _frames_of(error))
     except Exception:  # an exception whose __str__ or __cause__ misbehaves
-        lines = traceback.format_tb(_users_frames(error.__traceback__))
+        lines = traceback.format_tb(_frames_of(error))
     text = "".join(lines)
     return text if len(text) <= MAX_ERROR_TEXT else "[…]\n" + text[-MAX_ERROR_TEXT:]
 
 
+def _frames_of(error: BaseException) -> TracebackType | None:
+    """Return the frames that its user should see; where only plait has been, that it was unpickling something."""
+    trace = _users_frames(error.__traceback__)
+    if trace is None and not isinstance(error, PlaitError):
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        if last is not None and last.tb_frame.f_code.co_filename == __file__:
+            return last
+    return trace
+
+
+def _users_part(error: Exception) -> Exception | None:
+    """Return why something cannot be pickled, from where the user's own code fails; None if that has no part in it."""
+    frames = _users_frames(error.__traceback__)
+    return error.with_traceback(frames) if frames is not None else None
+
+
 def _users_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Skip plait's own frames at the start; where there is nothing else, keep them."""
+    """Skip the frames of plait and of picklers at the start."""
     own = __file__.rpartition("/")[0] + "/"
-    rest = trace
-    while rest is not None and rest.tb_frame.f_code.co_filename.startswith(own):
-        rest = rest.tb_next
-    return rest if rest is not None else trace
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not (file.startswith(own) or file.endswith(_PICKLERS)):
+            return trace
+        trace = trace.tb_next
+    return None

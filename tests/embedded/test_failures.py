@@ -82,6 +82,21 @@ def test_an_unpicklable_result_is_the_error_of_its_future(client):
         client.submit(tasks.lock).result(60)
 
 
+def test_tracebacks_show_no_frames_of_plait(client):
+    calls = [client.submit(int, "x"), client.submit(sorted, 5, reverse=True)]
+    errors = [call.exception(60) for call in calls]
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        list(client.map(int, ["1", "x"]))
+    for error in (*errors, caught.value):
+        assert isinstance(error, (ValueError, TypeError)) and "  File" not in str(error.__cause__)
+    result, argument = (
+        client.submit(tasks.lock).exception(60),
+        client.submit(tasks.same, threading.Lock()).exception(60),
+    )
+    assert isinstance(result, plait.SerializationError) and isinstance(argument, plait.SerializationError)
+    assert result.__cause__ is None and argument.__cause__ is None and argument.__traceback__ is None
+
+
 def test_a_result_that_cannot_be_unpickled_here_says_so(client):
     with pytest.raises(plait.SerializationError, match="not here") as caught:
         client.submit(tasks.made_there).result(60)

@@ -167,14 +167,55 @@ def test_exception_with_an_unpicklable_argument_becomes_a_remote_error():
     assert "(the exception itself cannot be pickled: TypeError: " in str(error)
 
 
+def as_from_an_executor(error: BaseException) -> BaseException:
+    """Send an exception that was raised in a test: in an executor plait's frame is outermost."""
+    assert error.__traceback__ is not None
+    return serialize.load_error(serialize.dump_error(error.with_traceback(error.__traceback__.tb_next)))
+
+
 def test_users_frames_come_first():
     with pytest.raises(ZeroDivisionError) as caught:
         serialize.load_value([pickle.dumps(Divides())])
-    assert caught.value.__traceback__ is not None
-    caught.value.__traceback__ = caught.value.__traceback__.tb_next  # as in an executor: plait's frame is outermost
-    text = str(serialize.load_error(serialize.dump_error(caught.value)).__cause__)
+    text = str(as_from_an_executor(caught.value).__cause__)
     frames = [line for line in text.splitlines() if line.startswith("  File")]
     assert "in _divide" in frames[0] and len(frames) == 1
+
+
+def test_where_plait_alone_has_been_its_frames_are_not_shown():
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(threading.Lock())
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+    assert as_from_an_executor(caught.value).__cause__ is None
+
+
+def test_why_something_cannot_be_pickled_begins_with_the_users_code():
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(Stateless())
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    text = str(as_from_an_executor(caught.value).__cause__)
+    frames = [line for line in text.splitlines() if line.startswith("  File")]
+    assert len(frames) == 2 and "in __getstate__" in frames[0] and "in _divide" in frames[1]
+
+
+def test_that_something_was_being_unpickled_is_shown():
+    with pytest.raises(ZeroDivisionError) as caught:
+        serialize.load_value([pickle.dumps(Halves())])
+    text = str(as_from_an_executor(caught.value).__cause__)
+    assert text.count("  File") == 1 and "in load_value" in text
+
+
+class Stateless:
+    """Raises while it is pickled."""
+
+    def __getstate__(self) -> float:
+        return _divide()
+
+
+class Halves:
+    """Raises while it is unpickled, in no code of its own."""
+
+    def __reduce__(self) -> tuple:
+        return (divmod, (1, 0))
 
 
 class Divides:
