@@ -155,6 +155,7 @@ impl Driver {
                 Meaning::Event(event) => self.events.push(event),
                 Meaning::Guest(key, pass) => self.transfers.expect(key, pass),
                 Meaning::Fenced => {
+                    warn!(target: "plait::worker", "was silent for too long and given up; joining the coordinator anew");
                     self.on_link_lost();
                     self.uplink.abandon();
                 }

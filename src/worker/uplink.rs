@@ -10,12 +10,12 @@ use crate::net::dial::{Backoff, DialError, dial_worker};
 use crate::net::framed::Land;
 use crate::net::join::JoinLine;
 use crate::net::link::{Closed, Link};
-use plait_core::limits::{FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT};
+use plait_core::limits::{FAREWELL_TIMEOUT, WORKER_CONNECT_TIMEOUT, WORKER_SAYS_AFTER};
 use plait_core::protocol::message::worker::{FromWorker, ToWorker};
 use plait_core::spec::Offer;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 /// Messages taken from the link in one turn.
@@ -50,6 +50,15 @@ struct Target {
     land: Land,
 }
 
+/// How a coordinator is looked for.
+#[derive(Clone, Copy)]
+enum Search {
+    /// For the first time, until then.
+    First(Instant),
+    /// For the next one, after that was lost.
+    Again,
+}
+
 /// What came of waiting for the coordinator.
 pub(super) enum Heard {
     /// Messages.
@@ -69,7 +78,7 @@ impl Uplink {
             Upstream::Dial(line) => {
                 let give_up = Instant::now() + WORKER_CONNECT_TIMEOUT;
                 let target = Target { line, offer, hall, land };
-                let dialling: Dialling = Box::pin(dial(target.clone(), Some(give_up)));
+                let dialling: Dialling = Box::pin(dial(target.clone(), Search::First(give_up)));
                 Self { link: None, dialling: Some(dialling), redial: Some(target) }
             }
         }
@@ -116,7 +125,7 @@ impl Uplink {
     /// Gives the link up and goes for the next one, if there can be one.
     pub(super) fn abandon(&mut self) {
         self.link = None;
-        self.dialling = self.redial.clone().map(|target| Box::pin(dial(target, None)) as Dialling);
+        self.dialling = self.redial.clone().map(|target| Box::pin(dial(target, Search::Again)) as Dialling);
     }
 
     /// Lets what was said last reach the coordinator.
@@ -139,25 +148,129 @@ impl std::fmt::Debug for Uplink {
     }
 }
 
-/// Dials until it works, is refused, or `give_up` has come; the last error tells why.
-async fn dial(target: Target, give_up: Option<Instant>) -> Result<Coordinator, DialError> {
+/// Dials until it works, is refused, or it is time to give up; the last error tells why.
+async fn dial(target: Target, search: Search) -> Result<Coordinator, DialError> {
     let Target { line, offer, hall, land } = target;
     let meet = |here| hall.as_ref()?.open(here);
     let mut backoff = Backoff::new(draw_seed());
+    let mut patience = Patience::new(&line, search);
     loop {
-        let error = match dial_worker(&line, offer.clone(), &meet, &land).await {
+        let error = match patience.over(dial_worker(&line, offer.clone(), &meet, &land)).await {
             Ok(link) => {
-                let at = line.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-                info!(target: "plait::worker", slots = offer.capacity.cpus, %at, "joined the coordinator");
+                let (slots, at) = (offer.capacity.cpus, places(&line));
+                match search {
+                    Search::First(_) => info!(target: "plait::worker", slots, %at, "joined the coordinator"),
+                    // Whoever was told of the loss is told of its end.
+                    Search::Again => warn!(target: "plait::worker", slots, %at, "joined the coordinator again"),
+                }
                 return Ok(link);
             }
             Err(error) => error,
         };
         let pause = backoff.pause();
-        if error.fatal() || give_up.is_some_and(|at| Instant::now() + pause >= at) {
+        if error.fatal() || matches!(search, Search::First(end) if Instant::now() + pause >= end) {
             return Err(error);
         }
         info!(target: "plait::worker", %error, ?pause, "no coordinator yet");
-        sleep(pause).await;
+        patience.last = Some(error);
+        patience.over(sleep(pause)).await;
+    }
+}
+
+/// Says once, if the first search takes a while, that it goes on, and what is wrong.
+struct Patience<'a> {
+    line: &'a JoinLine,
+    /// When to say it; nothing if it is said, or need not be.
+    until: Option<Instant>,
+    last: Option<DialError>,
+}
+
+impl<'a> Patience<'a> {
+    /// Who searches again has said so already.
+    fn new(line: &'a JoinLine, search: Search) -> Self {
+        let until = match search {
+            Search::First(_) => Some(Instant::now() + WORKER_SAYS_AFTER),
+            Search::Again => None,
+        };
+        Self { line, until, last: None }
+    }
+
+    /// What `effort` comes to, however long that takes.
+    async fn over<T>(&mut self, effort: impl Future<Output = T>) -> T {
+        let mut effort = pin!(effort);
+        if let Some(until) = self.until {
+            if let Ok(done) = timeout_at(until, &mut effort).await {
+                return done;
+            }
+            self.until = None;
+            self.say();
+        }
+        effort.await
+    }
+
+    fn say(&self) {
+        let seconds = WORKER_CONNECT_TIMEOUT.as_secs();
+        match &self.last {
+            Some(error) => warn!(target: "plait::worker", "{error} Trying again, for up to {seconds} s"),
+            None => {
+                let at = places(self.line);
+                warn!(target: "plait::worker", %at, "nothing answers there yet; waiting for up to {seconds} s");
+            }
+        }
+    }
+}
+
+/// Where a line leads, for people.
+fn places(line: &JoinLine) -> String {
+    line.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::join::{Key, Pin, Role};
+    use crate::telemetry::tests::Lines;
+    use std::future::ready;
+    use std::time::Duration;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    fn line() -> JoinLine {
+        let addresses = vec!["127.0.0.1:1".parse().unwrap()];
+        JoinLine { role: Role::Worker, pin: Pin([1; 16]), key: Key([2; 16]), addresses }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { timeout(Duration::from_secs(30), test).await.expect("in time") });
+    }
+
+    #[test]
+    fn who_waits_for_a_first_coordinator_says_so_once() {
+        run(async {
+            let (lines, _guard) = Lines::capture();
+            let line = line();
+            let mut patience = Patience::new(&line, Search::First(Instant::now()));
+            assert_eq!(patience.over(ready(1)).await, 1);
+            assert!(lines.read().is_empty(), "what is there at once is worth no word");
+            patience.until = Some(Instant::now());
+            let source = std::io::ErrorKind::ConnectionRefused.into();
+            patience.last = Some(DialError::Unreachable { address: line.addresses[0].clone(), source });
+            let something_is_said = async {
+                while lines.read().is_empty() {
+                    yield_now().await;
+                }
+            };
+            patience.over(something_is_said).await;
+            patience.over(yield_now()).await;
+            let said = lines.read();
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains("127.0.0.1:1: connection refused") && said[0].contains("60 s"), "{said:?}");
+        });
+    }
+
+    #[test]
+    fn who_looks_for_another_coordinator_has_said_so_already() {
+        assert!(Patience::new(&line(), Search::Again).until.is_none());
     }
 }

@@ -148,3 +148,28 @@ def test_the_log_is_whole_at_a_normal_end(cluster: rig.Cluster) -> None:
     assert worker.ends() == 0
     assert "DrainRequested" in "\n".join(worker.err)
     assert "Leave" in worker.err[-1], worker.err[-3:]
+
+
+def heard(program: rig.Program, words: str) -> bool:
+    """Whether a program has said this on stderr."""
+    return any(words in line for line in program.err)
+
+
+def test_a_worker_says_soon_that_nobody_answers(cluster: rig.Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    wrong = cluster.start("worker", "--slots", "1", f"{cluster.worker_line.rpartition(':')[0]}:{port}")
+    rig.eventually(lambda: heard(wrong, "no coordinator can be reached"), "it is said")
+    assert wrong.process.poll() is None, "it keeps trying"
+    assert len(wrong.err) == 1, wrong.story()
+
+
+def test_a_worker_says_that_its_coordinator_is_back(cluster: rig.Cluster) -> None:
+    worker = cluster.worker()
+    with plait.Client(cluster.client_line) as client:
+        assert client.submit(pow, 2, 5).result(rig.PATIENCE) == 32
+    cluster.coordinator.stop()
+    rig.eventually(lambda: heard(worker, "lost the coordinator"), "the loss is told")
+    cluster.start("coordinator", "--bind", f"127.0.0.1:{cluster.port}")
+    rig.eventually(lambda: heard(worker, "joined the coordinator again"), "its end is told")
+    assert len(worker.err) == 2, worker.story()
