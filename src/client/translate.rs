@@ -25,8 +25,7 @@ pub(super) fn meaning(message: ToClient) -> Meaning {
         ToClient::Taken(taken) => Meaning::Event(Event::RequestsTaken { taken }),
         ToClient::Status { question, status } => Meaning::Answer(question, status),
         ToClient::Goodbye(Farewell::Closed) => Meaning::Parted,
-        ToClient::Goodbye(Farewell::Gone | Farewell::Misbehaved | Farewell::ShuttingDown) => {
-            Meaning::Event(Event::Refused)
-        }
+        ToClient::Goodbye(Farewell::Gone | Farewell::Misbehaved) => Meaning::Event(Event::Refused),
+        ToClient::Goodbye(Farewell::ShuttingDown) => Meaning::Event(Event::CoordinatorEnded),
     }
 }

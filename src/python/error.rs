@@ -62,6 +62,7 @@ pub(super) const fn loss_text(loss: Loss) -> &'static str {
     match loss {
         Loss::Unreachable => "the coordinator could not be reached again",
         Loss::Refused => "the coordinator was restarted or has dropped this session",
+        Loss::Ended => "the coordinator was stopped",
     }
 }
 

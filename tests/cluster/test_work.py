@@ -339,6 +339,15 @@ def test_the_coordinator_says_goodbye_to_its_workers(cluster: rig.Cluster) -> No
     assert not cluster.coordinator.err, cluster.coordinator.story()
 
 
+def test_a_client_is_told_that_its_coordinator_was_stopped(cluster: rig.Cluster) -> None:
+    with plait.Client(cluster.client_line) as client:
+        pending = client.submit(pow, 2, 5)
+        assert not pending.done()
+        cluster.coordinator.send(signal.SIGTERM)
+        with pytest.raises(plait.CoordinatorLost, match="the coordinator was stopped"):
+            pending.result(rig.PATIENCE)
+
+
 def test_who_asks_a_coordinator_that_has_ended_for_workers_is_told_so_at_once(cluster: rig.Cluster) -> None:
     with plait.Client(cluster.client_line) as client:
         assert client.workers() == []

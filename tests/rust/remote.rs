@@ -204,7 +204,7 @@ fn a_coordinator_that_ends_says_so() {
     let held = remote.handle().submit(task("held")).unwrap();
     worker.await_starts(1);
     server.stop();
-    assert_eq!(take(remote.handle(), held).outcome, Err(Loss::Refused));
+    assert_eq!(take(remote.handle(), held).outcome, Err(Loss::Ended));
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn a_coordinator_that_ends_leaves_no_task_without_an_outcome() {
     };
     rig.end();
     let outcome = waiting.join().unwrap().outcome;
-    assert!(matches!(outcome, Err(Loss::Refused | Loss::Unreachable)), "{outcome:?}");
+    assert!(matches!(outcome, Err(Loss::Ended | Loss::Unreachable)), "{outcome:?}");
     eventually(|| client.submit(task("x")) == Err(SubmitError::Lost));
     assert_eq!(client.ask_status(PATIENCE), None);
 }

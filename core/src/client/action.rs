@@ -98,4 +98,6 @@ pub enum Loss {
     Unreachable,
     /// It answered, and does not know this session.
     Refused,
+    /// It was stopped, and said so.
+    Ended,
 }

@@ -19,8 +19,10 @@ pub enum Event {
     },
     /// The connection is gone, or an attempt to open one failed.
     LinkCut,
-    /// The coordinator will not go on with this session: it is unknown there, or it is going away.
+    /// The coordinator will not go on with this session: it is unknown there.
     Refused,
+    /// The coordinator said that it ends.
+    CoordinatorEnded,
     /// The coordinator told something.
     Noticed(Notice),
     /// The coordinator has taken the first `taken` requests.

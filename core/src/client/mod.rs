@@ -168,6 +168,7 @@ impl Session {
             }
             Event::LinkCut => self.link.on_cut(now, actions),
             Event::Refused => self.link.give_up(Loss::Refused, actions),
+            Event::CoordinatorEnded => self.link.give_up(Loss::Ended, actions),
             Event::Noticed(notice) if self.link.is_open() => {
                 self.notices.count(now, &notice);
                 self.submissions.hear(&notice);

@@ -185,7 +185,7 @@ impl World {
                 );
                 Event::Refused
             }
-            ToClient::Goodbye(Farewell::ShuttingDown) => Event::Refused,
+            ToClient::Goodbye(Farewell::ShuttingDown) => Event::CoordinatorEnded,
         });
     }
 
@@ -260,6 +260,8 @@ impl World {
         let allowed = match loss {
             Loss::Unreachable => cut_for >= least,
             Loss::Refused => self.ledger.may_be_gone(client.session_id, self.now),
+            // Coordinators of this world never stop in order.
+            Loss::Ended => false,
         };
         assert!(allowed, "client {n} gave up as {loss:?} after only {} ms", cut_for / MILLI);
         self.leave(n);

@@ -85,6 +85,7 @@ fn event(text: &str) -> Event {
         }
         ["cut"] => Event::LinkCut,
         ["refused"] => Event::Refused,
+        ["ended"] => Event::CoordinatorEnded,
         ["taken", taken] => Event::RequestsTaken { taken: number(taken) },
         ["fetch", seq] => Event::Asked(Request::Fetch { seq: Seq(number(&seq[1..])) }),
         ["fetched", word] => {

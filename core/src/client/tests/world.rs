@@ -192,6 +192,7 @@ proptest! {
                 2 => Event::Welcomed { session: SessionId(number as u32 / 3), taken: number },
                 3 => Event::LinkCut,
                 4 if number == 0 => Event::Refused,
+                4 if number == 1 => Event::CoordinatorEnded,
                 5 if number == 0 => Event::CloseRequested,
                 6 => Event::RequestsTaken { taken: number },
                 7 => Event::Noticed(Notice::Admission(if number > 1 { Admission::Open } else { Admission::Closed })),
