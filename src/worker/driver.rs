@@ -52,6 +52,7 @@ pub(super) struct Driver {
     actions: Vec<Action>,
     heard: Vec<ToWorker>,
     said: Vec<(ExecutorId, Said)>,
+    draining: bool,
     exit: Option<WorkerExit>,
 }
 
@@ -90,6 +91,7 @@ impl Driver {
             actions: Vec::new(),
             heard: Vec::new(),
             said: Vec::new(),
+            draining: false,
             exit: None,
         }
     }
@@ -140,7 +142,10 @@ impl Driver {
     fn on_stage(&mut self, stage: Stage) {
         match stage {
             Stage::Work => {}
-            Stage::Drain => self.events.push(Event::DrainRequested),
+            Stage::Drain => {
+                self.draining = true;
+                self.events.push(Event::DrainRequested);
+            }
             Stage::End => {
                 self.uplink.send(FromWorker::Goodbye);
                 self.exit = Some(WorkerExit::Ended);
@@ -159,7 +164,13 @@ impl Driver {
                     self.on_link_lost();
                     self.uplink.abandon();
                 }
-                Meaning::Goodbye => self.exit = Some(WorkerExit::Ended),
+                Meaning::Goodbye => {
+                    // Who drains is told the same once it may go.
+                    if !self.draining {
+                        info!(target: "plait::worker", "the coordinator has ended; leaving");
+                    }
+                    self.exit = Some(WorkerExit::Ended);
+                }
             }
         }
         self.heard = messages;

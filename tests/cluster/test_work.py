@@ -117,11 +117,13 @@ def test_status_shows_the_workers(cluster: rig.Cluster) -> None:
         assert status["sessions"] == 1, "the one who asks is not counted"
 
 
-def test_a_worker_on_a_terminal_says_that_it_has_joined(cluster: rig.Cluster) -> None:
+def test_a_worker_on_a_terminal_says_that_it_has_joined_and_why_it_leaves(cluster: rig.Cluster) -> None:
     on_a_terminal = "import pty, sys; pty.spawn(sys.argv[1:])"
     worker = rig.python(on_a_terminal, sys.executable, "-m", "plait.cli", "worker", "--slots", "1", env=cluster.env)
     cluster.programs.append(worker)
     worker.says(rf"joined the coordinator.*127\.0\.0\.1:{cluster.port}")
+    cluster.coordinator.send(signal.SIGTERM)
+    worker.says("the coordinator has ended; leaving")
 
 
 def test_a_worker_that_joins_in_the_middle_gets_work_at_once(cluster: rig.Cluster) -> None:
