@@ -245,6 +245,10 @@ pub const KILL_GRACE: Duration = Duration::from_secs(2);
 
 /// Most addresses of one join line; each is tried in turn.
 pub const JOIN_ADDRESSES: usize = 16;
+/// Most addresses of one host that are tried: the usual one has two, one of each kind.
+pub const HOST_ADDRESSES: usize = 16;
+/// How long an address of a host is waited for until the next one is tried beside it, as RFC 8305 has it.
+pub const ADDRESS_HEAD_START: Duration = Duration::from_millis(250);
 /// How long another process may hold the lock of a key folder.
 pub const KEY_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at that lock.

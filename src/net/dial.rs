@@ -4,6 +4,7 @@ use super::framed::{Land, framed_up};
 use super::greeting::{self, HelloError, tls_error};
 use super::join::{Address, JoinLine, Pin, Role};
 use super::link::Link;
+use super::reach;
 use super::tls::{client_config, server_name, wrong_pin};
 use plait_core::id::{Epoch, SessionId};
 use plait_core::limits;
@@ -205,7 +206,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn connect(&self) -> Result<(Epoch, TlsStream<TcpStream>), DialError> {
-        let socket = TcpStream::connect((&*self.address.host, self.address.port)).await;
+        let socket = reach::connect(&self.address.host, self.address.port).await;
         let socket = socket.map_err(|error| self.unreachable(error))?;
         greeting::prepare(&socket).map_err(|error| self.unreachable(error))?;
         let mut stream = self.tls.connect(server_name(), socket).await.map_err(|error| self.judge(error))?;

@@ -19,6 +19,7 @@ pub mod near;
 mod outlet;
 pub mod peers;
 mod pipe;
+mod reach;
 mod refusal;
 mod source;
 pub mod tls;
