@@ -197,6 +197,9 @@ pub const FLUSH_AFTER: Duration = Duration::from_micros(200);
 /// A Python thread that waits looks for signals this often.
 pub const SIGNAL_SLICE: Duration = Duration::from_millis(50);
 
+/// A program that has waited this long in vain asks whether any worker is there: longer than one takes to start.
+pub const LULL: Duration = Duration::from_secs(5);
+
 /// A quiet connection says that it is alive this often.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// A peer that has been silent this long gets nothing new.

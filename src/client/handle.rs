@@ -1,6 +1,7 @@
 //! The door: what the user's threads call.
 
 use super::inbox::{End, Inbox};
+use super::lull::Lull;
 use super::outgoing::{Batch, Gate, Outgoing, Question};
 use super::waiter::{Waiter, Wish};
 use super::{Close, Completion, Loss, NewTask, State, SubmitError, Verdict};
@@ -12,7 +13,7 @@ use plait_core::protocol::message::client::Status;
 use plait_core::spec::{Cancel, Errors, Finish, Options, PythonVersion, Retention};
 use plait_core::value::{Stored, Value};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A client, shared by the threads that use it and the driver that serves it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct Handle(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) outgoing: Outgoing,
     pub(super) inbox: Inbox,
+    lull: Lull,
     store: Arc<Store>,
     objects: Option<Arc<Objects>>,
 }
@@ -31,7 +33,8 @@ impl Handle {
     /// A client that has no driver yet.
     pub(super) fn new(objects: Option<Arc<Objects>>) -> Self {
         let store = objects.as_deref().map_or_else(Store::new, |objects| Arc::clone(objects.blobs()));
-        Self(Arc::new(Shared { outgoing: Outgoing::default(), inbox: Inbox::default(), store, objects }))
+        let (outgoing, inbox, lull) = (Outgoing::default(), Inbox::default(), Lull::default());
+        Self(Arc::new(Shared { outgoing, inbox, lull, store, objects }))
     }
 
     /// Where the memory of large values is; the worker's too, if that is in this process.
@@ -211,13 +214,26 @@ impl Handle {
     /// Asks for the cluster's state; nothing if no answer comes in time.
     #[must_use]
     pub fn ask_status(&self, timeout: Duration) -> Option<Status> {
-        let question = Arc::new(Question { waiter: Waiter::new(Wish::Outcome), answer: Mutex::default() });
-        if !self.0.outgoing.question(Arc::clone(&question)) {
-            return None;
-        }
+        let question = self.ask()?;
         question.waiter.wait(timeout);
         let answer = question.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         answer.map(|status| *status)
+    }
+
+    fn ask(&self) -> Option<Arc<Question>> {
+        let question = Arc::new(Question { waiter: Waiter::new(Wish::Outcome), answer: Mutex::default() });
+        self.0.outgoing.question(Arc::clone(&question)).then_some(question)
+    }
+
+    /// What a thread waited for has come.
+    pub fn end_lull(&self) {
+        self.0.lull.end();
+    }
+
+    /// A thread has waited in vain until `now`. True, once, if somebody should be told that no worker is there.
+    #[must_use]
+    pub fn is_deserted(&self, now: Instant) -> bool {
+        self.0.lull.goes_on(now, || self.ask())
     }
 
     /// Closes the client; returns at once.

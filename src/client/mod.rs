@@ -13,6 +13,7 @@ mod driver;
 mod handle;
 mod inbox;
 mod local;
+mod lull;
 mod outgoing;
 mod remote;
 mod table;

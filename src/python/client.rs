@@ -6,7 +6,7 @@ use super::fork::Native;
 use super::future::FutureBase;
 use super::submitter::Submitter;
 use super::ticket::Ticket;
-use super::wait::{Deadline, wait_until};
+use super::wait::{Deadline, tell_if_deserted, wait_until};
 use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::outcome::Progress;
@@ -64,7 +64,7 @@ impl Session {
             match handle.offer(&mut task) {
                 Ok(task) => return Ok((handle.clone(), task)),
                 Err(SubmitError::Full) => {
-                    wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+                    wait_until(py, handle, Deadline::after(None), |slice| handle.wait_admission(slice))?;
                 }
                 Err(error) => return Err(submit_error(py, error)),
             }
@@ -128,14 +128,14 @@ impl Session {
             match handle.put(&mut value) {
                 Ok(task) => break task,
                 Err(SubmitError::Full) => {
-                    wait_until(py, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+                    wait_until(py, handle, Deadline::after(None), |slice| handle.wait_admission(slice))?;
                 }
                 Err(SubmitError::TooLarge { size, limit }) => return Err(result_too_large(py, size, limit)),
                 Err(error) => return Err(submit_error(py, error)),
             }
         };
         future.get().adopt(handle.clone(), task)?;
-        wait_until(py, Deadline::after(None), |slice| handle.wait(task, slice)).map(drop)
+        wait_until(py, handle, Deadline::after(None), |slice| handle.wait(task, slice)).map(drop)
     }
 
     /// Submits a call whose value is kept until its future is dropped; `inputs` are the futures among its arguments.
@@ -262,7 +262,7 @@ impl Session {
         timeout: Option<f64>,
     ) -> PyResult<bool> {
         let (handle, result) = (self.0.own(py)?, ticket.get().seq());
-        wait_until(py, Deadline::after(timeout), |slice| handle.wait_progress(result, seen, slice))
+        wait_until(py, handle, Deadline::after(timeout), |slice| handle.wait_progress(result, seen, slice))
     }
 
     /// Waits until one of the tasks is over or a run among them makes progress; false if `timeout` seconds pass first.
@@ -271,14 +271,14 @@ impl Session {
     fn wait_any(&self, py: Python<'_>, tickets: Vec<Bound<'_, Ticket>>, timeout: Option<f64>) -> PyResult<bool> {
         let handle = self.0.own(py)?;
         let tasks: Vec<Seq> = tickets.iter().map(|ticket| ticket.get().seq()).collect();
-        wait_until(py, Deadline::after(timeout), |slice| handle.wait_any(&tasks, slice))
+        wait_until(py, handle, Deadline::after(timeout), |slice| handle.wait_any(&tasks, slice))
     }
 
     /// Waits until every task is over; false if `timeout` seconds pass first.
     #[pyo3(signature = (timeout=None))]
     fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let handle = self.0.own(py)?;
-        wait_until(py, Deadline::after(timeout), |slice| handle.wait_idle(slice))
+        wait_until(py, handle, Deadline::after(timeout), |slice| handle.wait_idle(slice))
     }
 
     /// Numbers of watched tasks that are over; waits a moment for the first.
@@ -286,6 +286,11 @@ impl Session {
         let handle = self.0.own(py)?;
         let mut over = Vec::new();
         py.detach(|| handle.next_watched(plait_core::limits::SIGNAL_SLICE, &mut over));
+        if over.is_empty() {
+            tell_if_deserted(py, handle)?;
+        } else {
+            handle.end_lull();
+        }
         Ok(over.into_iter().map(|task| task.0).collect())
     }
 

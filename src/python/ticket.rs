@@ -158,7 +158,7 @@ impl Hold {
                 }
                 State::Pending | State::Running if timeout == Some(0.0) => false,
                 State::Pending | State::Running => {
-                    wait_until(py, deadline, |slice| handle.wait(self.task, slice) || !self.is_ahead())?
+                    wait_until(py, handle, deadline, |slice| handle.wait(self.task, slice) || !self.is_ahead())?
                 }
             };
             if !there {

@@ -1,6 +1,9 @@
 //! Waiting on behalf of Python: detached, in slices, with an eye on signals.
 
+use crate::client::Handle;
 use plait_core::limits;
+use pyo3::exceptions::PyException;
+use pyo3::intern;
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -29,18 +32,42 @@ impl Deadline {
     }
 }
 
+/// What is said where nobody works.
+const DESERTED: &str = "plait: waiting for workers: none is there\n";
+
 /// Calls `wait` with one slice after the other until it returns true. False if the deadline passes first.
 ///
-/// Between slices the interpreter handles signals, so Ctrl-C ends the wait with `KeyboardInterrupt`.
-pub(super) fn wait_until(py: Python<'_>, deadline: Deadline, wait: impl Fn(Duration) -> bool + Sync) -> PyResult<bool> {
+/// Between slices the interpreter handles signals, so Ctrl-C ends the wait with `KeyboardInterrupt`. Who waits for long while
+/// no worker is there is told so.
+pub(super) fn wait_until(
+    py: Python<'_>,
+    handle: &Handle,
+    deadline: Deadline,
+    wait: impl Fn(Duration) -> bool + Sync,
+) -> PyResult<bool> {
     loop {
         let slice = deadline.slice();
         if py.detach(|| wait(slice)) {
+            handle.end_lull();
             return Ok(true);
         }
         py.check_signals()?;
+        tell_if_deserted(py, handle)?;
         if deadline.is_over() {
             return Ok(false);
         }
+    }
+}
+
+/// Says on Python's stderr, if there is one that takes it, that no worker is there; after waiting in vain.
+pub(super) fn tell_if_deserted(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+    if !handle.is_deserted(Instant::now()) {
+        return Ok(());
+    }
+    let stderr = py.import(intern!(py, "sys")).and_then(|sys| sys.getattr(intern!(py, "stderr")));
+    match stderr.and_then(|stderr| stderr.call_method1(intern!(py, "write"), (DESERTED,))) {
+        // Ctrl-C is none of its errors.
+        Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+        _ => Ok(()),
     }
 }

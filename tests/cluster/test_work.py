@@ -341,6 +341,27 @@ def test_the_coordinator_says_goodbye_to_its_workers(cluster: rig.Cluster) -> No
     assert not cluster.coordinator.err, cluster.coordinator.story()
 
 
+WAITS = """
+import sys, plait
+from concurrent.futures import wait
+with plait.Client() as client:
+    future = client.submit(pow, 2, 5)
+    if sys.argv[1] == "wait":
+        wait([future])
+    print(future.result())
+"""
+
+
+@pytest.mark.parametrize("how", ["result", "wait"])
+def test_who_waits_without_workers_is_told_so_once(cluster: rig.Cluster, how: str) -> None:
+    script = cluster.python(WAITS, how)
+    rig.eventually(lambda: script.err, "it is told")
+    cluster.worker()
+    assert script.ends() == 0, script.story()
+    assert script.out == ["32"]
+    assert script.err == ["plait: waiting for workers: none is there"]
+
+
 def test_a_client_is_told_that_its_coordinator_was_stopped(cluster: rig.Cluster) -> None:
     with plait.Client(cluster.client_line) as client:
         pending = client.submit(pow, 2, 5)
