@@ -2,7 +2,7 @@
 
 use super::{Config, World, run};
 use crate::net::join::{Address, JoinError, Role};
-use crate::net::keys::{KeyError, Keyring};
+use crate::net::keys::{KeyError, Keyring, Tenant};
 use crate::net::listener::{Arrival, BindError, Listener};
 use crate::store::blob::Store;
 use crate::store::depot::Depot;
@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Where a coordinator listens.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct JoinLines {
     pub worker: String,
     /// For clients.
     pub client: String,
+    /// Whose lines stood in the join files, if that one is alive.
+    pub displaced: Option<Tenant>,
 }
 
 impl std::fmt::Debug for JoinLines {
@@ -66,6 +68,8 @@ pub enum ServeError {
 pub(crate) struct Port {
     pub(crate) lines: JoinLines,
     listener: Listener,
+    /// Kept while it listens: others see that the folder is in use.
+    keyring: Arc<Keyring>,
 }
 
 impl Port {
@@ -75,15 +79,21 @@ impl Port {
         let land = Some(Depot::of_coordinator(Arc::clone(store)));
         let listener = Listener::bind(&listen.bind, Arc::clone(&keyring), config.epoch, land).await?;
         let address = advertised(listen.advertise.as_deref(), listener.address())?;
+        let displaced = keyring.move_in()?;
+        if let Some(tenant) = &displaced {
+            warn!(target: "plait::coordinator", "{tenant}");
+        }
         let lines = keyring.write_join_files(&[address])?.map(|line| (line.role, line.to_string()));
         let line = |role| lines.iter().find(|(r, _)| *r == role).map(|(_, line)| line.clone()).unwrap_or_default();
         info!(target: "plait::coordinator", address = %listener.address(), "listening");
-        Ok(Self { lines: JoinLines { worker: line(Role::Worker), client: line(Role::Client) }, listener })
+        let lines = JoinLines { worker: line(Role::Worker), client: line(Role::Client), displaced };
+        Ok(Self { lines, listener, keyring })
     }
 
     /// Lets peers in until `shutdown`.
     pub(crate) async fn serve(self, arrivals: mpsc::Sender<Arrival>, shutdown: CancellationToken) {
         self.listener.serve(arrivals, shutdown).await;
+        drop(self.keyring);
     }
 }
 

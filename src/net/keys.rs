@@ -10,6 +10,7 @@ use plait_core::limits;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use std::fmt::{self, Display, Formatter};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +36,27 @@ pub struct Keyring {
     identity: Identity,
     worker: Key,
     client: Key,
+}
+
+/// Another coordinator that lives on the same key folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The folder.
+    pub home: PathBuf,
+    /// Where its join files lead.
+    pub addresses: Vec<Address>,
+}
+
+impl Display for Tenant {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (home, at) = (self.home.display(), self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let at = if at.is_empty() { "it".to_owned() } else { at.join(" or ") };
+        write!(
+            f,
+            "another coordinator is alive on {home}: worker.join and client.join there led to {at} and lead to this one \
+             from now on. PLAIT_HOME gives each a folder of its own"
+        )
+    }
 }
 
 /// Why the key folder cannot be used.
@@ -150,6 +172,23 @@ impl Keyring {
     #[must_use]
     pub fn join_line(&self, role: Role, addresses: Vec<Address>) -> JoinLine {
         JoinLine { role, pin: self.pin(), key: self.key(role), addresses }
+    }
+
+    /// Marks the folder as a living coordinator's until this is dropped. If it is another one's already, tells where the join
+    /// files lead, as far as that can be read. Where the file system has no locks, nothing is marked.
+    ///
+    /// # Errors
+    /// If the folder cannot be locked for the time this takes.
+    pub fn move_in(&self) -> Result<Option<Tenant>, KeyError> {
+        let _lock = lock(&self.folder, &self.home)?;
+        let alone = fs::flock(&self.folder, FlockOperation::NonBlockingLockExclusive);
+        // Theirs is shared, so that all of them are seen.
+        let _ = fs::flock(&self.folder, FlockOperation::NonBlockingLockShared);
+        if alone != Err(Errno::WOULDBLOCK) {
+            return Ok(None);
+        }
+        let line = read_join_file(&self.home, Role::Worker).ok().flatten();
+        Ok(Some(Tenant { home: self.home.clone(), addresses: line.map_or_else(Vec::new, |line| line.addresses) }))
     }
 
     /// Writes `worker.join` and `client.join`, each replaced in one step, and returns the two lines.

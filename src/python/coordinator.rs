@@ -42,7 +42,7 @@ fn coordinate(py: Python<'_>, listen: Listen, on_ready: &Bound<'_, PyAny>) -> Py
     let mut waiting = Waiting::new(news, || shutdown.cancel());
     loop {
         match waiting.next(py)? {
-            Some(Ok(JoinLines { worker, client })) => drop(on_ready.call1((worker, client))?),
+            Some(Ok(JoinLines { worker, client, displaced: _ })) => drop(on_ready.call1((worker, client))?),
             Some(Err(ended)) => return ended.map_err(|error| serve_error(py, &error)),
             None => return Err(PyRuntimeError::new_err("the coordinator's thread has died")),
         }

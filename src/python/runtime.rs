@@ -12,14 +12,18 @@ use crate::worker::Launch;
 use plait_core::limits;
 use plait_core::resource::Resources;
 use plait_core::spec::PythonVersion;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How executors are started: the interpreter, its flags, its `sys.path`.
 pub(super) type LaunchParts = (PathBuf, Vec<OsString>, Vec<OsString>);
+
+/// Whose line a warning names: who calls `Client`, which calls `_embed`, which calls this.
+const CLIENT_CALLER: i32 = 3;
 
 /// A running client.
 #[pyclass(frozen, module = "plait._native")]
@@ -63,6 +67,10 @@ impl Runtime {
         let (launch, spill_dir) = (launch_from(launch), Settings::from_environment().spill_dir);
         let config = embedded::Config { capacity, listen, launch, name, python, spill_dir };
         let started = py.detach(|| embedded::start(config)).map_err(|error| start_error(py, &error))?;
+        if let Some(tenant) = started.join_lines().and_then(|lines| lines.displaced.as_ref()) {
+            let text = CString::new(tenant.to_string()).unwrap_or_default();
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, CLIENT_CALLER)?;
+        }
         let worker_line = started.join_lines().map(|lines| lines.worker.clone());
         Ok(Self::new(started.handle().clone(), worker_line, Service::Embedded(started)))
     }

@@ -341,6 +341,17 @@ def test_the_coordinator_says_goodbye_to_its_workers(cluster: rig.Cluster) -> No
     assert not cluster.coordinator.err, cluster.coordinator.story()
 
 
+def test_a_coordinator_on_the_home_of_another_says_so(cluster: rig.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = cluster.start("coordinator", "--bind", "127.0.0.1:0")
+    second.says("clients")
+    rig.eventually(lambda: second.err, "it is told")
+    assert len(second.err) == 1, second.story()
+    assert f"led to 127.0.0.1:{cluster.port}" in second.err[0], second.story()
+    monkeypatch.setenv("PLAIT_HOME", str(cluster.home))
+    with pytest.warns(UserWarning, match="another coordinator is alive"), plait.Client(slots=0, listen="127.0.0.1:0"):
+        pass
+
+
 WAITS = """
 import sys, plait
 from concurrent.futures import wait

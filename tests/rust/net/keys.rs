@@ -62,6 +62,22 @@ fn join_files_are_rewritten_and_read_back() {
 }
 
 #[test]
+fn who_moves_in_with_a_living_coordinator_is_told_where_it_is() {
+    let home = fresh_home();
+    let first = Keyring::open(&home).unwrap();
+    assert_eq!(first.move_in().unwrap(), None);
+    first.write_join_files(&addresses()).unwrap();
+    let tenant = Keyring::open(&home).unwrap().move_in().unwrap().expect("the first one lives there");
+    assert_eq!((tenant.home.as_path(), tenant.addresses.as_slice()), (home.as_path(), addresses().as_slice()));
+    let second = Keyring::open(&home).unwrap();
+    assert!(second.move_in().unwrap().is_some());
+    drop(first);
+    assert!(Keyring::open(&home).unwrap().move_in().unwrap().is_some(), "the second one lives there");
+    drop(second);
+    assert_eq!(Keyring::open(&home).unwrap().move_in().unwrap(), None, "what is gone leaves no mark");
+}
+
+#[test]
 fn files_and_folders_that_others_may_touch_are_refused() {
     let home = fresh_home();
     let keyring = Keyring::open(&home).unwrap();
