@@ -211,7 +211,7 @@ if TYPE_CHECKING:
     from concurrent.futures import BrokenExecutor
 
     class CoordinatorLost(PlaitError, BrokenExecutor):
-        """The coordinator could not be reached again: what was pending there is unknown."""
+        """The coordinator was stopped, or could not be reached again: what was pending there is unknown."""
 
 
 def __getattr__(name: str) -> Any:
@@ -220,7 +220,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from concurrent.futures import BrokenExecutor
 
-    doc = "The coordinator could not be reached again: what was pending there is unknown."
+    doc = "The coordinator was stopped, or could not be reached again: what was pending there is unknown."
     made = type(name, (PlaitError, BrokenExecutor), {"__module__": __name__, "__doc__": doc})
     return globals().setdefault(name, made)
 
