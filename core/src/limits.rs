@@ -281,7 +281,7 @@ pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WORKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// When it says that it is still trying: who started it with a wrong port should not have to guess, and one that starts
 /// together with its coordinator needs no word.
-pub const WORKER_SAYS_AFTER: Duration = Duration::from_secs(1);
+pub const WORKER_SAYS_AFTER: Duration = Duration::from_secs(2);
 /// Longest pause between two attempts to reach a coordinator; each is drawn between zero and the current one.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The first such pause.

@@ -88,9 +88,11 @@ def test_the_prototype_works_in_two_scripts(tmp_path: Path) -> None:
     # One worker: with a second, the first may do it all, and the second would find the server gone.
     worker = rig.Program(sys.executable, rig.ROOT / "examples" / "prototype_worker.py", port, env=env)
     try:
-        assert server.succeeds() == str(sum(n * n for n in range(50_000)))
-        assert worker.ends() == 0, worker.story()
-        assert not worker.err, worker.story()
+        for program in [server, worker]:
+            assert program.ends() == 0, program.story()
+            # On a busy machine one may have to wait for the other long enough to say so.
+            assert all("waiting for" in line or "Trying again" in line for line in program.err), program.story()
+        assert server.out == [str(sum(n * n for n in range(50_000)))]
     finally:
         for program in [server, worker]:
             program.stop()
