@@ -116,6 +116,9 @@ impl Scheduler {
             self.check_placed();
         }
         self.check_verdicts();
+        let mut spoken = BTreeMap::new();
+        self.workers.iter().for_each(|(_, w)| *spoken.entry(w.offer.python).or_insert(0) += 1);
+        assert_eq!(spoken, self.spoken, "which Pythons there are");
     }
 
     /// No task waits for a seat of its own where there is room for it, nor without room kept for it where some may be.

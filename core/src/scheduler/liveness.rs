@@ -19,6 +19,8 @@ impl Scheduler {
         let at = worker.heard + next;
         if silent >= limits::SUSPECT_AFTER && worker.health == Health::Live {
             self.change(slot, |w| w.health = Health::Suspected);
+            // Who has died elsewhere may run where it was again.
+            self.ready.hear_of_room();
         }
         self.judge_at(slot, at);
     }

@@ -114,6 +114,7 @@ use self::walk::Walks;
 use self::worker::{Force, Worker};
 use crate::id::{SessionId, WorkerId};
 use crate::outcome::Outcome;
+use crate::spec::PythonVersion;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -171,6 +172,8 @@ pub struct Scheduler {
     sessions: Table<Session>,
     workers: Table<Worker>,
     force: Force,
+    /// How many workers have which Python.
+    spoken: BTreeMap<PythonVersion, u32>,
     tasks: Slab<Task>,
     edges: Slab<Edge>,
     runs: Slab<Run>,
@@ -304,6 +307,7 @@ impl Scheduler {
             sessions: Table::new(),
             workers: Table::new(),
             force: Force::default(),
+            spoken: BTreeMap::new(),
             tasks: Slab::new(),
             edges: Slab::new(),
             runs: Slab::new(),

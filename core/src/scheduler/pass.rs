@@ -30,6 +30,8 @@ pub(super) struct Pass {
     pub(super) small: BTreeMap<Option<PythonVersion>, Pool>,
     /// Workers that may be given tasks with a seat of their own, by load as it was when each was met last.
     pub(super) open: Option<BTreeSet<(u64, u32)>>,
+    /// Up to where all of those have refused the tasks of a queue.
+    pub(super) refused_by: BTreeMap<u32, (u64, u32)>,
     /// Workers of which something is kept or that are choked in this pass.
     pub(super) marked: Vec<u32>,
     /// For what there was room nowhere, and for what nowhere any could be kept.
@@ -51,6 +53,8 @@ pub(super) struct Pass {
     since: u64,
     /// They are to begin again.
     again: bool,
+    /// It came to the last line.
+    is_over: bool,
     /// Lines for which room is kept, once some are passed over.
     keeping: Option<Vec<Rank>>,
     /// Whether the line that has its turn is only looked at where room is kept for it.
@@ -109,7 +113,8 @@ impl Scheduler {
     pub(super) fn begin_pass(&mut self) {
         // A pass that started all that it may did not get there.
         let resume = self.pass.left_off.or(self.pass.resume);
-        let lanes = self.ready.pythons().map(|python| (python, None)).collect();
+        let spoken = self.spoken.keys().map(|python| Some(*python)).chain([None]);
+        let lanes = spoken.filter(|python| self.ready.has_small(*python)).map(|python| (python, None)).collect();
         let later_looks = if resume.is_some() { self.slice.looks / 2 } else { 0 };
         self.slice.looks -= later_looks;
         let since = if resume.is_some() { self.pass.since } else { self.news() };
@@ -127,6 +132,8 @@ impl Scheduler {
             let own = self.next_own();
             let rank = own.iter().map(|(rank, _)| *rank).chain(small).min()?;
             if self.ready.put_right(&self.tasks, rank.queue, rank.line) {
+                let is_own = own.is_some_and(|(own, _)| own == rank);
+                self.slice.looks = self.slice.looks.saturating_sub(if is_own { LOOKS_PER_LINE } else { 0 });
                 continue;
             }
             self.pass.is_brief = own.is_some_and(|(own, is_brief)| own == rank && is_brief);
@@ -144,8 +151,8 @@ impl Scheduler {
         self.ready.put_right(&self.tasks, queue, line);
         let python = self.ready.queue(queue).class.python;
         let at = match turn {
-            Turn::Over(ticket) => Rank { ticket, ..rank },
-            Turn::Yields | Turn::Closed => rank,
+            Turn::Over(ticket) if !self.pass.is_brief => Rank { ticket, ..rank },
+            _ => rank,
         };
         let lanes = &mut self.pass.lanes;
         match turn {
@@ -155,6 +162,17 @@ impl Scheduler {
             Turn::Yields | Turn::Over(_) => {
                 lanes.iter_mut().filter(|(other, _)| *other == python).for_each(|(_, last)| *last = Some(at));
             }
+        }
+    }
+
+    /// A pass ends before its time: the next one goes on from there.
+    pub(super) fn break_off(&mut self) {
+        let Pass { scope, own_at, resume, left_off, is_over, .. } = &mut self.pass;
+        if resume.is_none() && left_off.is_none() && !*is_over {
+            *left_off = match *scope {
+                Scope::KeepingUntil(last) => (*own_at).max(Some(last)),
+                Scope::All | Scope::Keeping => *own_at,
+            };
         }
     }
 
@@ -170,7 +188,7 @@ impl Scheduler {
                         Some(next) if self.slice.looks > 0 => return Some((next, false)),
                         Some(_) => self.leave_out(),
                         None => {
-                            self.pass.resume = None;
+                            (self.pass.resume, self.pass.is_over) = (None, true);
                             self.pass.again = self.pass.has_passed_over && self.pass.since != self.news();
                             return None;
                         }
@@ -210,7 +228,11 @@ impl Scheduler {
                 (self.pass.scope, self.pass.has_passed_over) = (Scope::KeepingUntil(last), true);
             }
             Some(_) => {}
-            None => (self.pass.left_off, self.pass.scope) = (at, Scope::Keeping),
+            None => {
+                // One that follows another in its step may have had no looks at all.
+                self.pass.again |= at.is_none();
+                (self.pass.left_off, self.pass.scope) = (at, Scope::Keeping);
+            }
         }
     }
 

@@ -75,6 +75,9 @@ impl Scheduler {
             };
             self.end_turn(rank, is_small, turn);
         }
+        if self.slice.starts == 0 {
+            self.break_off();
+        }
     }
 
     fn open_pass(&mut self) {
@@ -140,12 +143,16 @@ impl Scheduler {
 
     fn place_large(&mut self, queue: u32, until: u64, actions: &mut Vec<Action>) -> Turn {
         while let Some((ticket, slot)) = self.head(queue, Line::Main) {
-            if ticket > until {
+            // Where room is kept for it, there is no other turn for what waits there.
+            if ticket > until && !self.pass.is_brief {
                 break;
             }
             if !self.place_own(queue, Line::Main, slot, actions) {
                 self.reserve(queue, Line::Main, slot);
                 return Turn::Over(ticket);
+            }
+            if self.slice.looks == 0 {
+                break;
             }
         }
         Turn::Yields
@@ -191,7 +198,7 @@ impl Scheduler {
         if line == Line::Troubled {
             return self.find_other(queue, slot);
         }
-        let found = self.least_open(|s, worker| s.takes_own(worker, queue));
+        let found = self.least_open(queue);
         if found.is_none() {
             self.pass.roomless.add(&self.ready.queue(queue).class);
         }
@@ -199,26 +206,27 @@ impl Scheduler {
     }
 
     /// The least loaded of all workers that takes one more task with a seat of its own.
-    fn least_open(&mut self, takes: impl Fn(&Self, u32) -> bool) -> Option<u32> {
+    fn least_open(&mut self, queue: u32) -> Option<u32> {
         let listed = self.pass.open.take();
         let mut open =
             listed.unwrap_or_else(|| self.workers.iter().map(|(worker, _)| (self.load(worker), worker)).collect());
-        let (mut at, mut found) = ((0, 0), None);
+        let (mut at, mut found) = (self.pass.refused_by.get(&queue).copied().unwrap_or_default(), None);
         while let Some((load, worker)) = open.range(at..).next().copied() {
             self.slice.looks = self.slice.looks.saturating_sub(1);
-            at = (load, worker + 1);
             let now = self.load(worker);
             if !self.workers[worker].is_open() {
                 open.remove(&(load, worker));
             } else if load != now {
                 open.remove(&(load, worker));
                 open.insert((now, worker));
-            } else if takes(self, worker) {
+            } else if self.takes_own(worker, queue) {
                 found = Some(worker);
                 break;
             }
+            at = (load, worker + 1);
         }
         self.pass.open = Some(open);
+        self.pass.refused_by.insert(queue, at);
         found
     }
 

@@ -299,9 +299,9 @@ impl Ready {
         self.small_len
     }
 
-    /// For which Pythons small tasks are ready.
-    pub(super) fn pythons(&self) -> impl Iterator<Item = Option<PythonVersion>> {
-        self.small.iter().filter(|(_, lines)| !lines.is_empty()).map(|(python, _)| *python)
+    /// Whether small tasks for a Python are ready, but for troubled ones.
+    pub(super) fn has_small(&self, python: Option<PythonVersion>) -> bool {
+        self.small.get(&python).is_some_and(|lines| !lines.is_empty())
     }
 
     /// The next line of small tasks for a Python.

@@ -319,12 +319,13 @@ impl Scheduler {
             cancels: [Vec::new(), Vec::new()],
             forgets: Vec::new(),
         };
-        let force = worker.force();
+        let (force, python) = (worker.force(), worker.offer.python);
         let Some(slot) = self.workers.insert(id.0, worker) else {
             self.ignored += 1;
             return;
         };
         self.force.add(force);
+        *self.spoken.entry(python).or_default() += 1;
         self.list_roomy(slot);
         self.worker_set += 1;
         if watch == Watch::Heartbeat {
@@ -412,12 +413,14 @@ impl Scheduler {
         let worker = &mut self.workers[slot];
         self.force.take(worker.force());
         (worker.gone, worker.health) = (true, Health::Draining);
-        let (id, judged) = (worker.id, worker.judged);
+        let (id, judged, python) = (worker.id, worker.judged, worker.offer.python);
         let gifts = core::mem::take(&mut worker.gifts);
         let advances = core::mem::take(&mut worker.advances);
         self.held -= gifts.iter().map(|gift| gift.value.carried()).sum::<u64>();
         self.slice.chores = self.slice.chores.saturating_sub(worker.held as usize);
         self.worker_set += 1;
+        let others = self.spoken.remove(&python).map_or(0, |count| count - 1);
+        self.spoken.extend((others > 0).then_some((python, others)));
         self.advances.forget(advances);
         self.workers.retire(slot);
         self.strike_roomy(slot);
