@@ -200,6 +200,10 @@ pub const SIGNAL_SLICE: Duration = Duration::from_millis(50);
 /// A program that has waited this long in vain asks whether any worker is there: longer than one takes to start.
 pub const LULL: Duration = Duration::from_secs(5);
 
+/// A program that has not waited for this long begins a wait anew, and an answer about workers that took longer is out of
+/// date: many times [`SIGNAL_SLICE`], after which one that waits shows up again.
+pub const LULL_PAUSE: Duration = Duration::from_secs(1);
+
 /// A quiet connection says that it is alive this often.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// A peer that has been silent this long gets nothing new.

@@ -6,7 +6,7 @@ use super::fork::Native;
 use super::future::FutureBase;
 use super::submitter::Submitter;
 use super::ticket::Ticket;
-use super::wait::{Deadline, tell_if_deserted, wait_until};
+use super::wait::{Deadline, tell_if_deserted, wait_aside, wait_until};
 use crate::client::{Close, Handle, NewTask, SubmitError, WorkerState, WorkerStatus};
 use plait_core::id::{FunctionId, OptionsId, RunId, Seq};
 use plait_core::outcome::Progress;
@@ -128,14 +128,14 @@ impl Session {
             match handle.put(&mut value) {
                 Ok(task) => break task,
                 Err(SubmitError::Full) => {
-                    wait_until(py, handle, Deadline::after(None), |slice| handle.wait_admission(slice))?;
+                    wait_aside(py, handle, Deadline::after(None), |slice| handle.wait_admission(slice))?;
                 }
                 Err(SubmitError::TooLarge { size, limit }) => return Err(result_too_large(py, size, limit)),
                 Err(error) => return Err(submit_error(py, error)),
             }
         };
         future.get().adopt(handle.clone(), task)?;
-        wait_until(py, handle, Deadline::after(None), |slice| handle.wait(task, slice)).map(drop)
+        wait_aside(py, handle, Deadline::after(None), |slice| handle.wait(task, slice)).map(drop)
     }
 
     /// Submits a call whose value is kept until its future is dropped; `inputs` are the futures among its arguments.

@@ -38,8 +38,22 @@ const DESERTED: &str = "plait: waiting for workers: none is there\n";
 /// Calls `wait` with one slice after the other until it returns true. False if the deadline passes first.
 ///
 /// Between slices the interpreter handles signals, so Ctrl-C ends the wait with `KeyboardInterrupt`. Who waits for long while
-/// no worker is there is told so.
+/// no worker is there is told so, once until something has come.
 pub(super) fn wait_until(
+    py: Python<'_>,
+    handle: &Handle,
+    deadline: Deadline,
+    wait: impl Fn(Duration) -> bool + Sync,
+) -> PyResult<bool> {
+    let come = wait_aside(py, handle, deadline, wait)?;
+    if come {
+        handle.end_lull();
+    }
+    Ok(come)
+}
+
+/// The same for what comes without workers too, so that it says nothing of them.
+pub(super) fn wait_aside(
     py: Python<'_>,
     handle: &Handle,
     deadline: Deadline,
@@ -48,7 +62,6 @@ pub(super) fn wait_until(
     loop {
         let slice = deadline.slice();
         if py.detach(|| wait(slice)) {
-            handle.end_lull();
             return Ok(true);
         }
         py.check_signals()?;
