@@ -7,7 +7,7 @@ use super::table::{Filed, FixedState, Table};
 use super::waiter::{Waiter, Wish, wake_all};
 use super::{Completion, Loss, State, Verdict};
 use plait_core::id::{RunId, Seq, WorkerId};
-use plait_core::outcome::{Delivery, Outcome, Progress, Story};
+use plait_core::outcome::{Delivery, Failure, Outcome, Progress, Story};
 use plait_core::spec::{Cancel, Request};
 use plait_core::value::{Stored, Value};
 use std::collections::HashMap;
@@ -365,6 +365,9 @@ impl Inbox {
             };
             let completion = Completion { outcome, story: Story::default() };
             contents.puts.clear();
+            if end == End::Closed {
+                contents.give_up_absent(&mut waking);
+            }
             contents.absent.clear();
             for kept in contents.table.kept() {
                 if let Some(value) = kept.stored().and_then(&read) {
@@ -462,6 +465,17 @@ impl Contents {
         }
         if !self.waiters.is_empty() {
             waking.extend(self.waiters.remove(&task.0).into_iter().flatten());
+        }
+    }
+
+    /// Nobody will fetch the values of these tasks, which are over: it is too late for them to be cancelled.
+    fn give_up_absent(&mut self, waking: &mut Vec<Arc<Waiter>>) {
+        let mut absent: Vec<_> = self.absent.drain().collect();
+        absent.sort_unstable_by_key(|(task, _)| *task);
+        for (task, Completion { story, .. }) in absent {
+            let failure = Failure::Unknown("the client was closed before its value was fetched".into());
+            let outcome = Ok(Outcome::Failed(Box::new(failure)));
+            self.file(Seq(task), Completion { outcome, story }, waking);
         }
     }
 
@@ -631,5 +645,27 @@ mod tests {
         assert!(inbox.wait_idle(Seq(1), Duration::ZERO));
         inbox.supply(CHUNK, Outcome::Value(Value::empty()));
         assert_eq!((inbox.pending(), inbox.state(CHUNK, Seq(1))), (0, State::Unknown));
+    }
+
+    #[test]
+    fn a_task_that_is_over_is_not_cancelled_by_the_end_of_its_client() {
+        let object = ObjectId(AttemptId { task: TaskId::new(SessionId(0), CHUNK), attempt: Attempt(1) });
+        let story = Story { run_micros: 7, ..Story::default() };
+        for (how, error) in [(End::Closed, None), (End::Lost(Loss::Ended), Some(Loss::Ended))] {
+            let inbox = inbox();
+            inbox.divide(CHUNK, vec![(50, A)]);
+            let outcome = Outcome::Value(Stored { object, lengths: [9].into() }.into());
+            assert_eq!(inbox.deliver(vec![Delivery { seq: CHUNK, outcome, story }], |_| false).absent, [CHUNK]);
+            inbox.watch(CHUNK);
+            inbox.end(how, |_| None);
+            let mut told = Vec::new();
+            inbox.next_watched(Duration::ZERO, &mut told);
+            assert_eq!((told, inbox.pending()), (vec![CHUNK], 0));
+            assert_eq!(inbox.look(CHUNK).map(|(verdict, _)| verdict), Some(Verdict::Failed), "its value is lost");
+            let completion = inbox.take(CHUNK).unwrap();
+            assert_eq!((completion.outcome.err(), completion.story == story), (error, error.is_none()));
+            let open = inbox.look(A).map(|(verdict, _)| verdict);
+            assert_eq!(open, Some(if error.is_none() { Verdict::Cancelled } else { Verdict::Failed }));
+        }
     }
 }
