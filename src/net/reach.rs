@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// that swallows everything does not take the time of all.
 ///
 /// # Errors
-/// If the host has no address, or none can be reached: why the last one failed.
+/// If the host has no address, or none can be reached: that one refused, or else why the last one failed.
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = lookup_host((host, port)).await?.take(limits::HOST_ADDRESSES);
     first_of(addresses).await
@@ -34,7 +34,9 @@ async fn next(attempts: &mut JoinSet<io::Result<TcpStream>>, why: &mut io::Error
     while let Some(ended) = attempts.join_next().await {
         match ended {
             Ok(Ok(socket)) => return Some(socket),
-            Ok(Err(error)) => *why = error,
+            // A machine that is there and refuses says more than a way that leads nowhere.
+            Ok(Err(error)) if why.kind() != io::ErrorKind::ConnectionRefused => *why = error,
+            Ok(Err(_)) => {}
             Err(_) => {}
         }
     }
@@ -73,6 +75,12 @@ mod tests {
     fn a_host_that_refuses_everywhere_is_known_to() {
         let closed = TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
         assert_eq!(first(&[closed, closed]).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        // No such connection leads to many.
+        let nowhere = SocketAddr::new(Ipv4Addr::new(224, 0, 0, 1).into(), 9);
+        assert_ne!(first(&[nowhere]).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        for addresses in [[closed, nowhere], [nowhere, closed]] {
+            assert_eq!(first(&addresses).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
         assert_eq!(first(&[]).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }
