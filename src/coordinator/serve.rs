@@ -93,7 +93,7 @@ impl Port {
     /// Lets peers in until `shutdown`.
     pub(crate) async fn serve(self, arrivals: mpsc::Sender<Arrival>, shutdown: CancellationToken) {
         self.listener.serve(arrivals, shutdown).await;
-        drop(self.keyring);
+        self.keyring.move_out();
     }
 }
 
@@ -156,6 +156,25 @@ fn outward() -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coordinator_that_has_ended_is_not_alive_in_what_was_forked_from_it() {
+        let home = std::env::temp_dir().join(format!("plait-serve-{}", std::process::id()));
+        let listen = Listen { bind: "127.0.0.1:0".into(), advertise: None, home: home.clone() };
+        crate::shutdown::runtime().unwrap().block_on(async {
+            let open = async || Port::open(&listen, &Config::new(World::Open), &Store::new()).await.unwrap();
+            let (first, (arrivals, _arriving)) = (open().await, mpsc::channel(1));
+            // As a child has it: it is never dropped.
+            let inherited = Arc::clone(&first.keyring);
+            assert!(open().await.lines.displaced.is_some(), "it is alive");
+            let ended = CancellationToken::new();
+            ended.cancel();
+            first.serve(arrivals, ended).await;
+            assert_eq!(open().await.lines.displaced, None);
+            drop(inherited);
+        });
+        std::fs::remove_dir_all(home).unwrap();
+    }
 
     #[test]
     fn a_join_line_names_what_others_can_reach() {

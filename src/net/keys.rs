@@ -174,7 +174,8 @@ impl Keyring {
         JoinLine { role, pin: self.pin(), key: self.key(role), addresses }
     }
 
-    /// Marks the folder as a living coordinator's until this is dropped. If it is another one's already, tells where the join
+    /// Marks the folder as a living coordinator's until [`move_out`](Self::move_out), or until this is dropped here and in every
+    /// child that was forked meanwhile. If it is another one's already, tells where the join
     /// files lead, as far as that can be read. Where the file system has no locks, nothing is marked.
     ///
     /// # Errors
@@ -189,6 +190,11 @@ impl Keyring {
         }
         let line = read_join_file(&self.home, Role::Worker).ok().flatten();
         Ok(Some(Tenant { home: self.home.clone(), addresses: line.map_or_else(Vec::new, |line| line.addresses) }))
+    }
+
+    /// Takes the mark away, also from forked children: the lock is of what was opened, which they share. Never called there.
+    pub fn move_out(&self) {
+        let _ = fs::flock(&self.folder, FlockOperation::Unlock);
     }
 
     /// Writes `worker.join` and `client.join`, each replaced in one step, and returns the two lines.
