@@ -12,7 +12,7 @@ use crate::worker::Launch;
 use plait_core::limits;
 use plait_core::resource::Resources;
 use plait_core::spec::PythonVersion;
-use pyo3::exceptions::PyUserWarning;
+use pyo3::exceptions::{PyException, PyUserWarning};
 use pyo3::prelude::*;
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -69,7 +69,11 @@ impl Runtime {
         let started = py.detach(|| embedded::start(config)).map_err(|error| start_error(py, &error))?;
         if let Some(tenant) = started.join_lines().and_then(|lines| lines.displaced.as_ref()) {
             let text = CString::new(tenant.to_string()).unwrap_or_default();
-            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, CLIENT_CALLER)?;
+            match PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, CLIENT_CALLER) {
+                // Where warnings are errors: the join files lead here by now, and would lead to nobody if this ended.
+                Err(error) if error.is_instance_of::<PyException>(py) => error.write_unraisable(py, None),
+                warned => warned?,
+            }
         }
         let worker_line = started.join_lines().map(|lines| lines.worker.clone());
         Ok(Self::new(started.handle().clone(), worker_line, Service::Embedded(started)))
