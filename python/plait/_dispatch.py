@@ -11,6 +11,7 @@ from concurrent.futures._base import LOGGER
 from typing import TYPE_CHECKING, Any
 
 from plait import _config
+from plait._future import holders_are_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: How long those are waited for, all together, who hold what is to be announced, in seconds.
 _PATIENCE_SECONDS = 0.05
-#: Who holds it for so long, in seconds, was interrupted and never lets go.
+#: Who holds it for so long, in seconds, and does not load anything, was interrupted and never lets go.
 _HELD_SECONDS = 2.0
 #: An empty answer that came faster than this, in seconds, did not wait: the session has ended.
 _AT_ONCE_SECONDS = 0.01
@@ -97,6 +98,8 @@ class Dispatcher:
         """Announce the end of a future, or say that it must wait until others let go of it."""
         now = time.monotonic()
         since = self._held.pop(number, now)
+        if holders_are_busy():
+            since = now
         if now - since > _HELD_SECONDS:
             future._announce_anyway(_call)
         elif not future._announce_within(max(0.0, end - now), _call):

@@ -52,6 +52,13 @@ _INTERNAL = 1 << 63
 #: Guards every `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that strikes in
 #: the midst of them may use futures too.
 _lock = threading.RLock()
+#: One entry for each thread that is loading what a future came to while it holds that future's condition.
+_busy_holders: list[None] = []
+
+
+def holders_are_busy() -> bool:
+    """Whether a thread that holds what is to be announced may be loading something: it lets go later."""
+    return bool(_busy_holders)
 
 
 def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:
@@ -113,7 +120,12 @@ class Future(FutureBase, StandardFuture[T]):
             TimeoutError: When the time is up.
             CancelledError: When it was cancelled.
         """
-        end = self._end or self._settle(timeout)
+        end = self._end
+        if end is None:
+            # The library's `wait` asks for exceptions while it holds all conditions; it waits for the end alone.
+            if self._is_held_here() and self._look() == "value":
+                return None
+            end = self._settle(timeout)
         if end is CANCELLED:
             raise CancelledError
         return end[0]
@@ -245,6 +257,15 @@ class Future(FutureBase, StandardFuture[T]):
 
     def _settle(self, timeout: float | None) -> End:
         """Wait for the outcome and load it."""
+        if self._is_held_here():
+            _busy_holders.append(None)
+            try:
+                return self._settle_now(timeout)
+            finally:
+                _busy_holders.pop()
+        return self._settle_now(timeout)
+
+    def _settle_now(self, timeout: float | None) -> End:
         try:
             outcome = self._take(timeout)
         except KeyboardInterrupt as stop:
@@ -256,6 +277,11 @@ class Future(FutureBase, StandardFuture[T]):
         settled = self._keep(end_of(outcome, self._seq, self._story))
         self._forget_outcome()
         return settled
+
+    def _is_held_here(self) -> bool:
+        """Whether this thread holds the condition."""
+        shared = self._shared
+        return shared is not None and shared.condition._is_owned()  # type: ignore[attr-defined]  # as the library itself asks
 
     def _share(self) -> _Shared:
         """Make what the standard library needs, and have the end announced there."""
@@ -374,6 +400,7 @@ def note_of(number: int | None, story: Story) -> str:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    _busy_holders.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

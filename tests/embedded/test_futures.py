@@ -139,6 +139,40 @@ def test_wait_for_the_first_exception(client, tmp_path):
     assert concurrent.futures.wait([slow], 60).done == {slow}
 
 
+def test_wait_for_the_first_exception_loads_no_value(client, tmp_path):
+    gate = tmp_path / "gate"
+    over, slow = client.submit(tasks.Loud, 1), client.submit(tasks.until, str(gate))
+    assert concurrent.futures.wait([over], 60).done == {over}
+    done, rest = concurrent.futures.wait([over, slow], 0.0, concurrent.futures.FIRST_EXCEPTION)
+    assert (done, rest) == ({over}, {slow}) and tasks.loaded == []
+    gate.touch()
+    assert slow.result(60) is None
+
+
+def test_what_ends_while_its_holder_loads_something_is_announced_later(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(_dispatch, "_HELD_SECONDS", 0.0)
+    over, slow = client.submit(tasks.Loud, 1), client.submit(tasks.until, str(tmp_path / "gate"))
+    announce, hear, tries, states = plait.Future._announce_within, tasks.hear, [], []
+
+    def count(self, seconds, call):
+        tries.append(self)
+        return announce(self, seconds, call)
+
+    def end_meanwhile(name):
+        (tmp_path / "gate").touch()
+        eventually(lambda: tries.count(slow) > 2 or slow._state != "PENDING", "the dispatcher has tried")
+        states.append(slow._state)
+        return hear(name)
+
+    monkeypatch.setattr(plait.Future, "_announce_within", count)
+    monkeypatch.setattr(tasks, "hear", end_meanwhile)
+    with over._condition, slow._condition:
+        over._settle(60)
+    assert states == ["PENDING"]
+    assert concurrent.futures.wait([slow], 60).done == {slow}
+    tasks.loaded.clear()
+
+
 def test_wait_for_the_first_completed(client, tmp_path):
     gate = tmp_path / "gate"
     slow, quick = client.submit(tasks.until, str(gate)), client.submit(tasks.same, 1)
