@@ -46,18 +46,30 @@ class Dispatcher:
 
     def watch(self, future: Future[Any]) -> bool:
         """Announce this future's end when it comes; False if it has come already."""
-        number = future._seq
-        assert number is not None, "what waits was submitted"
+        number = _number_of(future)
         with self._lock:
             self._watched[number] = future
             if not future._watch():
                 del self._watched[number]
                 return False
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)
-                thread.start()  # may fail; then the next one to be watched tries again
-                self._thread = thread
+            self._begin()
         return True
+
+    def call_soon(self, future: Future[Any]) -> None:
+        """Call what waits for this future, which is over, in the dispatcher's thread."""
+        number = _number_of(future)
+        with self._lock:
+            self._watched[number] = future
+            if not future._watch():  # another thread is loading it: the dispatcher comes across it a moment later
+                self._held[number] = time.monotonic()
+            self._begin()
+
+    def _begin(self) -> None:
+        """Start the thread unless it runs."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="plait-dispatcher", daemon=True)
+            thread.start()  # may fail; then the next one to be watched tries again
+            self._thread = thread
 
     def join(self, timeout: float) -> None:
         """Wait until all that was watched is announced, once the session has ended."""
@@ -114,6 +126,12 @@ class Dispatcher:
         if not over:
             time.sleep(_AT_ONCE_SECONDS)
         return over
+
+
+def _number_of(future: Future[Any]) -> int:
+    number = future._seq
+    assert number is not None, "what waits was submitted"
+    return number
 
 
 def _call(callback: Callable[[Any], object], future: Future[Any]) -> None:

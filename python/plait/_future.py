@@ -47,6 +47,8 @@ CANCELLED: End = (CancelledError(), None)
 _DONE = (CANCELLED_AND_NOTIFIED, FINISHED)
 #: The standard library's name for what `_verdict` says.
 _STATES = {None: PENDING, "cancelled": CANCELLED_AND_NOTIFIED, "value": FINISHED, "failed": FINISHED}
+#: Where asyncio's callbacks are from.
+_ASYNCIO = "asyncio.futures"
 #: Numbers from here on are those of tasks that the coordinator made.
 _INTERNAL = 1 << 63
 #: Guards every `_shared`; held for a few instructions only. Reentrant: a signal handler or a `__del__` that strikes in
@@ -167,17 +169,23 @@ class Future(FutureBase, StandardFuture[T]):
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call `fn(self)` once the task is over: in plait's dispatcher thread, or here if it is over already."""
         shared = self._share()
+        # asyncio asks for the outcome in the thread of its loop, which must not wait for it to be loaded.
+        loads = self._end is None and getattr(fn, "__module__", None) == _ASYNCIO
         with shared.condition:
-            if shared.state not in _DONE:
-                shared.callbacks.append(fn)
-                return
-        _call(fn, self)
+            over = shared.state in _DONE
+            if loads or not over:
+                shared.callbacks += [Future._load, fn] if loads else [fn]
+        if not over:
+            return
+        if loads:
+            self._owner.dispatcher.call_soon(self)
+        else:
+            _call(fn, self)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in asyncio, without a thread of its own."""
         import asyncio
 
-        self.add_done_callback(Future._load)  # by the dispatcher: that may take long, and the loop must not wait for it
         return asyncio.wrap_future(self).__await__()
 
     @property
@@ -333,8 +341,12 @@ class Future(FutureBase, StandardFuture[T]):
 
     def _tell(self, shared: _Shared) -> list[Callable[[Any], object]]:
         """Tell the waiters; returns the callbacks that are to be called."""
-        if shared.state in _DONE:
-            return []
+        if shared.state not in _DONE:
+            self._tell_waiters(shared)
+        callbacks, shared.callbacks = shared.callbacks, []
+        return callbacks
+
+    def _tell_waiters(self, shared: _Shared) -> None:
         verdict = self._verdict()
         with _lock:
             if self._end is CANCELLED:
@@ -347,8 +359,6 @@ class Future(FutureBase, StandardFuture[T]):
                 waiter.add_exception(self)
             else:
                 waiter.add_result(self)
-        callbacks, shared.callbacks = shared.callbacks, []
-        return callbacks
 
 
 class _Shared:

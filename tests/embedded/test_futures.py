@@ -130,6 +130,47 @@ def test_what_is_awaited_is_loaded_by_the_dispatcher(client, tmp_path):
     tasks.loaded.clear()
 
 
+def test_what_is_run_in_an_executor_is_loaded_by_the_dispatcher(client, tmp_path):
+    gate = tmp_path / "gate"
+
+    async def wait():
+        waiting = asyncio.get_running_loop().run_in_executor(client, tasks.loud_after, str(gate))
+        gate.touch()
+        return await waiting
+
+    assert asyncio.run(wait()) == (str(gate), "plait-dispatcher")
+    tasks.loaded.clear()
+
+
+@pytest.mark.parametrize("being_loaded", [False, True])
+def test_what_is_over_when_it_is_awaited_is_loaded_by_another_thread(client, monkeypatch, being_loaded):
+    future = client.submit(tasks.Loud, 1)
+    assert concurrent.futures.wait([future], 60).done == {future}
+    began, go, hear = threading.Event(), threading.Event(), tasks.hear
+
+    def hear_later(name):
+        began.set()
+        assert go.wait(60)
+        return hear(name)
+
+    monkeypatch.setattr(tasks, "hear", hear_later)
+    loader = threading.Thread(target=future.result, name="loader")
+    if being_loaded:
+        loader.start()
+        assert began.wait(60)
+
+    async def wait():
+        waiting = asyncio.wrap_future(future)
+        asyncio.get_running_loop().call_soon(go.set)  # which nobody does who is loading it in this thread
+        return await waiting
+
+    assert asyncio.run(wait())[1] in ("plait-dispatcher", "loader")
+    if being_loaded:
+        loader.join(60)
+    assert future.result()[0] == 1
+    tasks.loaded.clear()
+
+
 def test_wait_for_the_first_exception(client, tmp_path):
     gate = tmp_path / "gate"
     slow, bad = client.submit(tasks.until, str(gate)), client.submit(tasks.fail, 1)
