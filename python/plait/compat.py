@@ -64,10 +64,14 @@ class DistributedServer:
         self.port = port
         self.host = host
         self.results: list[Any] = []
-        self.join_line: str | None = None
-        self._client: Client | None = None
-        #: What `results` held before the first run; None before that.
-        self._at_first: list[Any] | None = None
+
+    # Here and not in `__init__`, which a subclass need not call.
+    join_line: str | None = None
+    _client: Client | None = None
+    #: Whether it has run before.
+    _ran = False
+    #: What `results` held before the first run; None before that, and where it cannot be copied.
+    _at_first: Any = None
 
     #: `perform_sub_task(self, piece)`, on a worker node. Left out, the node's own is used.
     perform_sub_task: Callable[..., Any]
@@ -93,20 +97,20 @@ class DistributedServer:
         """Listen, hand out the pieces of `data`, collect, and return what `combine_results` makes of it.
 
         It waits for worker nodes, and they leave when it ends. To run once more takes nodes that join anew, as a
-        warning says, and starts with `results` as they were before the first run.
+        warning says, and starts with `results` as they were before the first run, unless they are something that cannot
+        be copied, such as a file.
 
         Raises:
             ConnectError: When the port cannot be opened.
         """
-        if self._at_first is None:
-            self._at_first = copy.copy(self.results)
-        else:
-            self.results = copy.copy(self._at_first)
-            warnings.warn(
-                "the worker nodes of the run before have left: this one begins once others join (WorkerNode.run again)",
-                stacklevel=2,
-            )
         with Client(slots=0, listen=f"{self.host}:{self.port}") as client:
+            if self._ran:
+                warnings.warn(
+                    "the worker nodes of the run before have left: this one begins once others join "
+                    "(WorkerNode.run again)",
+                    stacklevel=2,
+                )
+            self._renew_results()
             self._client, self.join_line = client, client.join_line
             try:
                 work = functools.partial(_perform, self if hasattr(self, "perform_sub_task") else None)
@@ -115,6 +119,17 @@ class DistributedServer:
                 return self.combine_results()
             finally:
                 self._client = self.join_line = None
+
+    def _renew_results(self) -> None:
+        """Make `results` what they were before the first run, where they can be copied."""
+        try:
+            if not self._ran:
+                self._at_first = copy.deepcopy(self.results)
+            elif self._at_first is not None:
+                self.results = copy.deepcopy(self._at_first)
+        except Exception:  # noqa: BLE001 - a subclass may collect in anything, or elsewhere
+            self._at_first = None
+        self._ran = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to the workers without what belongs to this process."""
