@@ -7,7 +7,7 @@ class that this process has sent is its own and stays as it is; an executor take
 the user has changed arrives there changed. And a class with `__slots__` is made again with them: without, its instances
 come back with a `__dict__` that the class of the user has no place for.
 
-Code keeps the name of its file, for tracebacks; cloudpickle takes it away.
+Code keeps the name of its file, if it has one, for tracebacks; cloudpickle takes it away.
 """
 
 from __future__ import annotations
@@ -77,6 +77,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 def _with_file(code: CodeType) -> Any:
     """Return how to make code again, with the name of its file: tracebacks show that, and lines where it is there."""
     make, args, *rest = _reduce_code(code)
+    if code.co_filename.startswith(
+        "<"
+    ):  # made up, and often anew each time: no line to show, and equal code stays equal
+        return make, args, *rest
     file = next((index for index, arg in enumerate(args) if type(arg) is str), None)
     if file is not None and args[file] == _NO_FILE:  # as cloudpickle 3.1 has it
         args = (*args[:file], code.co_filename, *args[file + 1 :])

@@ -189,3 +189,12 @@ def test_code_keeps_the_name_of_its_file_for_tracebacks(tmp_path):
     shown = str(serialize.load_error(serialize.dump_error(caught.value)).__cause__)
     assert f'File "{script}", line 4, in inner\n    raise KeyError(n)' in shown
     assert "dynamic-code" not in shown
+
+
+def test_equal_code_that_comes_from_no_file_is_equal_when_it_is_pickled():
+    def made(number):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(BOOM, f"<generated-{number}>", "exec"), names)
+        return serialize.dump_function(names["boom"], Exception)
+
+    assert made(1) == made(2)
