@@ -24,6 +24,7 @@ from plait._serialize import (
     TOLD,
     TUPLES,
     Resolving,
+    calls_users,
     dump_error,
     dump_value,
     is_plain,
@@ -153,6 +154,7 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+@calls_users
 def _serve(channel: ExecutorChannel) -> None:
     """Take, run, finish. The channel runs what is plain; what comes here is the rest."""
     run, finish = channel.run, channel.finish
@@ -191,6 +193,7 @@ def _serve(channel: ExecutorChannel) -> None:
         order = args = inputs = data = None
 
 
+@calls_users
 def _run(
     channel: ExecutorChannel, call: int, loaded: Loaded, args: Any, inputs: list[RawOutcome] | None, detail: Any
 ) -> Ending:
@@ -294,6 +297,7 @@ class Chunk:
             some = map(load_packed, some)
         return starmap(self.fn, some) if self.kind & TUPLES else map(self.fn, some)
 
+    @calls_users
     def _extend(self, calls: Iterator[Any]) -> bool:
         """Make calls until they end or one fails, and see to that one; whether to go on."""
         began, before = perf_counter(), len(self.values)
@@ -448,12 +452,14 @@ class Awaiting:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
 
+    @calls_users
     def __call__(self, *item: Any) -> Any:
         """Call it and await what it returns, if that is a coroutine."""
         value = self.fn(*item)
         return _await(value) if type(value) is _Coroutine else value
 
 
+@calls_users
 def _fold(merge: Callable[[Any, Any], Any], values: Iterator[Any]) -> Ending:
     """Merge values in order; nothing at all is no value."""
     for first in values:

@@ -31,10 +31,12 @@ from plait._paths import culprit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
-    from typing import Any, Protocol, TypeAlias
+    from types import CodeType, TracebackType
+    from typing import Any, Protocol, TypeAlias, TypeVar
 
     from plait._errors import Segments
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
     #: What `retry_on` takes: one exception class or several.
     RetryOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
@@ -67,8 +69,12 @@ MAX_ERROR_TEXT = 64 << 10
 
 #: What stands above the frames of a traceback.
 _HEADING = "Traceback (most recent call last):"
-#: Code that pickles, beside plait's own: what it says of an error is in the message.
-_PICKLERS = ("/cloudpickle/cloudpickle.py", "/pickle.py", "/copyreg.py")
+#: What stands in the place of what was cut off at the start of a text that was too long.
+_CUT = "[…]\n"
+#: Modules that pickle, beside plait's own: what their code says of an error is in the message.
+_PICKLERS = ("cloudpickle.cloudpickle", "pickle", "copyreg")
+#: Code of plait's that calls functions of the user: see `calls_users`.
+_callers: set[CodeType] = set()
 
 _thread = local()
 
@@ -341,7 +347,7 @@ def load_error(segments: Segments, note: str = "") -> BaseException:
 
 def _says_all(error: BaseException, trace: str) -> bool:
     """Whether a remote traceback has nothing to add: an error of plait's own, of which no frame is the user's."""
-    return isinstance(error, SerializationError) and _HEADING not in trace
+    return isinstance(error, SerializationError) and _HEADING not in trace and not trace.startswith(_CUT)
 
 
 def _add_note(error: BaseException, note: str) -> None:
@@ -528,33 +534,47 @@ def _traceback_of(error: BaseException) -> str:
     except Exception:  # an exception whose __str__ or __cause__ misbehaves
         lines = traceback.format_tb(_frames_of(error))
     text = "".join(lines)
-    return text if len(text) <= MAX_ERROR_TEXT else "[…]\n" + text[-MAX_ERROR_TEXT:]
+    return text if len(text) <= MAX_ERROR_TEXT else _CUT + text[-MAX_ERROR_TEXT:]
+
+
+def calls_users(fn: F) -> F:
+    """Mark a function of plait's that calls the user's: an error that comes from there is none of plait's own."""
+    _callers.add(fn.__code__)
+    return fn
 
 
 def _frames_of(error: BaseException) -> TracebackType | None:
-    """Return the frames that its user should see; where only plait has been, that it was unpickling something."""
+    """Return the frames that its user should see; where only plait has been, at least where the error comes from.
+
+    The user's function may have none, being built in: then nothing is shown.
+    """
     trace = _users_frames(error.__traceback__)
     if trace is None and not isinstance(error, PlaitError):
         last = error.__traceback__
         while last is not None and last.tb_next is not None:
             last = last.tb_next
-        if last is not None and last.tb_frame.f_code.co_filename == __file__:
+        if last is not None and last.tb_frame.f_code not in _callers:
             return last
     return trace
 
 
-def _users_part(error: Exception) -> Exception | None:
+def _users_part(error: Exception) -> BaseException | None:
     """Return why something cannot be pickled, from where the user's own code fails; None if that has no part in it."""
-    frames = _users_frames(error.__traceback__)
-    return error.with_traceback(frames) if frames is not None else None
+    one: BaseException | None = error
+    while one is not None:
+        if (frames := _users_frames(one.__traceback__)) is not None:
+            return one.with_traceback(frames)
+        one = one.__cause__ if one is error else None  # cloudpickle says in its own words that a recursion was too deep
+    return None
 
 
 def _users_frames(trace: TracebackType | None) -> TracebackType | None:
     """Skip the frames of plait and of picklers at the start."""
     own = __file__.rpartition("/")[0] + "/"
+    picklers = {getattr(sys.modules.get(name), "__file__", None) for name in _PICKLERS}
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not (file.startswith(own) or file.endswith(_PICKLERS)):
+        if not (file.startswith(own) or file in picklers):
             return trace
         trace = trace.tb_next
     return None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plait import _executor
 from plait import _serialize as serialize
 from plait._errors import RemoteError, RemoteTraceback, SerializationError, error_from
 
@@ -204,10 +205,51 @@ def test_that_something_was_being_unpickled_is_shown():
     assert text.count("  File") == 1 and "in load_value" in text
 
 
+def test_a_users_module_may_have_the_name_of_a_pickler(tmp_path):
+    names: dict[str, Any] = {}
+    exec(compile("def fail(): raise KeyError(1)", str(tmp_path / "pickle.py"), "exec"), names)
+    with pytest.raises(KeyError) as caught:
+        names["fail"]()
+    assert "/pickle.py" in str(as_from_an_executor(caught.value).__cause__)
+
+
+def test_where_plait_itself_fails_is_shown():
+    with pytest.raises(IndexError) as caught:
+        _executor.Inputs([])[0]
+    text = str(as_from_an_executor(caught.value).__cause__)
+    assert text.count("  File") == 1 and "in __getitem__" in text
+
+
+def test_a_recursion_that_is_too_deep_begins_with_the_users_code():
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(Endless())
+    assert isinstance(caught.value.__cause__, RecursionError)
+    frames = [line for line in str(as_from_an_executor(caught.value).__cause__).splitlines() if "  File" in line]
+    assert "in __getstate__" in frames[0]
+
+
+def test_a_traceback_that_is_too_long_is_cut_and_not_dropped():
+    with pytest.raises(SerializationError) as caught:
+        serialize.dump_value(Stateless("x" * serialize.MAX_ERROR_TEXT))
+    assert "xxx" in str(as_from_an_executor(caught.value).__cause__)
+
+
+class Endless:
+    """Never comes to an end of what it consists of."""
+
+    def __getstate__(self) -> Any:
+        return self.__getstate__()
+
+
 class Stateless:
     """Raises while it is pickled."""
 
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+
     def __getstate__(self) -> float:
+        if self.text:
+            raise ValueError(self.text)
         return _divide()
 
 
