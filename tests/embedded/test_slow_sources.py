@@ -25,7 +25,8 @@ def slowly(read: list[int]):
 
 def test_a_slow_source_is_read_a_few_items_ahead_of_what_is_given(client):
     read: list[int] = []
-    list(client.map(tasks.same, range(8)))  # before the first result, as much is read as comes until executors are there
+    # Before the first result, as much is read as comes until executors are there.
+    list(client.map(tasks.same, range(8)))
 
     results = client.map(tasks.same, slowly(read))
     ahead = [len(read) - n for n in itertools.islice(results, 60)]

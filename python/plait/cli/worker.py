@@ -30,8 +30,8 @@ def command(line: str | None, slots: int | None, resources: tuple[str, ...]) -> 
     at once, what runs gets 30 seconds, and large results that are nowhere else go to other workers. A second SIGTERM
     ends the worker now.
 
-    It tries for a minute to reach its coordinator, and says so after two seconds. One that it loses it looks for until it
-    is back; one that is stopped in order (Ctrl-C, SIGTERM) sends its workers away: they leave with exit code 0.
+    It tries for a minute to reach its coordinator, and says so after two seconds. One that it loses it looks for until
+    it is back; one that is stopped in order (Ctrl-C, SIGTERM) sends its workers away: they leave with exit code 0.
     """
     amounts = [_resource(text) for text in resources]
     if line is not None and line != "-":
