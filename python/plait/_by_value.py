@@ -77,9 +77,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 def _with_file(code: CodeType) -> Any:
     """Return how to make code again, with the name of its file: tracebacks show that, and lines where it is there."""
     make, args, *rest = _reduce_code(code)
-    if code.co_filename.startswith(
-        "<"
-    ):  # made up, and often anew each time: no line to show, and equal code stays equal
+    if code.co_filename.startswith("<"):
+        # Made up, and often anew each time: there is no line to show, and equal code is to stay equal.
         return make, args, *rest
     file = next((index for index, arg in enumerate(args) if type(arg) is str), None)
     if file is not None and args[file] == _NO_FILE:  # as cloudpickle 3.1 has it
