@@ -31,6 +31,8 @@ pub(super) const QUEUE_MIN: u64 = 2;
 const QUEUE_UNMEASURED: u64 = 16;
 /// Inputs that take as long to send as one more start.
 pub(super) const INPUTS_PER_START: usize = 2;
+/// A task with a seat of its own takes as long to place as so many small ones.
+const STARTS_PER_OWN: usize = 2;
 /// Troubled tasks of one class that a pass looks at.
 const TROUBLED_LOOKED_AT: usize = 64;
 
@@ -396,7 +398,8 @@ impl Scheduler {
     /// Hands a ready task to a worker.
     fn start(&mut self, slot: u32, worker: u32, seat: Seat, inputs: Vec<Outcome>, actions: &mut Vec<Action>) {
         self.define(slot, worker, actions);
-        self.slice.starts = self.slice.starts.saturating_sub(1 + inputs.len() / INPUTS_PER_START);
+        let starts = if seat == Seat::Own { STARTS_PER_OWN } else { 1 };
+        self.slice.starts = self.slice.starts.saturating_sub(starts + inputs.len() / INPUTS_PER_START);
         self.counts.ready -= 1;
         self.ready.take(&mut self.tasks, slot);
         self.assign(slot, worker, seat);

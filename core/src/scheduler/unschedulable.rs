@@ -16,7 +16,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// What is missing for a queue takes as long to say as one task to fail, and one more for each so many workers.
+/// What is missing for a queue takes as long to say as so many tasks to fail,
+const CHORES_PER_QUEUE: usize = 2;
+/// and one more for each so many workers.
 const EXPLAINED_PER_CHORE: usize = 4;
 
 /// Whether anybody could run the tasks of a queue, as far as that was looked at.
@@ -137,7 +139,8 @@ impl Scheduler {
         {
             if !self.judge_queue(queue) {
                 self.fail_queue(queue);
-                self.slice.chores = self.slice.chores.saturating_sub(1 + self.workers.len() / EXPLAINED_PER_CHORE);
+                let chores = CHORES_PER_QUEUE + self.workers.len() / EXPLAINED_PER_CHORE;
+                self.slice.chores = self.slice.chores.saturating_sub(chores);
             }
         }
     }
