@@ -32,7 +32,7 @@ fn every_canary_dies() {
     keep_panics_quiet();
     for (name, canary) in CANARIES {
         // Not every world gives an occasion; few have so little memory that anything is put on disk.
-        let worlds = if name == "rotten-disk" { 192 } else { 8 };
+        let worlds = if name == "rotten-disk" { 256 } else { 8 };
         assert_eq!(noticed(canary, worlds, 4), 4, "{name} goes unnoticed");
     }
     assert_eq!(noticed(Canary::None, 8, 1), 0);
