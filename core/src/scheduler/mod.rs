@@ -276,8 +276,7 @@ impl Slice {
     /// which do not come to it never pile up.
     const TIES: usize = 2;
     /// Workers that are looked at as fast, for whether they have room and for whether they ever could.
-    const LOOKS: usize = 16;
-    const VERDICTS: usize = 8;
+    const LOOKS: usize = 8;
     /// A run that ends takes as long as so many chores.
     const CHORES_PER_RUN: usize = 4;
     /// The same of a fold that begins.
@@ -289,7 +288,7 @@ impl Slice {
             chores: size,
             trifles: size.saturating_mul(Self::TRIFLES),
             looks: size.saturating_mul(Self::LOOKS),
-            verdicts: size.saturating_mul(Self::VERDICTS),
+            verdicts: size.saturating_mul(Self::LOOKS),
             services: size,
             passes: size.saturating_mul(Self::PASSES),
             ties: size.saturating_mul(Self::TIES),
