@@ -264,7 +264,8 @@ impl Cluster {
     /// Steps until the scheduler has nothing more to do at once.
     pub(crate) fn come_to_rest(&mut self) {
         while self.scheduler.deadline().is_some_and(|(at, _)| at <= self.now) {
-            self.step_with(Vec::new());
+            let beats = self.beats();
+            self.step_with(beats);
         }
     }
 
