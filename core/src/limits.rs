@@ -236,9 +236,9 @@ pub const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 /// The same where no other worker can ever come.
 pub const UNSCHEDULABLE_EMBEDDED: Duration = Duration::from_millis(200);
 /// Items (tasks, reports) that one step of the coordinator takes at the most, about: keeps a step within milliseconds.
-pub const STEP_ITEMS: usize = 3_072;
+pub const STEP_ITEMS: usize = 1_536;
 /// How much of each kind one step does beside its events, in tasks (placed, ended, freed): what is left, the next steps do.
-pub const STEP_SLICE: usize = 4_096;
+pub const STEP_SLICE: usize = 2_048;
 /// Peers that have come in and wait for the coordinator's next step.
 pub const ARRIVALS: usize = 64;
 /// How long a goodbye may take until a connection is closed without it.

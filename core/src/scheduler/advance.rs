@@ -33,6 +33,10 @@ const DEPENDENTS_LOOKED_AT: usize = 8;
 const PER_SLOT: u64 = 128;
 /// Advances of a worker, at the most: they are forgotten in one step if it is lost.
 const PER_WORKER: u64 = 4_096;
+/// To look at a task, and at each of its inputs, takes as long as to pass so many inputs.
+const PASSES_PER_LOOK: usize = 3;
+/// To give one takes as long as so many starts.
+const STARTS_PER_ADVANCE: usize = 3;
 /// Tasks that wait to be looked at, or for room at one worker, at the most: those beyond it wait for their inputs like any
 /// other.
 const WAITING: usize = 4_096;
@@ -123,7 +127,7 @@ impl Scheduler {
     }
 
     fn look_ahead(&mut self, (slot, ticket): (u32, u64), actions: &mut Vec<Action>) {
-        self.slice.passes -= 1;
+        self.slice.passes = self.slice.passes.saturating_sub(PASSES_PER_LOOK);
         if let Some(prospect) = self.prospect(slot, ticket) {
             self.give_one_in_advance(slot, ticket, prospect, actions);
         }
@@ -151,7 +155,7 @@ impl Scheduler {
         }
         w.credit.spend(cost);
         self.define(slot, worker, actions);
-        self.slice.starts = self.slice.starts.saturating_sub(1 + inputs.len() / INPUTS_PER_START);
+        self.slice.starts = self.slice.starts.saturating_sub(STARTS_PER_ADVANCE + inputs.len() / INPUTS_PER_START);
         let inputs_total = inputs.len();
         let mut start = self.next_attempt(slot, Seat::Small, inputs, inputs_total);
         start.promised = promised;
@@ -173,7 +177,7 @@ impl Scheduler {
         if !plain || !fresh || missing as usize > task.inputs.len() || self.is_leftover_task(slot) {
             return None;
         }
-        self.slice.passes = self.slice.passes.saturating_sub(task.inputs.len());
+        self.slice.passes = self.slice.passes.saturating_sub(PASSES_PER_LOOK * task.inputs.len());
         let (mut found, mut bytes, mut alone) = (None, 0, true);
         let (mut makers, mut inputs, mut promised) = (Vec::new(), Vec::new(), Vec::new());
         for (at, edge) in (0_u32..).zip(&task.inputs) {

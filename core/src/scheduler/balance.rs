@@ -13,6 +13,8 @@ use core::cmp::Reverse;
 
 /// A queue that is done sooner than this, in microseconds, is not worth asking: the answer would come too late.
 const WORTH_MICROS: u64 = 5_000;
+/// Attempts asked for in one step, at the most. What more is lacking is asked for once those have come back.
+const RECALLS: u64 = 1_024;
 /// Attempts looked at in one queue for each that is wanted back.
 const LOOKED_AT: usize = 4;
 
@@ -92,7 +94,7 @@ impl Scheduler {
         let mut rooms = Rooms::new(rooms.collect());
         let coming = rooms.lacking().min(*outstanding);
         *outstanding -= coming;
-        let mut wanted = rooms.lacking() - coming;
+        let mut wanted = (rooms.lacking() - coming).min(RECALLS);
         let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let owners: Vec<(u32, u64, u64)> =
             owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), u64::from(w.recalled))).collect();
