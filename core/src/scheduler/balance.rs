@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 
 /// A queue that is done sooner than this, in microseconds, is not worth asking: the answer would come too late.
 const WORTH_MICROS: u64 = 5_000;
-/// Attempts asked for in one step, at the most. What more is lacking is asked for once those have come back.
+/// Attempts asked for in one step, at the most. What more is lacking the next ones ask for.
 const RECALLS: u64 = 1_024;
 /// Attempts looked at in one queue for each that is wanted back.
 const LOOKED_AT: usize = 4;
@@ -75,13 +75,20 @@ impl Scheduler {
         }
         let queuing = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let mut outstanding = queuing.map(|(_, w)| u64::from(w.recalled)).sum();
+        let mut left = RECALLS;
         for python in pythons {
-            self.balance_among(python, &mut outstanding, actions);
+            self.balance_among(python, &mut outstanding, &mut left, actions);
         }
     }
 
     /// The same for workers of one Python. What was asked for before counts for those that it suffices for.
-    fn balance_among(&mut self, python: PythonVersion, outstanding: &mut u64, actions: &mut Vec<Action>) {
+    fn balance_among(
+        &mut self,
+        python: PythonVersion,
+        outstanding: &mut u64,
+        left: &mut u64,
+        actions: &mut Vec<Action>,
+    ) {
         let slots = |w: &Worker| u64::from(w.offer.capacity.cpus);
         let takers = || self.workers.iter().filter(|(_, w)| takes(w) && w.offer.python == python);
         let (small, all_slots) = takers().fold((0, 0), |(n, s), (_, w)| (n + u64::from(w.small), s + slots(w)));
@@ -94,14 +101,15 @@ impl Scheduler {
         let mut rooms = Rooms::new(rooms.collect());
         let coming = rooms.lacking().min(*outstanding);
         *outstanding -= coming;
-        let mut wanted = (rooms.lacking() - coming).min(RECALLS);
+        let mut wanted = (rooms.lacking() - coming).min(*left);
         let owners = self.workers.iter().filter(|(_, w)| w.queued() > 0);
         let owners: Vec<(u32, u64, u64)> =
             owners.map(|(slot, w)| (slot, self.surplus(w, share(w)), u64::from(w.recalled))).collect();
         for (owner, surplus, recalled) in owners {
             let count = surplus.saturating_sub(recalled).min(wanted).min(limits::BATCH_ITEMS as u64);
             if count > 0 {
-                wanted -= self.recall(owner, count as usize, python, &mut rooms, actions);
+                let got = self.recall(owner, count as usize, python, &mut rooms, actions);
+                (wanted, *left) = (wanted - got, *left - got);
             }
         }
     }
